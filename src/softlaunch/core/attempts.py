@@ -1,0 +1,91 @@
+"""
+Attempts: one try of one request on one replica, as the gateway logged it.
+
+The first attempt of a request is the trial the judge counts; every later one is a retry or a hedge and says nothing
+about the arm it landed on (a retry on stable is not stable's own traffic).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Arm(enum.StrEnum):
+    """The two sides of a rollout."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+class Attempt(NamedTuple):
+    """
+    One line of the attempt log.
+
+    A NamedTuple, not a dataclass: one is built for every attempt, and this is the cheapest typed record there is.
+    """
+
+    started_at: float
+    """Unix seconds at which the *request* entered the gateway (all attempts of a request share it, plus retry delay)."""
+    request_id: str
+    service: str
+    environment: str
+    epoch: int
+    """Number of the routing decision (RouteSpec.epoch) under which the request was routed."""
+    release: str
+    """First twelve hex digits of the digest that served it; empty when no replica was reached."""
+    composite: bool
+    """True when the request was routed to [candidate, stable]; a stable release there is a retry."""
+    number: int
+    """The request's attempt count when the line was written: 1 is surely the first, above it may be a hedged first."""
+    status: int
+    """HTTP status of this attempt; 0 when there was no answer (reset, timeout, client gone)."""
+    flags: str
+    """Envoy's response flags, "-" when none."""
+    latency_us: int | None
+    """From the first byte sent upstream to the first byte received; None when nothing came back."""
+    key: str
+    """The sticky key (user), empty when the request carried none."""
+    invalid: bool
+    """The model server marked the answer invalid (NaN, infinite, off-schema)."""
+    shed: bool
+    """The model server refused for overload; never a failure."""
+
+
+class Outcome(enum.StrEnum):
+    """What an attempt says about the arm that served it; one attempt has exactly one outcome."""
+
+    OK = "ok"
+    ERROR = "error"
+    """5xx, reset, or try timeout that lost."""
+    CLIENT_ERROR = "client_error"
+    """4xx."""
+    INVALID = "invalid"
+    SHED = "shed"
+    CENSORED = "censored"
+    """A losing hedge before its timeout, or a client that left: never a failure, never a trial."""
+
+
+def outcome(attempt: Attempt) -> Outcome:
+    """
+    What the attempt says.
+
+    Source:
+        Measured with Envoy 1.40: reset is status 0 with UC (UF when the connection failed); a try timeout that lost
+        is 0 with UT; a hedged attempt that won late is 200 with UT (slow, not failed); a losing hedge before its
+        timeout and a client that left are 0 with "-" or DC.
+    """
+    if attempt.invalid:
+        return Outcome.INVALID
+    if attempt.shed:
+        return Outcome.SHED
+    status = attempt.status
+    if status == 0:
+        if attempt.flags == "-" or attempt.flags == "DC" or not attempt.flags:
+            return Outcome.CENSORED
+        return Outcome.ERROR
+    if status >= 500:
+        return Outcome.ERROR
+    if status >= 400:
+        return Outcome.CLIENT_ERROR
+    return Outcome.OK

@@ -1,0 +1,61 @@
+"""
+The one error tree.
+
+Whose fault comes first: ConfigError (the caller), ConflictError (a race with somebody else), UnavailableError (a
+neighbour: disk, process, network), InvariantError (us). Every error says what happened with the offending value, then
+what to do about it. HTTP status codes live in the API layer, exit codes in the CLI.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Code(enum.StrEnum):
+    """Stable names of errors, documented in docs/reference/errors.md; a test compares the two."""
+
+    INTERNAL = "internal"
+    RELEASE_UNREADABLE = "release-unreadable"
+
+
+class SoftlaunchError(Exception):
+    """
+    Base of everything softlaunch raises on purpose.
+
+    Args:
+        message: What happened, with the offending value.
+        remedy: What to do next, as an imperative sentence.
+        code: Stable name for machines and for the documentation.
+    """
+
+    def __init__(self, message: str, *, remedy: str, code: Code) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}"
+
+
+class ConfigError(SoftlaunchError):
+    """The caller asked for something that cannot be: a bad file, value, reference or request."""
+
+
+class ConflictError(SoftlaunchError):
+    """Somebody else holds what is asked for: a lock, a port, a running rollout."""
+
+
+class UnavailableError(SoftlaunchError):
+    """A neighbour cannot do its part now: disk, process, network, Envoy."""
+
+
+class InvariantError(SoftlaunchError):
+    """A rule of our own was broken: a bug in softlaunch."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            remedy="This is a bug in softlaunch: please report it with this message.",
+            code=Code.INTERNAL,
+        )
