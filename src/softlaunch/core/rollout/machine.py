@@ -1,0 +1,281 @@
+"""
+The rollout state machine: `advance(state, event, now) -> Step(state, announcements)`.
+
+    PREPARING --ready--> VERIFYING --passed--> STEPPING 0 --judged--> STEPPING 1 ... --judged: pass--> WATCHING
+        |                    |                    |                      |                               |
+        | failed             | failed             | judged: fail         | judged: fail                  | judged: fail
+        v                    v                    v                      v                               v
+    RETURNING --drained--> ROLLED_BACK (or ABORTED, after an operator's abort from any phase but the last ones)
+
+    WATCHING --window over--> FINISHING --drained--> PROMOTED
+
+Rules, each checked over the whole finite machine in the tests:
+
+1. A broken guardrail or an abort takes the candidate's share to 0, from every phase in which it has one.
+2. The last step (100 %) is entered only on a PASS, or because an operator took that decision, or where smoke requests
+   are declared to be the whole evidence.
+3. A hold or a pause stops progress; it never stops a rollback.
+4. Nothing reopens a finished rollout.
+5. An event that means nothing in a phase changes nothing: events come late, twice and out of order.
+
+Transitions are a table: (phase, event type) -> function. What is not in the table changes nothing (rule 5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from softlaunch.core.rollout import messages, phases
+from softlaunch.core.rollout.messages import Announcement, AnnouncementKind, Verdict
+from softlaunch.core.rollout.phases import Phase, State
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    state: State
+    announcements: tuple[Announcement, ...] = ()
+
+
+def begin(plan: phases.LaunchPlan, *, now: float, reason: str) -> Step:
+    """The first state of a rollout."""
+    state = State(plan=plan, entered_at=now, reason=reason)
+    return Step(state=state, announcements=(Announcement(kind=AnnouncementKind.STARTED, text=reason),))
+
+
+def advance(state: State, event: messages.Event, *, now: float) -> Step:
+    """
+    What a rollout becomes when something happens to it.
+
+    Args:
+        state: Where it stands.
+        event: What happened.
+        now: Unix seconds; becomes `entered_at` when a phase or a step begins.
+
+    Returns:
+        The next state and what shall be told. The very same state object when nothing changed.
+    """
+    handler = _TABLE.get((state.phase, type(event)))
+    if handler is None:
+        return Step(state=state)
+    return handler(state, event, now)
+
+
+def is_final(state: State) -> bool:
+    return state.phase in phases.FINAL
+
+
+# ---------------------------------------------------------------------------------------------------- transitions
+
+
+def _enter(state: State, phase: Phase, now: float, reason: str, *, step: int = 0, ending: Phase | None = None) -> State:
+    return dataclasses.replace(
+        state, phase=phase, step=step, entered_at=now, reason=reason, hold=None, paused=False, ending=ending
+    )
+
+
+def _tell(state: State, kind: AnnouncementKind, text: str) -> Step:
+    return Step(state=state, announcements=(Announcement(kind=kind, text=text),))
+
+
+def _return(state: State, now: float, reason: str, *, ending: Phase) -> Step:
+    following = _enter(state, Phase.RETURNING, now, reason, ending=ending)
+    return _tell(following, AnnouncementKind.ROLLING_BACK, reason)
+
+
+def _step(state: State, now: float, step: int, reason: str) -> Step:
+    following = _enter(state, Phase.STEPPING, now, reason, step=step)
+    share = state.plan.weights[step] / 100
+    return _tell(following, AnnouncementKind.STEP, f"Step {step + 1}: {share:g} % of traffic. {reason}")
+
+
+def _promote(state: State, now: float, reason: str) -> Step:
+    if state.plan.watch_seconds <= 0:
+        return _finish(state, now, reason)
+    following = _enter(state, Phase.WATCHING, now, reason)
+    holdback = state.plan.holdback / 100
+    tail = f" The old release keeps {holdback:g} % through the watch window." if holdback else ""
+    return _tell(following, AnnouncementKind.PROMOTED, f"Promoted. {reason}{tail}")
+
+
+def _finish(state: State, now: float, reason: str) -> Step:
+    return _tell(_enter(state, Phase.FINISHING, now, reason), AnnouncementKind.FINISHED, reason)
+
+
+def _ready(state: State, _event: messages.CandidateReady, now: float) -> Step:
+    if state.plan.immediate:
+        return _finish(state, now, "All traffic goes to this release at once, as asked.")
+    return Step(state=_enter(state, Phase.VERIFYING, now, "The candidate's replicas are ready."))
+
+
+def _failed(state: State, event: messages.CandidateFailed, now: float) -> Step:
+    return _return(state, now, f"The candidate did not start. {event.reason}", ending=Phase.ROLLED_BACK)
+
+
+def _verified(state: State, event: messages.VerifyPassed, now: float) -> Step:
+    if state.paused or state.hold is not None:
+        return Step(state=state)
+    verified = Announcement(kind=AnnouncementKind.VERIFIED, text=event.detail)
+    if state.plan.verified_only:
+        step = _finish(
+            state, now, f"This environment has no traffic of its own: passed by verification. {event.detail}"
+        )
+    elif not state.plan.compared:
+        step = _finish(state, now, f"First release of this environment: nothing to compare with. {event.detail}")
+    elif len(state.plan.weights) == 1:
+        step = _promote(state, now, f"The plan has one step: promoted by verification. {event.detail}")
+    else:
+        step = _step(state, now, 0, event.detail)
+    return Step(state=step.state, announcements=(verified, *step.announcements))
+
+
+def _unverified(state: State, event: messages.VerifyFailed, now: float) -> Step:
+    return _return(state, now, f"Verification failed. {event.reason}", ending=Phase.ROLLED_BACK)
+
+
+def _judged_stepping(state: State, event: messages.Judged, now: float) -> Step:
+    if event.verdict is Verdict.FAIL:
+        return _return(state, now, event.reason, ending=Phase.ROLLED_BACK)
+    if state.paused or state.hold is not None or event.step_attempts < state.plan.step_attempts_min:
+        return Step(state=state)
+    following = state.step + 1
+    if following < len(state.plan.weights) - 1:
+        return _step(state, now, following, f"{event.step_attempts} candidate attempts without a broken guardrail.")
+    if event.verdict is Verdict.PASS:
+        return _promote(state, now, event.reason)
+    return Step(state=state)
+
+
+def _judged_watching(state: State, event: messages.Judged, now: float) -> Step:
+    if event.verdict is Verdict.FAIL:
+        return _return(state, now, f"After promotion: {event.reason}", ending=Phase.ROLLED_BACK)
+    return Step(state=state)
+
+
+def _hold(state: State, kind: phases.HoldKind, reason: str) -> Step:
+    if state.hold is not None and (state.hold.kind is kind or state.hold.kind in phases.STICKY):
+        return Step(state=state)
+    held = dataclasses.replace(state, hold=phases.Hold(kind=kind, reason=reason))
+    return _tell(held, AnnouncementKind.HELD, f"Held: {reason}")
+
+
+def _release(state: State, kind: phases.HoldKind) -> Step:
+    if state.hold is None or state.hold.kind is not kind:
+        return Step(state=state)
+    released = dataclasses.replace(state, hold=None)
+    return _tell(released, AnnouncementKind.RELEASED, f"No longer held: {state.hold.reason}")
+
+
+def _lost(state: State, event: messages.EvidenceLost, _now: float) -> Step:
+    return _hold(state, phases.HoldKind.EVIDENCE_LOST, event.reason)
+
+
+def _ejected(state: State, _event: messages.Ejected, _now: float) -> Step:
+    return _hold(state, phases.HoldKind.EJECTED, "the gateway's own fuse took the candidate out.")
+
+
+def _readmitted(state: State, _event: messages.Readmitted, _now: float) -> Step:
+    return _release(state, phases.HoldKind.EJECTED)
+
+
+def _refused(state: State, event: messages.GatewayRefused, _now: float) -> Step:
+    return _hold(state, phases.HoldKind.GATEWAY, event.reason)
+
+
+def _accepted(state: State, _event: messages.GatewayAccepted, _now: float) -> Step:
+    return _release(state, phases.HoldKind.GATEWAY)
+
+
+def _ticked_stepping(state: State, _event: messages.Ticked, now: float) -> Step:
+    if now - state.entered_at < state.plan.deadline_seconds:
+        return Step(state=state)
+    return _hold(
+        state,
+        phases.HoldKind.DEADLINE,
+        f"no decision after {state.plan.deadline_seconds:g} s in this step: too little traffic or unclear evidence. "
+        "`softlaunch resume` waits once more, `promote` goes on, `abort` goes back.",
+    )
+
+
+def _ticked_watching(state: State, _event: messages.Ticked, now: float) -> Step:
+    if state.paused or state.hold is not None or now - state.entered_at < state.plan.watch_seconds:
+        return Step(state=state)
+    return _finish(state, now, f"Nothing broke in the watch window of {state.plan.watch_seconds:g} s.")
+
+
+def _ticked_returning(state: State, _event: messages.Ticked, now: float) -> Step:
+    if now - state.entered_at < state.plan.drain_seconds:
+        return Step(state=state)
+    ended = _enter(state, state.ending or Phase.ROLLED_BACK, now, state.reason)
+    return _tell(ended, AnnouncementKind.ENDED, f"The candidate is gone. {state.reason}")
+
+
+def _ticked_finishing(state: State, _event: messages.Ticked, now: float) -> Step:
+    if now - state.entered_at < state.plan.drain_seconds:
+        return Step(state=state)
+    ended = _enter(state, Phase.PROMOTED, now, state.reason)
+    return _tell(ended, AnnouncementKind.ENDED, "This release is the environment's stable release.")
+
+
+def _paused(state: State, event: messages.PauseAsked, _now: float) -> Step:
+    if state.paused:
+        return Step(state=state)
+    return _tell(dataclasses.replace(state, paused=True), AnnouncementKind.PAUSED, f"Paused by {event.by}.")
+
+
+def _resumed(state: State, event: messages.ResumeAsked, now: float) -> Step:
+    if not state.paused and state.hold is None:
+        return Step(state=state)
+    deadline = state.hold is not None and state.hold.kind is phases.HoldKind.DEADLINE
+    resumed = dataclasses.replace(state, paused=False, hold=None, entered_at=now if deadline else state.entered_at)
+    return _tell(resumed, AnnouncementKind.RESUMED, f"Resumed by {event.by}.")
+
+
+def _promoted_stepping(state: State, event: messages.PromoteAsked, now: float) -> Step:
+    following = state.step + 1
+    if event.full or following >= len(state.plan.weights) - 1:
+        return _promote(state, now, f"{event.by} decided so, not the evidence.")
+    return _step(state, now, following, f"{event.by} decided so, not the evidence.")
+
+
+def _promoted_watching(state: State, event: messages.PromoteAsked, now: float) -> Step:
+    return _finish(state, now, f"{event.by} ended the watch window.")
+
+
+def _aborted(state: State, event: messages.AbortAsked, now: float) -> Step:
+    reason = f"Aborted by {event.by}." + (f" {event.reason}" if event.reason else "")
+    return _return(state, now, reason, ending=Phase.ABORTED)
+
+
+_OPEN = (Phase.PREPARING, Phase.VERIFYING, Phase.STEPPING, Phase.WATCHING)
+_Handler = Callable[[State, Any, float], Step]
+_TABLE: dict[tuple[Phase, type], _Handler] = {
+    (Phase.PREPARING, messages.CandidateReady): _ready,
+    (Phase.PREPARING, messages.CandidateFailed): _failed,
+    (Phase.VERIFYING, messages.CandidateFailed): _failed,
+    (Phase.VERIFYING, messages.VerifyPassed): _verified,
+    (Phase.VERIFYING, messages.VerifyFailed): _unverified,
+    (Phase.STEPPING, messages.Judged): _judged_stepping,
+    (Phase.WATCHING, messages.Judged): _judged_watching,
+    (Phase.STEPPING, messages.Ticked): _ticked_stepping,
+    (Phase.WATCHING, messages.Ticked): _ticked_watching,
+    (Phase.RETURNING, messages.Ticked): _ticked_returning,
+    (Phase.FINISHING, messages.Ticked): _ticked_finishing,
+    (Phase.STEPPING, messages.PromoteAsked): _promoted_stepping,
+    (Phase.WATCHING, messages.PromoteAsked): _promoted_watching,
+    **{(phase, messages.AbortAsked): _aborted for phase in _OPEN},
+    **{(phase, messages.PauseAsked): _paused for phase in _OPEN},
+    **{(phase, messages.ResumeAsked): _resumed for phase in _OPEN},
+    **{(phase, messages.GatewayRefused): _refused for phase in _OPEN},
+    **{(phase, messages.GatewayAccepted): _accepted for phase in _OPEN},
+    **{
+        (phase, event): handler
+        for phase in (Phase.STEPPING, Phase.WATCHING)
+        for event, handler in (
+            (messages.EvidenceLost, _lost),
+            (messages.Ejected, _ejected),
+            (messages.Readmitted, _readmitted),
+        )
+    },
+}

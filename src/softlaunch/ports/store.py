@@ -1,0 +1,130 @@
+"""The state store: what the control plane must still know after being killed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from softlaunch.core import release, spec
+from softlaunch.core.rollout import phases
+from softlaunch.ports import gateway
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LiveRecord:
+    """One service in one environment: what serves there outside and inside rollouts."""
+
+    service: str
+    environment: str
+    spec: spec.EnvironmentSpec
+    """As of the last launch: fallback, replicas, key header, env."""
+    stable: release.Digest | None
+    """None until the first release is live."""
+    previous: release.Digest | None = None
+    epoch: int = 0
+    """Number of the latest routing decision; grows by one with every change of arms or weight."""
+    history: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Stable's own record: latency histogram and bad-event rates (controller.history)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RolloutRecord:
+    id: int
+    service: str
+    environment: str
+    candidate: release.Digest
+    stable: release.Digest | None
+    spec: spec.EnvironmentSpec
+    state: phases.State
+    ref: str
+    """What the user asked for: branch, tag, commit or digest."""
+    commit: str
+    requested_by: str
+    salt: str
+    created_at: float
+    finished_at: float | None = None
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The judge's state, without the keys already seen."""
+    measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Facts for people: first bad attempt, all traffic on stable again, attempts spent (controller.analysis)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HistoryEvent:
+    id: int
+    """0 in a Change: the store numbers it."""
+    at: float
+    service: str
+    environment: str
+    rollout_id: int | None
+    kind: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything the control loop needs to go on."""
+
+    lives: tuple[LiveRecord, ...] = ()
+    rollouts: tuple[RolloutRecord, ...] = ()
+    """Unfinished ones."""
+    listeners: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Port by environment name, once given never changed."""
+    cursor: gateway.LogCursor = dataclasses.field(default_factory=gateway.LogCursor)
+    rollout_id_last: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """What one commit writes, all of it or nothing."""
+
+    lives: Sequence[LiveRecord] = ()
+    rollouts: Sequence[RolloutRecord] = ()
+    listeners: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    events: Sequence[HistoryEvent] = ()
+    cursor: gateway.LogCursor | None = None
+    keys: Mapping[int, Sequence[tuple[str, int]]] = dataclasses.field(default_factory=dict)
+    """By rollout: (guardrail, 64-bit key hash) of users newly seen with a bad event."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to write."""
+        return not (self.lives or self.rollouts or self.listeners or self.events or self.cursor or self.keys)
+
+
+class Store(Protocol):
+    def load(self) -> World:
+        """The state as of the last commit."""
+        ...
+
+    def commit(self, change: Change) -> None:
+        """
+        Writes the change durably, all of it or nothing.
+
+        Raises:
+            UnavailableError: it could not be written (disk full, file gone); nothing was.
+        """
+        ...
+
+    def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
+        """Every (guardrail, key hash) committed for a rollout."""
+        ...
+
+    def rollouts(
+        self, *, service: str | None = None, environment: str | None = None, limit: int = 50
+    ) -> Sequence[RolloutRecord]:
+        """Rollouts, newest first, finished ones too."""
+        ...
+
+    def events(
+        self,
+        *,
+        service: str | None = None,
+        environment: str | None = None,
+        rollout_id: int | None = None,
+        after_id: int = 0,
+        limit: int = 200,
+    ) -> Sequence[HistoryEvent]:
+        """History records, oldest first."""
+        ...
