@@ -16,6 +16,10 @@ class Code(enum.StrEnum):
 
     INTERNAL = "internal"
     RELEASE_UNREADABLE = "release-unreadable"
+    CLASSES_UNSUPPORTED = "classes-unsupported"
+    MODEL_UNLOADABLE = "model-unloadable"
+    MODEL_MISMATCH = "model-mismatch"
+    SOCKET_UNUSABLE = "socket-unusable"
 
 
 class SoftlaunchError(Exception):
