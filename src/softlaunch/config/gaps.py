@@ -1,0 +1,48 @@
+"""Gaps: what a service file leaves out, and what that costs. Never an error: three lines are enough to launch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from softlaunch.core import spec
+
+
+def named(found: spec.ServiceSpec) -> spec.ServiceSpec:
+    """The same spec with its gaps filled in."""
+    return dataclasses.replace(found, gaps=tuple(_of_service(found)))
+
+
+def _of_service(found: spec.ServiceSpec) -> Iterator[str]:
+    tests = found.tests if found.tests is not None else spec.TestsSpec()
+    if tests.command is None:
+        yield "No tests.command: nothing runs your code before users do."
+    elif tests.coverage_percent_min is None:
+        yield "No tests.coverage_percent_min: tests that test nothing pass too."
+    if tests.quality is None:
+        yield "No tests.quality (holdout, label, metrics): a model that predicts badly but answers quickly is promoted."
+    if tests.latency_ms_p99_max is None:
+        yield "No tests.latency_ms_p99_max: a model that became slow is found by users' traffic, not by the build."
+    if found.reference is None:
+        yield (
+            "No reference: inputs are not profiled, compiled models cannot be compared on your rows, "
+            "and there are no rows to make smoke requests from."
+        )
+    for environment in found.environments:
+        yield from _of_environment(environment)
+
+
+def _of_environment(environment: spec.EnvironmentSpec) -> Iterator[str]:
+    name = f"environments.{environment.name}"
+    if environment.branch is None:
+        yield f"No {name}.branch: any commit may be deployed there."
+    if environment.verify is not None:
+        return
+    if environment.after is None:
+        yield f"No {name}.after: a release enters it without having passed another environment first."
+    if environment.fallback_body is None:
+        yield f"No {name}.fallback: when every replica fails, users get an error."
+    if environment.strategy.key_header is None:
+        yield f"No strategy key in {name}: clients that keep no cookies may meet both releases in turn."
+    if environment.strategy.holdback_percent == 0:
+        yield f"No holdback in {name}: after the last step nothing is left to compare the new release with."

@@ -1,0 +1,133 @@
+"""
+softlaunch.yaml, parsed into a spec.
+
+Three keys are enough: service, model, environments. Everything wrong with the file is reported at once, each mistake
+with its line; what is merely missing becomes a gap of the spec, one sentence saying what it costs. A file with a
+mistake yields no spec at all, and nothing unknown ever becomes a default.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from softlaunch.config import (
+    environments_section,
+    fields,
+    gaps,
+    keys,
+    model_section,
+    problems,
+    tests_section,
+    yaml_tree,
+)
+from softlaunch.core import spec
+
+FILE_NAME = "softlaunch.yaml"
+BYTE_COUNT_MAX = 4 * yaml_tree.CHARACTER_COUNT_MAX
+"""No longer file can have few enough characters."""
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DATA_SUFFIXES = (".parquet", ".csv")
+
+
+def parse(text: str, *, name: str = FILE_NAME) -> spec.ServiceSpec:
+    """
+    The service the text describes.
+
+    Args:
+        text: The whole file.
+        name: How the file is called in messages.
+
+    Raises:
+        ServiceFileError: the file has mistakes; all of them are in `problems`.
+    """
+    notebook = problems.Notebook()
+    root = yaml_tree.compose(text, notebook)
+    found = None if root is None else _service(fields.Field(node=root, path="", notebook=notebook))
+    written = notebook.problems()
+    if written or found is None:
+        raise problems.ServiceFileError(name, written)
+    return found
+
+
+def parse_bytes(raw: bytes, *, name: str = FILE_NAME) -> spec.ServiceSpec:
+    """
+    As `parse`, for the bytes of a file.
+
+    Raises:
+        ServiceFileError: as `parse`; also when the bytes are not UTF-8.
+    """
+    if len(raw) > BYTE_COUNT_MAX:
+        message = f"The file has {len(raw)} bytes, more than {BYTE_COUNT_MAX}."
+        raise _refused(name, message, "Put data into files of its own and name them here.")
+    try:
+        return parse(raw.decode("utf-8"), name=name)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        message = f"The byte 0x{raw[error.start]:02x} is not UTF-8."
+        raise _refused(name, message, "Save the file as UTF-8.", line=line) from error
+
+
+def load(path: pathlib.Path) -> spec.ServiceSpec:
+    """
+    As `parse`, for a file on disk.
+
+    Raises:
+        ServiceFileError: as `parse_bytes`; also when there is no such file or it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(BYTE_COUNT_MAX + 1)
+    except FileNotFoundError as error:
+        message = f"There is no {path.name} in {path.absolute().parent}."
+        raise _refused(path.name, message, "Write one with `softlaunch init`.") from error
+    except OSError as error:
+        message = f"The file cannot be read: {error.strerror or error}."
+        raise _refused(path.name, message, "Check that it is a file and that you may read it.") from error
+    return parse_bytes(raw, name=path.name)
+
+
+def _service(root: fields.Field) -> spec.ServiceSpec | None:
+    top = fields.Section(root, keys.TOP)
+    name = top.need("service")
+    model = top.need("model")
+    reference = top.get("reference")
+    tests = top.get("tests")
+    environments = top.need("environments")
+    has_reference = top.has("reference")
+    found_name = _service_name(name) if name is not None else ""
+    found_model = model_section.read(model, has_reference=has_reference) if model is not None else None
+    found_reference = (
+        reference.file_path(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
+    )
+    found_tests = tests_section.read(tests) if tests is not None else None
+    found_environments = environments_section.read(environments) if environments is not None else ()
+    if found_model is None:
+        return None
+    bare = spec.ServiceSpec(
+        service=found_name,
+        model=found_model,
+        reference=found_reference,
+        tests=found_tests,
+        environments=found_environments,
+    )
+    return gaps.named(bare)
+
+
+def _service_name(field: fields.Field) -> str:
+    text = field.text("a name", example="flight-delay")
+    if text and not _DNS_LABEL.fullmatch(text):
+        near = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].rstrip("-") or "flight-delay"
+        field.wrong(
+            f"'{problems.show(text)}' cannot be a host name.",
+            f"Use lower-case letters, digits and hyphens, at most 63, such as {near}.",
+        )
+    return text
+
+
+def _refused(name: str, message: str, remedy: str, *, line: int = 1) -> problems.ServiceFileError:
+    return problems.ServiceFileError(
+        name,
+        [problems.Problem(line=line, column=1, path="", message=message, remedy=remedy)],
+    )
