@@ -49,5 +49,9 @@ class Fleet(Protocol):
         ...
 
     def observe(self) -> Sequence[ReplicaStatus]:
-        """Every replica of this home, also those a previous control plane started (adopted)."""
+        """
+        Every replica of this home, also those a previous control plane started (adopted).
+
+        Not those that were asked to stop: nobody may count on them, although their processes may still drain.
+        """
         ...
