@@ -43,6 +43,8 @@ the gateway's own fuse acts within milliseconds."""
 _ADOPTION_SECONDS = 1.0
 """How long the constructor waits for the health of adopted replicas, so that the first `observe` is true."""
 _PROBE_THREADS = 8
+_KILL_SECONDS = 5.0
+"""How long a killed process may take to end before stop_all gives up."""
 _STOPPED_POLL_SECONDS = 0.02
 
 
@@ -140,16 +142,18 @@ class LocalFleet:
         with self._lock:
             for name in tuple(self._replicas):
                 self.stop(name, grace_seconds=grace_seconds)
-        give_up_at = time.monotonic() + grace_seconds + 5.0
+        give_up_at = time.monotonic() + grace_seconds + _KILL_SECONDS
         while self._replicas and time.monotonic() < give_up_at:
             time.sleep(_STOPPED_POLL_SECONDS)
-        for orphan in self.orphans():
+        orphans = self.orphans()
+        for orphan in orphans:
             process.send(orphan, signal.SIGKILL)
-        with self._lock:
-            left = sorted(self._replicas)
+        while any(map(process.is_alive, orphans)) and time.monotonic() < give_up_at:
+            time.sleep(_STOPPED_POLL_SECONDS)
+        left = sorted(self._replicas) + [f"process {orphan.pid}" for orphan in orphans if process.is_alive(orphan)]
         if left:
             raise errors.UnavailableError(
-                f"These replicas did not end after being killed: {', '.join(left)}.",
+                f"These replicas did not end when they were killed: {', '.join(left)}.",
                 remedy="Their processes hang in the kernel (a dead network disk?): look at `ps -o pid,stat,wchan`.",
                 code=errors.Code.REPLICA_UNSTOPPABLE,
             )
