@@ -29,6 +29,7 @@ class Code(enum.StrEnum):
     BAD_OPTION = "bad-option"
     WHICH_PLACE = "which-place"
     ALREADY_UP = "already-up"
+    PORT_TAKEN = "port-taken"
     RELEASE_UNREADABLE = "release-unreadable"
     HOME_LOCKED = "home-locked"
     RUN_DIR_UNUSABLE = "run-dir-unusable"

@@ -1,0 +1,131 @@
+"""Records as rows and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from softlaunch import errors
+from softlaunch.core import release, spec_json
+from softlaunch.core.rollout import state_json
+from softlaunch.ports import store
+
+Row = dict[str, Any]
+_WRAP = 1 << 64
+_SIGN = 1 << 63
+
+
+def live_row(record: store.LiveRecord) -> Row:
+    return {
+        "service": record.service,
+        "environment": record.environment,
+        "spec": _line(spec_json.dump_environment(record.spec)),
+        "stable": _text(record.stable),
+        "previous": _text(record.previous),
+        "epoch": record.epoch,
+        "history": dump_facts(record.history),
+    }
+
+
+def live(row: sa.RowMapping) -> store.LiveRecord:
+    return store.LiveRecord(
+        service=row["service"],
+        environment=row["environment"],
+        spec=spec_json.load_environment(row["spec"].encode()),
+        stable=_digest(row["stable"]),
+        previous=_digest(row["previous"]),
+        epoch=row["epoch"],
+        history=json.loads(row["history"]),
+    )
+
+
+def rollout_row(record: store.RolloutRecord) -> Row:
+    return {
+        "id": record.id,
+        "service": record.service,
+        "environment": record.environment,
+        "candidate": record.candidate.value,
+        "stable": _text(record.stable),
+        "phase": record.state.phase.value,
+        "state": _line(state_json.dump(record.state)),
+        "ref": record.ref,
+        "commit_id": record.commit,
+        "requested_by": record.requested_by,
+        "salt": record.salt,
+        "created_at": record.created_at,
+        "finished_at": record.finished_at,
+        "spec": _line(spec_json.dump_environment(record.spec)),
+        "evidence": dump_facts(record.evidence),
+        "measured": dump_facts(record.measured),
+    }
+
+
+def rollout(row: sa.RowMapping) -> store.RolloutRecord:
+    return store.RolloutRecord(
+        id=row["id"],
+        service=row["service"],
+        environment=row["environment"],
+        candidate=release.Digest(row["candidate"]),
+        stable=_digest(row["stable"]),
+        spec=spec_json.load_environment(row["spec"].encode()),
+        state=state_json.load(row["state"].encode()),
+        ref=row["ref"],
+        commit=row["commit_id"],
+        requested_by=row["requested_by"],
+        salt=row["salt"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+        evidence=json.loads(row["evidence"]),
+        measured=json.loads(row["measured"]),
+    )
+
+
+def event_row(event: store.HistoryEvent) -> Row:
+    return {
+        "at": event.at,
+        "service": event.service,
+        "environment": event.environment,
+        "rollout_id": event.rollout_id,
+        "kind": event.kind,
+        "text": event.text,
+    }
+
+
+def event(row: sa.RowMapping) -> store.HistoryEvent:
+    return store.HistoryEvent(**row)
+
+
+def dump_facts(facts: Mapping[str, Any]) -> str:
+    """JSON as Python writes it: a log-likelihood may be -Infinity, and must come back as such."""
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+
+
+def signed(value: int) -> int:
+    """
+    An unsigned 64-bit number (a key hash, an inode) as SQL's signed one with the same bits.
+
+    Raises:
+        InvariantError: below 0, or more than 64 bits.
+    """
+    if not 0 <= value < _WRAP:
+        raise errors.InvariantError(f"Not an unsigned 64-bit number: {value}.")
+    return value - _WRAP if value >= _SIGN else value
+
+
+def unsigned(value: int) -> int:
+    return value + _WRAP if value < 0 else value
+
+
+def _line(raw: bytes) -> str:
+    return raw.decode().removesuffix("\n")
+
+
+def _text(digest: release.Digest | None) -> str | None:
+    return None if digest is None else digest.value
+
+
+def _digest(text: str | None) -> release.Digest | None:
+    return None if text is None else release.Digest(text)

@@ -1,0 +1,213 @@
+"""
+The state store in SQLite: ports.store.Store for one control plane on one machine.
+
+One commit is one transaction, durable when it returns (write-ahead log, synchronous=FULL): a decision, the evidence it
+rests on and the place in the attempt log up to which that evidence was read are written together or not at all.
+Any thread may call any method: readers see the last commit while a writer writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from softlaunch import errors
+from softlaunch.adapters.sql import engine as engines
+from softlaunch.adapters.sql import migrate, rows, schema
+from softlaunch.ports import gateway, store
+
+_CURSOR_ID = 1
+
+
+class SqlStore:
+    """
+    The store in one file.
+
+    Args:
+        path: The database file; created when missing, in a directory that exists.
+
+    Raises:
+        ConfigError: a newer softlaunch wrote the file, or it is a database of something else.
+        UnavailableError: the file is damaged, or cannot be opened, read or written.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._engine = engines.create(path)
+        try:
+            migrate.upgrade(self._engine, path)
+            self._check_whole()
+            self._identity = self._stat()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every connection; the last one folds the write-ahead log into the file."""
+        self._engine.dispose()
+
+    def load(self) -> store.World:
+        lives, rollouts = schema.LIVES, schema.ROLLOUTS
+        with self._reading() as connection:
+            cursor = connection.execute(sa.select(schema.CURSOR)).mappings().one_or_none()
+            ports = connection.execute(sa.select(schema.LISTENERS)).mappings().all()
+            places = connection.execute(sa.select(lives).order_by(lives.c.service, lives.c.environment)).mappings()
+            unfinished = connection.execute(
+                sa.select(rollouts).where(rollouts.c.finished_at.is_(None)).order_by(rollouts.c.id)
+            ).mappings()
+            return store.World(
+                lives=tuple(rows.live(row) for row in places),
+                rollouts=tuple(rows.rollout(row) for row in unfinished),
+                listeners={row["environment"]: row["port"] for row in ports},
+                cursor=_cursor(cursor),
+                rollout_id_last=connection.execute(sa.select(sa.func.max(rollouts.c.id))).scalar() or 0,
+            )
+
+    def commit(self, change: store.Change) -> None:
+        # Everything is turned into rows first: what cannot be written is refused before the lock is taken.
+        lives = [rows.live_row(record) for record in change.lives]
+        rollouts = [rows.rollout_row(record) for record in sorted(change.rollouts, key=_finished_first)]
+        events = [rows.event_row(event) for event in change.events]
+        keys = _key_rows(change)
+        if any(event.id for event in change.events):
+            raise errors.InvariantError("A history record in a change has a number: the store gives the numbers.")
+        with self._lock:
+            self._check_present()
+            with engines.writing(self._engine, self._path) as connection:
+                _upsert(connection, schema.LIVES, lives)
+                _upsert(connection, schema.ROLLOUTS, rollouts)
+                for environment, port in change.listeners.items():
+                    _put_listener(connection, environment, port)
+                if events:
+                    connection.execute(sa.insert(schema.EVENTS), events)
+                if change.cursor is not None:
+                    _upsert(connection, schema.CURSOR, [_cursor_row(change.cursor)])
+                if keys:
+                    connection.execute(sa.insert(schema.KEYS), keys)
+
+    def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
+        table = schema.KEYS
+        statement = sa.select(table.c.guardrail, table.c.key).where(table.c.rollout_id == rollout_id)
+        with self._reading() as connection:
+            found = connection.execute(statement.order_by(table.c.id)).all()
+        return tuple((guardrail, rows.unsigned(key)) for guardrail, key in found)
+
+    def rollouts(
+        self, *, service: str | None = None, environment: str | None = None, limit: int = 50
+    ) -> Sequence[store.RolloutRecord]:
+        table = schema.ROLLOUTS
+        statement = _in_place(sa.select(table), table, service, environment)
+        with self._reading() as connection:
+            found = connection.execute(statement.order_by(table.c.id.desc()).limit(limit)).mappings().all()
+            return tuple(rows.rollout(row) for row in found)
+
+    def events(
+        self,
+        *,
+        service: str | None = None,
+        environment: str | None = None,
+        rollout_id: int | None = None,
+        after_id: int = 0,
+        limit: int = 200,
+    ) -> Sequence[store.HistoryEvent]:
+        table = schema.EVENTS
+        statement = _in_place(sa.select(table).where(table.c.id > after_id), table, service, environment)
+        if rollout_id is not None:
+            statement = statement.where(table.c.rollout_id == rollout_id)
+        with self._reading() as connection:
+            found = connection.execute(statement.order_by(table.c.id).limit(limit)).mappings().all()
+        return tuple(rows.event(row) for row in found)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        self._check_present()
+        try:
+            with engines.reading(self._engine, self._path) as connection:
+                yield connection
+        except (errors.ConfigError, errors.InvariantError) as error:
+            # The schema's version was checked when the file was opened: no softlaunch wrote a row that cannot be read.
+            raise engines.damaged(self._path, error.message.rstrip(".")) from error
+        except ValueError as error:
+            raise engines.damaged(self._path, f"not JSON: {error}") from error
+
+    def _check_whole(self) -> None:
+        with engines.reading(self._engine, self._path) as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise engines.damaged(self._path, str(found))
+
+    def _stat(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise engines.unwritable(self._path, error) from error
+        return found.st_dev, found.st_ino
+
+    def _check_present(self) -> None:
+        """SQLite would go on writing into a deleted file, and everything acknowledged from then on would be lost."""
+        if self._stat() != self._identity:
+            raise engines.unwritable(self._path, "it is another file than the one that was opened")
+
+
+def _finished_first(record: store.RolloutRecord) -> tuple[bool, int]:
+    """One change may end a rollout and begin the next in its place; the schema allows one unfinished at any moment."""
+    return record.finished_at is None, record.id
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, found: Sequence[rows.Row]) -> None:
+    if not found:
+        return
+    statement = sqlite.insert(table)
+    keys = [column.name for column in table.primary_key]
+    updates = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=updates), list(found))
+
+
+def _put_listener(connection: sa.Connection, environment: str, port: int) -> None:
+    table = schema.LISTENERS
+    given = connection.execute(sa.select(table.c.port).where(table.c.environment == environment)).scalar()
+    if given is None:
+        connection.execute(sa.insert(table), {"environment": environment, "port": port})
+    elif given != port:
+        raise errors.InvariantError(f"Environment {environment!r} listens on {given}, which never changes to {port}.")
+
+
+def _key_rows(change: store.Change) -> list[rows.Row]:
+    return [
+        {"rollout_id": number, "guardrail": guardrail, "key": rows.signed(key)}
+        for number, keys in change.keys.items()
+        for guardrail, key in keys
+    ]
+
+
+def _cursor_row(cursor: gateway.LogCursor) -> rows.Row:
+    return {"id": _CURSOR_ID, "file_id": rows.signed(cursor.file_id), "offset": cursor.offset}
+
+
+def _cursor(row: sa.RowMapping | None) -> gateway.LogCursor:
+    if row is None:
+        return gateway.LogCursor()
+    return gateway.LogCursor(file_id=rows.unsigned(row["file_id"]), offset=row["offset"])
+
+
+def _in_place(
+    statement: sa.Select[Any], table: sa.Table, service: str | None, environment: str | None
+) -> sa.Select[Any]:
+    if service is not None:
+        statement = statement.where(table.c.service == service)
+    if environment is not None:
+        statement = statement.where(table.c.environment == environment)
+    return statement

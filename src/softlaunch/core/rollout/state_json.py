@@ -1,0 +1,63 @@
+"""
+The written form of phases.State: canonical JSON, byte for byte the same for the same value.
+
+As in spec_json, an absent field takes its default, so that a state written before an update can be read after it; an
+unknown one is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from softlaunch import errors
+from softlaunch.core.rollout import phases
+
+SCHEMA_VERSION = 1
+
+
+def dump(state: phases.State) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, one final newline."""
+    document = {"schema": SCHEMA_VERSION, **dataclasses.asdict(state)}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def load(raw: bytes) -> phases.State:
+    """
+    The state that `dump` wrote.
+
+    Raises:
+        ConfigError: not such a document, or written by a newer softlaunch.
+    """
+    try:
+        document = json.loads(raw)
+        if not isinstance(document, dict):
+            raise _broken(f"it is {type(document).__name__}, not an object")
+        schema = document.pop("schema", None)
+        if schema != SCHEMA_VERSION:
+            raise _broken(f"schema is {schema!r}, this softlaunch reads {SCHEMA_VERSION}")
+        return _state(document)
+    except (ValueError, TypeError, KeyError, errors.InvariantError) as error:
+        raise _broken(str(error)) from error
+
+
+def _state(document: dict[str, Any]) -> phases.State:
+    hold, ending, plan = document.get("hold"), document.get("ending"), document["plan"]
+    return phases.State(
+        **{
+            **document,
+            "plan": phases.LaunchPlan(**{**plan, "weights": tuple(plan["weights"])}),
+            "phase": phases.Phase(document["phase"]),
+            "hold": None if hold is None else phases.Hold(**{**hold, "kind": phases.HoldKind(hold["kind"])}),
+            "ending": None if ending is None else phases.Phase(ending),
+        }
+    )
+
+
+def _broken(detail: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"A rollout's saved state cannot be read: {detail}.",
+        remedy="Use the version of softlaunch that wrote it, or a newer one.",
+        code=errors.Code.STATE_UNREADABLE,
+    )
