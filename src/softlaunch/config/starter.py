@@ -1,0 +1,263 @@
+"""
+The first softlaunch.yaml of a project, written from what lies in its folder.
+
+What was found is written as a key, what was not as a comment that shows how. The text always parses; a web application
+cannot be launched as it is yet, and the text says so and shows the class that wraps its model instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+from softlaunch import errors
+from softlaunch.config import model_section, service_file
+
+_WALK_DEPTH_MAX = 3
+_WALK_FILES_MAX = 20_000
+"""A folder with more files than this is a data lake or a home directory; what was seen until then is enough."""
+_SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "env", "build", "dist", "site-packages"})
+_APP_FILES = ("main.py", "app.py", "service.py", "api.py", "server.py")
+_APP = re.compile(r"^(\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(FastAPI|Starlette|Litestar|Quart)\(", re.MULTILINE)
+_TRAIN_FILES = ("train.py", "training.py", "fit.py")
+_SOURCE_BYTES_MAX = 1_000_000
+_REFERENCE_WORDS = ("train", "reference", "ref")
+_HOLDOUT_WORDS = ("holdout", "hold_out", "test", "valid", "eval")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What lies in the folder, as paths relative to it."""
+
+    service: str
+    model: str | None
+    other_models: tuple[str, ...]
+    app: str | None
+    """FILE.py:NAME of a web application."""
+    train: str | None
+    reference: str | None
+    holdout: str | None
+    has_tests: bool
+    has_requirements: bool
+
+
+def starter(directory: pathlib.Path) -> str:
+    """A commented softlaunch.yaml for the folder; nothing is written."""
+    return _text(look(directory))
+
+
+def write(directory: pathlib.Path) -> pathlib.Path:
+    """
+    Writes the starter into the folder and returns its path.
+
+    Raises:
+        ConflictError: there is a softlaunch.yaml already; it is left as it is.
+        ConfigError: there is no such folder, or it cannot be written to.
+    """
+    path = directory / service_file.FILE_NAME
+    text = starter(directory)
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise errors.ConflictError(
+            f"{path} exists already.",
+            remedy="Edit it, or move it away and run `softlaunch init` again.",
+            code=errors.Code.SERVICE_FILE_EXISTS,
+        ) from error
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            remedy="Name a folder that exists and that you may write to.",
+            code=errors.Code.SERVICE_FILE,
+        ) from error
+    return path
+
+
+def look(directory: pathlib.Path) -> Findings:
+    """What lies in the folder. Hidden folders and virtual environments are passed over, links are not followed."""
+    files = _files(directory)
+    models = sorted(
+        (path for path in files if path.endswith(model_section.MODEL_SUFFIXES) and _writable_name(path)),
+        key=lambda path: (not _stem(path).startswith("model"), path.count("/"), path),
+    )
+    tables = [path for path in files if path.endswith((".parquet", ".csv")) and _writable_name(path)]
+    holdout = _best(tables, _HOLDOUT_WORDS)
+    rest = [path for path in tables if path != holdout]
+    reference = _best(rest, _REFERENCE_WORDS) or next((path for path in rest if path.startswith("data/")), None)
+    names = set(files)
+    return Findings(
+        service=_service_name(directory),
+        model=models[0] if models else None,
+        other_models=tuple(models[1:4]),
+        app=_app(directory, names),
+        train=next((path for path in _TRAIN_FILES if path in names), None),
+        reference=reference,
+        holdout=holdout,
+        has_tests=any(re.fullmatch(r"(?:tests?/(?:.*/)?)?test_[^/]*\.py", path) for path in files),
+        has_requirements=bool(names & {"requirements.txt", "pyproject.toml", "requirements.lock", "uv.lock"}),
+    )
+
+
+def _files(directory: pathlib.Path) -> Sequence[str]:
+    found: list[str] = []
+    for place, folders, files in os.walk(directory):
+        below = pathlib.Path(place).relative_to(directory)
+        depth = len(below.parts)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if depth < _WALK_DEPTH_MAX and not name.startswith(".") and name.lower() not in _SKIPPED
+        )
+        found += [(below / name).as_posix() for name in sorted(files) if not name.startswith(".")]
+        if len(found) > _WALK_FILES_MAX:
+            break
+    return found
+
+
+def _writable_name(path: str) -> bool:
+    """The path can stand in the file without quotes, and on one line."""
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*", path) is not None and ".." not in path.split("/")
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0].lower()
+
+
+def _best(tables: Sequence[str], words: Iterable[str]) -> str | None:
+    for word in words:
+        fitting = [path for path in tables if re.search(rf"(?:^|[_.-]){word}", _stem(path))]
+        if fitting:
+            return min(fitting, key=lambda path: (not path.startswith("data/"), not path.endswith(".parquet"), path))
+    return None
+
+
+def _app(directory: pathlib.Path, names: set[str]) -> str | None:
+    for name in _APP_FILES:
+        if name not in names:
+            continue
+        try:
+            with (directory / name).open(encoding="utf-8", errors="replace") as stream:
+                found = _APP.search(stream.read(_SOURCE_BYTES_MAX))
+        except OSError:
+            continue  # a file that cannot be read is a file that was not found
+        if found is not None:
+            return f"{name}:{found[1]}"
+    return None
+
+
+def _service_name(directory: pathlib.Path) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-")[:63].rstrip("-")
+    return name or "my-service"
+
+
+def _text(found: Findings) -> str:
+    parts = [
+        _head(found),
+        _model(found),
+        _reference(found),
+        _tests(found),
+        _ENVIRONMENTS,
+    ]
+    return "\n".join(parts)
+
+
+def _head(found: Findings) -> str:
+    return (
+        "# How this service is built and launched. Three keys are needed: service, model, environments.\n"
+        "# Every other key is worth a minute; `softlaunch build` names what is missing and what that costs.\n\n"
+        f"service: {_quoted(found.service)}\n"
+    )
+
+
+def _quoted(name: str) -> str:
+    """A name such as `2024` or `true` is a text only in quotes."""
+    return f'"{name}"' if re.fullmatch(r"[\d.e-]+|true|false|null", name) else name
+
+
+def _model(found: Findings) -> str:
+    lines = []
+    if found.app is not None:
+        lines += [
+            f"# {found.app} is a web application. Launching one as it is (`app:`) is not built yet. What works today is",
+            "# its model, served by softlaunch: the model's file itself, or a class of your code that predicts:",
+            "#",
+            "#     class Predictor:                      # in predictor.py",
+            "#         def predict(self, rows):          # rows: a list of {feature: value}",
+            '#             return [{"score": 0.5} for row in rows]',
+            "#",
+            "# model: {python: predictor.py:Predictor, inputs: {distance: FP64}}",
+        ]
+    if found.model is not None:
+        lines.append("model:")
+        lines.append(f"  path: {found.model}")
+        if found.other_models:
+            lines[-1] += f"   # also found: {', '.join(found.other_models)}"
+        if found.train is not None:
+            lines.append(f"  # train: python {found.train}   # make the file while building, instead of committing it")
+    elif found.train is not None:
+        lines += [
+            "model:",
+            "  path: model.joblib   # the file that the command below writes: correct the name",
+            f"  train: python {found.train}",
+        ]
+    elif found.app is not None:
+        lines += [
+            "model:",
+            "  python: predictor.py:Predictor   # write this class, as shown above",
+            "  inputs: {distance: FP64}         # its features: FP64, FP32, INT64, BOOL, or BYTES for texts",
+        ]
+    else:
+        lines += [
+            "# No model file was found (.joblib, .pkl, .onnx). Commit one under this name, or correct it:",
+            "model: model.joblib",
+        ]
+    if not found.has_requirements:
+        lines += [
+            "# No requirements.txt or pyproject.toml was found. A scikit-learn model or a class of your own runs in a",
+            "# Python of its own, made from one of them: write down what it needs.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _reference(found: Findings) -> str:
+    head = "# What the model was trained on: its profile travels inside the release, and smoke requests are made from it.\n"
+    if found.reference is not None:
+        return f"{head}reference: {found.reference}\n"
+    return f"{head}# reference: data/train.parquet   # .parquet or .csv\n"
+
+
+def _tests(found: Findings) -> str:
+    holdout = found.holdout or "data/holdout.parquet"
+    quality = [
+        "# What the model must reach on rows it has not seen. Name the column that holds the truth:",
+        f"# quality: {{data: {holdout}, label: late, metrics: {{roc_auc: '>= 0.68'}}, latency_ms_p99_max: 20}}",
+    ]
+    if found.has_tests:
+        lines = ["tests:", "  command: pytest -q", "  # coverage_percent_min: 80", *(f"  {line}" for line in quality)]
+    else:
+        lines = [
+            "# tests:",
+            "#   command: pytest -q",
+            "#   coverage_percent_min: 80",
+            *(f"#   {line[2:]}" for line in quality),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+_ENVIRONMENTS = """\
+environments:
+  # integration: {branch: develop, verify: smoke}   # no traffic: passes by requests made from the reference
+  production:
+    # branch: main
+    # after: integration                            # nothing reaches production that did not pass integration
+    strategy:
+      canary:
+        # key: x-user-id                            # the header that names a user: keeps each user on one release
+        steps: [1%, 5%, 25%, 100%]
+    # fallback: {body: {late: 0.2}}                 # answered when every replica failed
+    # env: {CARRIER_API: $CARRIER_API}              # taken from where softlaunch runs
+"""
