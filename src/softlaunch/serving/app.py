@@ -1,0 +1,235 @@
+"""
+The model server's HTTP interface, as an RSGI application.
+
+    POST /predict                                             JSON rows by feature name
+    GET  /v2  /v2/health/live  /v2/health/ready               Open Inference Protocol
+    GET  /v2/models/NAME[/versions/DIGEST12][/ready]
+    POST /v2/models/NAME[/versions/DIGEST12]/infer
+
+Every answer is JSON and carries x-softlaunch-release; health answers carry x-softlaunch-instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import sys
+from typing import Any
+
+import softlaunch
+from softlaunch import errors
+from softlaunch.core import oip, predictions, release
+from softlaunch.serving import batching, replies, rows_codec
+from softlaunch.serving.runtimes import model
+
+DISCARD_BYTES_MAX = 64 * 2**20
+"""How much of a too large body is read and thrown away, so that the client sees the 413 and not a broken pipe."""
+
+
+class Phase(enum.Enum):
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model that answers."""
+
+    batcher: batching.Batcher
+    codec: rows_codec.RowsCodec
+    signature: release.Signature
+    """What requests are checked against."""
+    declared: release.Signature
+    """What the release says, for the metadata."""
+    platform: str
+
+
+class App:
+    """
+    See the module.
+
+    Args:
+        service: The model's name in the Open Inference Protocol.
+        version: DIGEST12.
+        instance: Token that tells this process from any other one at the same socket.
+        body_bytes_max: Larger bodies are answered 413.
+    """
+
+    def __init__(self, *, service: str, version: str, instance: str, body_bytes_max: int) -> None:
+        self.phase = Phase.LOADING
+        self.in_flight = 0
+        self.loaded: Loaded | None = None
+        self._service = service
+        self._version = version
+        self._body_bytes_max = body_bytes_max
+        self._headers = [("content-type", "application/json"), ("x-softlaunch-release", version)]
+        self._instance_header = ("x-softlaunch-instance", instance)
+        self.last_request_at = 0.0
+        """Loop time of the latest answer while draining."""
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        self.in_flight += 1
+        try:
+            reply = await self._reply(scope, proto)
+            headers = self._headers
+            if reply.headers:
+                headers = [*headers, *reply.headers]
+            if self.phase is Phase.DRAINING:
+                self.last_request_at = asyncio.get_running_loop().time()
+                headers = [*headers, ("connection", "close")]
+            proto.response_bytes(reply.status, headers, reply.body)
+        except asyncio.CancelledError:
+            # The client left before its rows were called; nobody reads this, but the protocol wants an end.
+            proto.response_empty(499, self._headers)
+        except Exception as error:  # noqa: BLE001  # the last frame before granian, which would answer without a body
+            sys.stderr.write(f"softlaunch.serving: {scope.method} {scope.path}: {model.one_line(error)}\n")
+            failed = replies.model_failed(model.one_line(error))
+            proto.response_bytes(failed.status, self._headers, failed.body)
+        finally:
+            self.in_flight -= 1
+
+    async def _reply(self, scope: Any, proto: Any) -> replies.Reply:
+        path, method = scope.path, scope.method
+        if path == "/predict":
+            if method != "POST":
+                return replies.wrong_method(method, "POST")
+            return await self._predict(scope, proto)
+        if path.startswith("/v2"):
+            return await self._v2(path, method, scope, proto)
+        return replies.not_found(path)
+
+    async def _predict(self, scope: Any, proto: Any) -> replies.Reply:
+        body = await self._body(scope, proto)
+        if isinstance(body, replies.Reply):
+            return body
+        loaded = self.loaded
+        if loaded is None:
+            return replies.not_ready()
+        try:
+            request = loaded.codec.decode(body)
+        except errors.ConfigError as error:
+            return replies.refused(error)
+        outcome = await self._outcome(loaded, request.rows, proto)
+        if type(outcome) is batching.Answered:
+            return replies.Reply(200, loaded.codec.encode(request, outcome))
+        return _unanswered(outcome)
+
+    async def _infer(self, scope: Any, proto: Any) -> replies.Reply:
+        body = await self._body(scope, proto)
+        if isinstance(body, replies.Reply):
+            return body
+        loaded = self.loaded
+        if loaded is None:
+            return replies.not_ready()
+        try:
+            request = oip.parse_request(rows_codec.read_json(body), loaded.signature)
+        except errors.ConfigError as error:
+            return replies.refused(error)
+        outcome = await self._outcome(loaded, request.rows, proto)
+        if not isinstance(outcome, batching.Answered):
+            return _unanswered(outcome)
+        columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
+        answer = oip.response(
+            model=self._service,
+            version=self._version,
+            request=request,
+            signature=loaded.signature,
+            columns=columns,
+        )
+        return replies.document(200, answer)
+
+    async def _outcome(
+        self,
+        loaded: Loaded,
+        rows: list[predictions.Row],
+        proto: Any,
+    ) -> batching.Outcome | replies.Reply:
+        try:
+            return await loaded.batcher.submit(rows, proto.client_disconnect)
+        except batching.Overloaded:
+            return replies.shed(loaded.batcher.waiting_rows, loaded.batcher.retry_seconds)
+        except batching.TooManyRows:
+            return replies.too_many_rows(loaded.batcher.queue_rows_max)
+
+    async def _body(self, scope: Any, proto: Any) -> bytes | replies.Reply:
+        limit = self._body_bytes_max
+        declared = scope.headers.get("content-length")
+        if declared is not None and declared.isdecimal() and int(declared) <= limit:
+            body: bytes = await proto()
+            return body
+        parts: list[bytes] = []
+        size = 0
+        async for part in proto:
+            size += len(part)
+            if size <= limit:
+                parts.append(part)
+            elif size > DISCARD_BYTES_MAX:
+                break
+        return b"".join(parts) if size <= limit else replies.too_large(limit)
+
+    async def _v2(self, path: str, method: str, scope: Any, proto: Any) -> replies.Reply:
+        parts = path.split("/")[2:]
+        if parts and parts[-1] == "infer" and parts[0] == "models":
+            refusal = self._check_model(parts[1:-1], path)
+            if refusal is not None:
+                return refusal
+            return await self._infer(scope, proto) if method == "POST" else replies.wrong_method(method, "POST")
+        if method != "GET":
+            return replies.wrong_method(method, "GET")
+        match parts:
+            case [] | [""]:
+                return replies.document(200, oip.server_metadata(softlaunch.__version__))
+            case ["health", "live"]:
+                return replies.document(200, {"live": True}, self._instance_header)
+            case ["health", "ready"]:
+                return self._readiness({"ready": self.phase is Phase.READY, "phase": self.phase.value})
+            case ["models", *rest, "ready"] if rest:
+                body = {"name": self._service, "ready": self.phase is Phase.READY}
+                return self._check_model(rest, path) or self._readiness(body)
+            case ["models", *rest] if rest:
+                return self._check_model(rest, path) or self._metadata()
+        return replies.not_found(path)
+
+    def _readiness(self, body: dict[str, Any]) -> replies.Reply:
+        status = 200 if self.phase is Phase.READY else 503
+        return replies.document(status, body, self._instance_header)
+
+    def _metadata(self) -> replies.Reply:
+        if self.loaded is None:
+            return replies.not_ready()
+        return replies.document(
+            200,
+            oip.model_metadata(
+                model=self._service,
+                version=self._version,
+                platform=self.loaded.platform,
+                signature=self.loaded.declared,
+            ),
+        )
+
+    def _check_model(self, parts: list[str], path: str) -> replies.Reply | None:
+        """None when NAME[/versions/VERSION] is what is served here."""
+        match parts:
+            case [name] | [name, "versions", _] if name != self._service:
+                said = f"There is no model {name[:100]!r}."
+            case [_, "versions", version] if version != self._version:
+                said = f"There is no version {version[:100]!r}."
+            case [_] | [_, "versions", _]:
+                return None
+            case _:
+                return replies.not_found(path)
+        remedy = f"This server has {self._service!r}, version {self._version!r}."
+        return replies.document(404, {"error": said, "remedy": remedy})
+
+
+def _unanswered(outcome: batching.Outcome | replies.Reply) -> replies.Reply:
+    match outcome:
+        case replies.Reply():
+            return outcome
+        case batching.Failed(message):
+            return replies.model_failed(message)
+        case batching.Invalid(row, output, message):
+            return replies.answer_invalid(row, output, message)
+    raise errors.InvariantError(f"An answered outcome is no refusal: {outcome!r:.100}.")

@@ -1,0 +1,257 @@
+"""
+Whatever queued during the last model call is the next batch.
+
+No timer: an idle model is called at once, a busy one gets everything that waits (up to batch_rows_max) in one call. The
+model runs in a thread of its own; everything else here happens on the event loop's thread, so there are no locks.
+
+Rules:
+    * At most queue_rows_max rows wait; a request that would exceed it is shed (Overloaded), never queued.
+    * A request whose client left before its batch began is dropped. Clients are watched only once a call takes longer
+      than WATCH_SECONDS: a watcher costs more than a fast model's answer.
+    * A batch that raises, or whose answer has the wrong shape, is run again request by request, so that one poisoned
+      row fails its own request only.
+    * Only rows that are invalid make their request invalid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import functools
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from softlaunch.core import answers, predictions, release
+from softlaunch.serving import model_thread
+from softlaunch.serving.runtimes import model
+
+WATCH_SECONDS = 0.02
+"""A guess: far above a compiled model's call, far below the try timeouts after which clients leave."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answered:
+    """Columns of the whole batch; the request's rows are start to stop."""
+
+    columns: Mapping[str, list[Any]]
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Invalid:
+    """The model answered, but a row of this request may not leave."""
+
+    row: int
+    """Counted within the request."""
+    output: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """The model raised on this request alone."""
+
+    message: str
+
+
+Outcome: TypeAlias = Answered | Invalid | Failed
+
+
+class Overloaded(Exception):  # noqa: N818  # an outcome callers branch on, not a fault
+    """The queue is full; the request was not accepted."""
+
+
+class TooManyRows(Exception):  # noqa: N818  # as Overloaded
+    """More rows than the queue ever holds."""
+
+
+class Ticket:
+    """One waiting request."""
+
+    __slots__ = ("disconnected", "future", "rows", "watcher")
+
+    def __init__(
+        self,
+        rows: Sequence[predictions.Row],
+        future: asyncio.Future[Outcome],
+        disconnected: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self.rows = rows
+        self.future = future
+        self.disconnected = disconnected
+        self.watcher: asyncio.Task[None] | None = None
+
+
+class Batcher:
+    def __init__(
+        self,
+        answer: Callable[[Sequence[predictions.Row]], Mapping[str, Any]],
+        outputs: Sequence[release.Column],
+        *,
+        thread: model_thread.ModelThread,
+        batch_rows_max: int,
+        queue_rows_max: int,
+    ) -> None:
+        """
+        Must be made on the event loop that submits.
+
+        Args:
+            answer: The model's call; runs on `thread` only.
+            outputs: What every answer is checked against.
+            batch_rows_max: Rows of one call; a larger request is cut.
+            queue_rows_max: Rows that may wait.
+        """
+        self._answer = answer
+        self._outputs = outputs
+        self._batch_rows_max = batch_rows_max
+        self._queue_rows_max = queue_rows_max
+        self._loop = asyncio.get_running_loop()
+        self._waiting: collections.deque[Ticket] = collections.deque()
+        self._waiting_rows = 0
+        self._busy = False
+        self._slow = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread = thread
+        self._called_at = 0.0
+        self._call_seconds = 0.0
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._waiting_rows
+
+    @property
+    def queue_rows_max(self) -> int:
+        return self._queue_rows_max
+
+    @property
+    def retry_seconds(self) -> int:
+        """When what waits now will have been answered, judged by the last call; between 1 and 30."""
+        calls = self._waiting_rows / self._batch_rows_max
+        return max(1, min(30, math.ceil(calls * self._call_seconds)))
+
+    def submit(
+        self,
+        rows: Sequence[predictions.Row],
+        disconnected: Callable[[], Awaitable[None]] | None = None,
+    ) -> asyncio.Future[Outcome]:
+        """
+        The outcome of these rows, to be awaited; cancelled when the client left before the call.
+
+        Args:
+            rows: Checked rows, at least one.
+            disconnected: Returns an awaitable that ends when the client has left.
+
+        Raises:
+            Overloaded: queue_rows_max rows would be exceeded.
+            TooManyRows: they could not even wait alone.
+        """
+        count = len(rows)
+        if self._waiting_rows + count > self._queue_rows_max:
+            if count > self._queue_rows_max:
+                raise TooManyRows
+            raise Overloaded
+        ticket = Ticket(rows, self._loop.create_future(), disconnected)
+        self._waiting.append(ticket)
+        self._waiting_rows += count
+        if not self._busy:
+            # Not at once: requests that arrived in the same turn of the loop join the first batch.
+            self._busy = True
+            self._loop.call_soon(self._begin)
+        elif self._slow:
+            self._watch(ticket)
+        return ticket.future
+
+    def _begin(self) -> None:
+        batch: list[Ticket] = []
+        row_count = 0
+        while self._waiting:
+            ticket = self._waiting[0]
+            count = len(ticket.rows)
+            gone = ticket.future.done()
+            if batch and not gone and row_count + count > self._batch_rows_max:
+                break
+            self._waiting.popleft()
+            self._waiting_rows -= count
+            if not gone:
+                row_count += count
+                batch.append(ticket)
+        self._busy = bool(batch)
+        if batch:
+            self._timer = self._loop.call_later(WATCH_SECONDS, self._turned_slow)
+            self._called_at = self._loop.time()
+            self._thread.post(functools.partial(self._outcomes, batch), functools.partial(self._finished, batch))
+
+    def _finished(self, batch: list[Ticket], outcomes: list[Outcome]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._slow = False
+        self._call_seconds = self._loop.time() - self._called_at
+        for ticket, outcome in zip(batch, outcomes, strict=True):
+            if ticket.watcher is not None:
+                ticket.watcher.cancel()
+            if not ticket.future.done():
+                ticket.future.set_result(outcome)
+        self._begin()
+
+    def _turned_slow(self) -> None:
+        self._slow = True
+        for ticket in self._waiting:
+            self._watch(ticket)
+
+    def _watch(self, ticket: Ticket) -> None:
+        if ticket.disconnected is not None and ticket.watcher is None:
+            ticket.watcher = self._loop.create_task(self._drop_when_gone(ticket, ticket.disconnected))
+
+    async def _drop_when_gone(self, ticket: Ticket, disconnected: Callable[[], Awaitable[None]]) -> None:
+        await disconnected()
+        if not ticket.future.done() and ticket in self._waiting:
+            self._waiting_rows -= len(ticket.rows)
+            ticket.rows = ()
+            ticket.future.cancel()
+
+    def _outcomes(self, batch: list[Ticket]) -> list[Outcome]:
+        try:
+            checked = self._checked([row for ticket in batch for row in ticket.rows])
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: anything can come out
+            if len(batch) == 1:
+                return [Failed(model.one_line(error))]
+            return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
+        if checked.shapeless and len(batch) > 1:
+            return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
+        outcomes: list[Outcome] = []
+        start = 0
+        for ticket in batch:
+            stop = start + len(ticket.rows)
+            outcomes.append(_outcome(checked, start, stop))
+            start = stop
+        return outcomes
+
+    def _checked(self, rows: list[predictions.Row]) -> answers.CheckedAnswer:
+        size = self._batch_rows_max
+        if len(rows) <= size:
+            return answers.check(self._outputs, self._answer(rows), len(rows))
+        columns: dict[str, list[Any]] = {column.name: [] for column in self._outputs}
+        invalid: dict[int, answers.InvalidRow] = {}
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            checked = answers.check(self._outputs, self._answer(part), len(part))
+            if checked.shapeless:
+                return dataclasses.replace(
+                    checked, invalid={start + row: found for row, found in checked.invalid.items()}
+                )
+            invalid.update({start + row: found for row, found in checked.invalid.items()})
+            for name, values in checked.columns.items():
+                columns[name].extend(values)
+        return answers.CheckedAnswer(columns=columns, invalid=invalid)
+
+
+def _outcome(checked: answers.CheckedAnswer, start: int, stop: int) -> Outcome:
+    if checked.invalid:
+        first = min((row for row in checked.invalid if start <= row < stop), default=None)
+        if first is not None:
+            found = checked.invalid[first]
+            return Invalid(row=first - start, output=found.output, message=found.message)
+    return Answered(checked.columns, start, stop)

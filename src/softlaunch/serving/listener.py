@@ -1,0 +1,107 @@
+"""
+granian, embedded: one process, one event loop, one Unix socket.
+
+The embedded server and not granian's usual master with a worker: the supervisor knows one pid, and killing that pid
+must leave nothing behind that still serves the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import socket
+import stat
+from typing import Any
+
+from granian import constants, http
+from granian.server import embed
+
+from softlaunch import errors
+
+PATH_BYTES_MAX = 107
+"""Of sun_path in Linux, without the final zero."""
+_IDLE_MS_MAX = 24 * 3600 * 1000
+"""hyper counts an idle kept connection as a slow header: after its 30 s it would close what Envoy is about to use."""
+
+
+class Listener(embed.Server):
+    """Serves `app` at `path`; the file appears, mode 0600, by rename once connections are accepted."""
+
+    def __init__(self, app: Any, path: pathlib.Path) -> None:
+        """
+        Raises:
+            ConfigError: the path cannot be a socket's.
+            ConflictError: a living process serves there.
+        """
+        _check(path)
+        self._path = path
+        self._inode = 0
+        self._bound = path.parent.resolve() / f".{os.getpid()}"
+        super().__init__(
+            app,
+            uds=self._bound,
+            interface=constants.Interfaces.RSGI,
+            http=constants.HTTPModes.http1,
+            websockets=False,
+            backlog=1024,
+            http1_settings=http.HTTP1Settings(header_read_timeout=_IDLE_MS_MAX),
+            log_enabled=False,
+        )
+        self.uds_permissions = 0o600
+
+    def withdraw(self) -> None:
+        """Removes the socket's file, unless a successor has put its own there: nobody new can connect."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    def _init_shared_socket(self) -> None:
+        bound = self._bound
+        bound.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            super()._init_shared_socket()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
+        except (OSError, RuntimeError) as error:
+            raise _unusable(self._path, str(error)) from error
+        finally:
+            os.umask(mask)
+        self._inode = bound.stat().st_ino
+        bound.rename(self._path)
+        # granian unlinks whatever is at bind_uds when it ends, a successor's socket too; withdraw() does it better.
+        self.bind_uds = None
+
+
+def _check(path: pathlib.Path) -> None:
+    length = len(os.fsencode(path))
+    if length > PATH_BYTES_MAX:
+        raise _unusable(path, f"its path has {length} bytes, {PATH_BYTES_MAX} are possible")
+    if not path.parent.is_dir():
+        raise _unusable(path, "its directory does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise _unusable(path, "its directory cannot be written")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise _unusable(path, "a file that is not a socket is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return  # stale: its process is gone
+    raise errors.ConflictError(
+        f"A living process serves at {path}.",
+        remedy="Stop it, or pass another --socket.",
+        code=errors.Code.SOCKET_UNUSABLE,
+    )
+
+
+def _unusable(path: pathlib.Path, why: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"The socket {path} cannot be used: {why}.",
+        remedy="Pass another --socket: a short path in a directory of your own.",
+        code=errors.Code.SOCKET_UNUSABLE,
+    )

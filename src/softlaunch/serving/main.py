@@ -1,0 +1,143 @@
+"""
+The model server's composition root: one process that serves one release on one Unix socket.
+
+It is live at once and ready when the model is loaded and has answered the smoke rows. Exit codes: 0 after SIGTERM with
+every accepted request answered, 1 otherwise, with one line on stderr that says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from softlaunch import errors
+from softlaunch.core import predictions
+from softlaunch.serving import app as app_module
+from softlaunch.serving import batching, listener, model_thread, rows_codec, settings, unpacked
+from softlaunch.serving.runtimes import model
+
+QUIET_SECONDS = 0.2
+"""A draining server ends when nobody has sent anything for this long; a guess, some times a client's think time."""
+
+
+def run(chosen: settings.Settings) -> NoReturn:
+    """Serves until SIGTERM or a failure; never returns."""
+    try:
+        code = asyncio.run(_serve(chosen))
+    except errors.SoftlaunchError as error:
+        if chosen.debug:
+            traceback.print_exc()
+        sys.stderr.write(f"softlaunch.serving: {error.code}: {error}\n")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: threads of a model (its own, or a hung call) must not keep a process alive that has said goodbye.
+    os._exit(code)
+
+
+async def _serve(chosen: settings.Settings) -> int:
+    found = unpacked.read(chosen.release, chosen.socket)
+    app = app_module.App(
+        service=found.content.service,
+        version=found.version,
+        instance=chosen.instance,
+        body_bytes_max=chosen.body_bytes_max,
+    )
+    server = listener.Listener(app, chosen.socket)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    serving = loop.create_task(server.serve())
+    loading = loop.create_task(_load(found, app, chosen))
+    stopped = loop.create_task(stopping.wait())
+    try:
+        await asyncio.wait({serving, loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+            await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+            raise errors.InvariantError("The HTTP server ended by itself.")
+    finally:
+        app.phase = app_module.Phase.DRAINING
+        server.withdraw()
+    return await _drain(app, server, serving, chosen.grace_seconds)
+
+
+async def _load(found: unpacked.Unpacked, app: app_module.App, chosen: settings.Settings) -> None:
+    thread = model_thread.ModelThread()
+    loaded = await thread.run(lambda: unpacked.load_model(found, thread_count=chosen.threads))
+    signature = predictions.narrowed(found.content.signature, loaded.float32_names)
+    rows = unpacked.smoke_rows(found, signature)
+    if rows:
+        await thread.run(lambda: _warm(loaded, rows))
+    app.loaded = app_module.Loaded(
+        batcher=batching.Batcher(
+            loaded.answer,
+            signature.outputs,
+            thread=thread,
+            batch_rows_max=chosen.batch_rows_max,
+            queue_rows_max=chosen.queue_rows_max,
+        ),
+        codec=rows_codec.RowsCodec(signature, found.version),
+        signature=signature,
+        declared=found.content.signature,
+        platform=loaded.platform,
+    )
+    gc.collect()
+    gc.freeze()  # what the model and the libraries made stays: later collections need not walk it again
+    if app.phase is app_module.Phase.LOADING:
+        app.phase = app_module.Phase.READY
+
+
+def _warm(loaded: model.Model, rows: Sequence[predictions.Row]) -> None:
+    """
+    One call with the smoke rows. When it raises, row by row: a model that answers some rows is ready.
+
+    What it answers is not judged here: that is the rollout's business, which has evidence and a stable release.
+    """
+    try:
+        loaded.answer(rows)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: anything can come out
+        sys.stderr.write(f"softlaunch.serving: the smoke rows raised {model.one_line(error)}\n")
+    else:
+        return
+    raised: BaseException | None = None
+    for row in rows:
+        try:
+            loaded.answer([row])
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # as above
+            raised = error
+        else:
+            return
+    raise model.unloadable(
+        f"The model raised on every one of its {len(rows)} smoke rows (last: {model.one_line(raised or Exception())}).",
+        remedy="Fix the model, or its signature, and build the release again.",
+    ) from raised
+
+
+async def _drain(
+    app: app_module.App,
+    server: listener.Listener,
+    serving: asyncio.Task[None],
+    grace_seconds: float,
+) -> int:
+    """Answers what was accepted, closing each connection after its answer; 0 when all of it was answered in time."""
+    loop = asyncio.get_running_loop()
+    app.last_request_at = loop.time()
+    deadline = loop.time() + grace_seconds
+    while app.in_flight or loop.time() - app.last_request_at < QUIET_SECONDS:
+        if loop.time() > deadline:
+            sys.stderr.write(f"softlaunch.serving: {app.in_flight} requests unanswered after {grace_seconds:g} s\n")
+            return 1
+        await asyncio.sleep(0.01)
+    server.stop()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
+    await asyncio.wait({serving}, timeout=max(0.1, deadline - loop.time()))
+    return 0

@@ -1,0 +1,112 @@
+"""What the model server says when it does not answer with predictions: JSON bodies and headers in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+
+from softlaunch import errors
+from softlaunch.core import predictions
+
+INVALID_HEADER = ("x-softlaunch-invalid", "1")
+SHED_HEADERS = [
+    ("x-softlaunch-shed", "1"),
+    # Envoy never retries an answer that carries this: a retry would add to the overload.
+    ("x-envoy-ratelimited", "true"),
+]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    """Beside content-type and x-softlaunch-release."""
+
+
+def document(status: int, body: Any, *headers: tuple[str, str]) -> Reply:
+    """A JSON answer."""
+    return Reply(status, _encode(body), headers)
+
+
+def refused(error: errors.ConfigError) -> Reply:
+    """400 for a request that cannot be read, 422 for a row that is not allowed."""
+    body: dict[str, Any] = {"error": error.message}
+    status = 400
+    if isinstance(error, predictions.RowError):
+        status = 422
+        body["row"] = error.row
+        body["column"] = error.column
+    return document(status, {**body, "remedy": error.remedy, "code": error.code.value})
+
+
+def not_found(path: str) -> Reply:
+    return document(
+        404,
+        {
+            "error": f"There is nothing at {path[:200]}.",
+            "remedy": "Use POST /predict, or /v2 for the Open Inference Protocol.",
+        },
+    )
+
+
+def wrong_method(method: str, allowed: str) -> Reply:
+    return document(
+        405,
+        {"error": f"{method} is not possible here.", "remedy": f"Use {allowed}."},
+        ("allow", allowed),
+    )
+
+
+def too_large(limit: int) -> Reply:
+    return document(
+        413,
+        {"error": f"The body is larger than {limit} bytes.", "remedy": "Send the rows in several requests."},
+    )
+
+
+def too_many_rows(limit: int) -> Reply:
+    return document(
+        413,
+        {"error": f"The request has more than {limit} rows.", "remedy": "Send the rows in several requests."},
+    )
+
+
+def shed(waiting_rows: int, retry_seconds: int) -> Reply:
+    return document(
+        503,
+        {
+            "error": f"The model is busy: {waiting_rows} rows wait already.",
+            "remedy": f"Send the request again in {retry_seconds} s, or run more replicas.",
+        },
+        *SHED_HEADERS,
+        ("retry-after", str(retry_seconds)),
+    )
+
+
+def not_ready() -> Reply:
+    return document(503, {"error": "The model is not ready.", "remedy": "Ask /v2/health/ready, then send it again."})
+
+
+def model_failed(message: str) -> Reply:
+    return document(
+        500,
+        {"error": f"The model raised {message}", "remedy": "Fix the model's code; the request itself was accepted."},
+    )
+
+
+def answer_invalid(row: int, output: str, message: str) -> Reply:
+    return document(
+        500,
+        {
+            "error": f"The model's answer is invalid: {message}",
+            "row": row,
+            "output": output,
+            "remedy": "Fix the model: it answered outside of its signature.",
+        },
+        INVALID_HEADER,
+    )

@@ -1,0 +1,45 @@
+"""What the model server asks of a model, however it is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from softlaunch import errors
+from softlaunch.core import predictions
+
+
+class Model(Protocol):
+    platform: str
+    """How the Open Inference Protocol's metadata names the runtime."""
+    float32_names: frozenset[str]
+    """Features that the model computes in float32, whatever the signature says."""
+
+    def answer(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
+        """
+        Outputs by name for checked rows, in their order.
+
+        Called from one thread only. Raises whatever the model raises.
+        """
+        ...
+
+
+def unloadable(message: str, *, remedy: str) -> errors.ConfigError:
+    """The model cannot be made ready; the process ends with this."""
+    return errors.ConfigError(message, remedy=remedy, code=errors.Code.MODEL_UNLOADABLE)
+
+
+def mismatch(message: str) -> errors.ConfigError:
+    """The model is not the one the signature describes; the process ends with this."""
+    return errors.ConfigError(
+        message,
+        remedy="Build the release again, so that its signature is written from this model.",
+        code=errors.Code.MODEL_MISMATCH,
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The exception's class and message on one line, at most 300 characters."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}"[:300] if text else name

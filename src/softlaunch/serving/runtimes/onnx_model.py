@@ -1,0 +1,192 @@
+"""
+ONNX models through onnxruntime.
+
+The graph decides how rows go in: one tensor per feature (named like it, shape [N] or [N, 1]), or a single float tensor
+of shape [N, F] in the signature's order. Missing values are NaN in floats and the empty string in text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from softlaunch.core import predictions, release
+from softlaunch.serving.runtimes import model
+
+_FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_DTYPES: dict[str, Any] = {
+    **_FLOATS,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": object,
+}
+_NUMBERS = frozenset({release.Datatype.BOOL, release.Datatype.INT64, release.Datatype.FP32, release.Datatype.FP64})
+_FITTING: Mapping[str, frozenset[release.Datatype]] = {
+    **dict.fromkeys(_FLOATS, _NUMBERS),
+    "tensor(int64)": frozenset({release.Datatype.BOOL, release.Datatype.INT64}),
+    "tensor(int32)": frozenset({release.Datatype.BOOL}),
+    "tensor(bool)": frozenset({release.Datatype.BOOL}),
+    "tensor(string)": frozenset({release.Datatype.BYTES}),
+}
+_LABEL_TYPES = frozenset({"tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Feed:
+    """One graph input fed from one feature."""
+
+    name: str
+    position: int
+    """Of the feature in the row."""
+    dtype: Any
+    flat: bool
+    """Shape [N]; else [N, 1]."""
+
+
+class OnnxModel:
+    """See model.Model."""
+
+    platform = "onnx_onnxv1"
+
+    def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
+        """
+        Raises:
+            ConfigError: the file is not an ONNX model, or not the one the signature describes.
+        """
+        self._signature = signature
+        self._session = _session(path, thread_count)
+        inputs = self._session.get_inputs()
+        names = [column.name for column in signature.inputs]
+        self._matrix = inputs[0] if len(inputs) == 1 and _takes_matrix(inputs[0], names) else None
+        if self._matrix is None:
+            self._feeds = tuple(_feed(node, signature) for node in inputs)
+            by_type = {node.name: node.type for node in inputs}
+        else:
+            _check_matrix(self._matrix, signature)
+            self._matrix_dtype = _DTYPES[self._matrix.type]
+            by_type = dict.fromkeys(names, self._matrix.type)
+        self.float32_names = frozenset(name for name, found in by_type.items() if found == "tensor(float)")
+        self._fetch = _fetched(self._session.get_outputs(), signature)
+        self._names = list(self._fetch.values())
+        self._roles = list(self._fetch)
+
+    def answer(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
+        """See model.Model.answer."""
+        if self._matrix is not None:
+            fed = {self._matrix.name: np.array(rows, dtype=self._matrix_dtype)}
+        else:
+            columns = list(zip(*rows, strict=True))
+            fed = {feed.name: _fed(feed, columns[feed.position]) for feed in self._feeds}
+        found = dict(zip(self._roles, self._session.run(self._names, fed), strict=True))
+        if not _ROLES.isdisjoint(found):
+            raw = {role: _array(value, self._signature) for role, value in found.items()}
+            return predictions.answer_columns(self._signature.outputs, **raw)
+        return found
+
+
+_ROLES = frozenset({"labels", "probabilities", "values"})
+
+
+def _session(path: pathlib.Path, thread_count: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = thread_count
+    options.inter_op_num_threads = 1
+    # A spinning pool burns a core between calls; the arena keeps the largest batch's memory forever.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise model.unloadable(
+            f"{path.name} is not an ONNX model that onnxruntime {onnxruntime.__version__} loads"
+            f" ({model.one_line(error)}).",
+            remedy="Check that the file is whole and its opset is supported, then build the release again.",
+        ) from error
+
+
+def _takes_matrix(node: Any, names: Sequence[str]) -> bool:
+    """A sole input is the feature itself only when the model has one feature and they share their name."""
+    return node.name not in names
+
+
+def _check_matrix(node: Any, signature: release.Signature) -> None:
+    width = node.shape[1] if len(node.shape) == 2 else None
+    if node.type not in _DTYPES or len(node.shape) != 2 or (isinstance(width, int) and width != len(signature.inputs)):
+        raise model.mismatch(
+            f"The graph's only input {node.name!r} is {node.type} of shape {node.shape}, the signature has"
+            f" {len(signature.inputs)} features.",
+        )
+    for column in signature.inputs:
+        _check_type(node, column)
+
+
+def _feed(node: Any, signature: release.Signature) -> _Feed:
+    for position, column in enumerate(signature.inputs):
+        if column.name == node.name:
+            _check_type(node, column)
+            return _Feed(name=node.name, position=position, dtype=_DTYPES[node.type], flat=len(node.shape) == 1)
+    known = ", ".join(repr(column.name) for column in signature.inputs)
+    raise model.mismatch(f"The graph's input {node.name!r} is no feature of the signature ({known}).")
+
+
+def _check_type(node: Any, column: release.Column) -> None:
+    if column.datatype not in _FITTING.get(node.type, frozenset()):
+        raise model.mismatch(f"Feature {column.name!r} is {column.datatype}, the graph's input is {node.type}.")
+    if column.nullable and node.type not in _FLOATS and node.type != "tensor(string)":
+        raise model.mismatch(f"Feature {column.name!r} may be missing, but the graph's {node.type} cannot say so.")
+
+
+def _fed(feed: _Feed, values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if feed.dtype is object:
+        values = ["" if value is None else value for value in values]
+    column = np.array(values, dtype=feed.dtype)
+    return column if feed.flat else column.reshape(-1, 1)
+
+
+def _fetched(nodes: Sequence[Any], signature: release.Signature) -> dict[str, str]:
+    """
+    Graph outputs to ask for: by the signature's names when the graph has them all, else by role.
+
+    Roles are those of predictions.answer_columns: the first output of labels, the first of numbers.
+    """
+    by_name = {node.name: node.name for node in nodes}
+    wanted = [column.name for column in signature.outputs]
+    if all(name in by_name for name in wanted):
+        return {name: name for name in wanted}
+    label = next((node.name for node in nodes if node.type in _LABEL_TYPES), None)
+    numbers = next((node.name for node in nodes if node.type in _FLOATS or node.type.startswith("seq(map(")), None)
+    roles: dict[str, str] = {}
+    for name in wanted:
+        role, source = _role(name, label, numbers)
+        if source is None:
+            has = ", ".join(f"{node.name!r} ({node.type})" for node in nodes)
+            raise model.mismatch(f"The signature promises output {name!r}, the graph only has {has}.")
+        roles[role] = source
+    return roles
+
+
+def _role(name: str, label: str | None, numbers: str | None) -> tuple[str, str | None]:
+    if name == predictions.LABEL:
+        return "labels", label
+    if name == predictions.PROBABILITY or name.startswith(f"{predictions.PROBABILITY}_"):
+        return "probabilities", numbers
+    if name == predictions.PREDICTION or name.startswith(f"{predictions.PREDICTION}_"):
+        return "values", numbers
+    return name, None
+
+
+def _array(value: Any, signature: release.Signature) -> np.ndarray[Any, Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    # ZipMap: one mapping of class to probability per row, in the order of the classes.
+    width = sum(column.name.startswith(predictions.PROBABILITY) for column in signature.outputs)
+    rows = [list(each.values()) for each in value]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else width)

@@ -1,0 +1,45 @@
+"""How the model server was started. Imports nothing heavy: thread counts must be set before numpy is imported."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    release: pathlib.Path
+    socket: pathlib.Path
+    """Absolute: a release's code becomes the working directory."""
+    instance: str
+    batch_rows_max: int
+    queue_rows_max: int
+    body_bytes_max: int
+    threads: int
+    grace_seconds: float
+    debug: bool
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """The settings in `arguments`; prints the usage and exits with 2 when they are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m softlaunch.serving", description="Serve one unpacked release.")
+    parser.add_argument("--release", type=pathlib.Path, required=True, help="directory of the unpacked release")
+    parser.add_argument("--socket", type=pathlib.Path, required=True, help="Unix socket to serve on")
+    parser.add_argument("--instance", required=True, help="token that health answers carry")
+    parser.add_argument("--batch-rows-max", type=_positive, default=256, help="rows of one model call (%(default)s)")
+    parser.add_argument("--queue-rows-max", type=_positive, default=4096, help="rows that may wait (%(default)s)")
+    parser.add_argument("--body-bytes-max", type=_positive, default=16 * 2**20, help="largest body (%(default)s)")
+    parser.add_argument("--threads", type=_positive, default=1, help="threads of one model call (%(default)s)")
+    parser.add_argument("--grace-seconds", type=float, default=8.0, help="time to drain after SIGTERM (%(default)s)")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    found = parser.parse_args(arguments)
+    return Settings(**{**vars(found), "release": found.release.absolute(), "socket": found.socket.absolute()})
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
