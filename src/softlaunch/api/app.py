@@ -1,0 +1,170 @@
+"""
+The control plane's HTTP API, on loopback, for the CLI and for programs.
+
+Every route but /healthz wants `Authorization: Bearer TOKEN` with the token of HOME/control.json (mode 0600). HTTP
+status codes are chosen here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import fastapi
+import fastapi.responses
+
+import softlaunch
+from softlaunch import errors
+from softlaunch.api import schemas
+from softlaunch.controller import commands, explain, views
+from softlaunch.controller import loop as loops
+from softlaunch.core import release, spec_json
+from softlaunch.ports import store as stores
+
+STATUS = {
+    errors.ConfigError: 422,
+    errors.ConflictError: 409,
+    errors.UnavailableError: 503,
+    errors.InvariantError: 500,
+}
+
+
+def create(
+    *,
+    loop: loops.ControlLoop,
+    operations: commands.Commands,
+    store: stores.Store,
+    token: str,
+    instance: str,
+    ready: Callable[[], bool],
+    stop: Callable[[], None],
+) -> fastapi.FastAPI:
+    """
+    The application.
+
+    Args:
+        loop: Read for views, under its lock.
+        operations: What may be asked.
+        store: Finished rollouts and history.
+        token: The bearer token every request but /healthz must carry.
+        instance: Names this run of the control plane.
+        ready: Whether the first turn of the loop has been made.
+        stop: Ends the control plane and everything it started; returns at once.
+    """
+    app = fastapi.FastAPI(
+        title="softlaunch control plane", version=softlaunch.__version__, docs_url=None, redoc_url=None
+    )
+
+    @app.exception_handler(errors.SoftlaunchError)
+    async def _refuse(_request: fastapi.Request, error: Exception) -> fastapi.Response:
+        assert isinstance(error, errors.SoftlaunchError)
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+        body = {"error": error.message, "remedy": error.remedy, "code": error.code.value}
+        return fastapi.responses.JSONResponse(body, status_code=status)
+
+    @app.middleware("http")
+    async def _authenticate(
+        request: fastapi.Request, call_next: Callable[[fastapi.Request], Awaitable[fastapi.Response]]
+    ) -> fastapi.Response:
+        given = request.headers.get("authorization", "")
+        if request.url.path != "/healthz" and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            body = {
+                "error": "The token is missing or wrong.",
+                "remedy": "Send `Authorization: Bearer TOKEN` with the token of control.json in softlaunch's home.",
+                "code": errors.Code.UNAUTHORIZED.value,
+            }
+            return fastapi.responses.JSONResponse(body, status_code=401)
+        return await call_next(request)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        return {"ready": ready(), "instance": instance, "version": softlaunch.__version__}
+
+    @app.get("/v1/status")
+    def status() -> dict[str, Any]:
+        return views.status(loop)
+
+    @app.post("/v1/rollouts", status_code=201)
+    def deploy(body: schemas.Deploy) -> dict[str, Any]:
+        done = operations.deploy(
+            _request(body),
+        )
+        return {"rollout_id": done.rollout_id, "text": done.text}
+
+    @app.get("/v1/rollouts")
+    def rollouts(
+        service: str | None = None,
+        environment: str | None = None,
+        limit: Annotated[int, fastapi.Query(ge=1, le=1000)] = 50,
+    ) -> list[dict[str, Any]]:
+        found = store.rollouts(service=service, environment=environment, limit=limit)
+        with loop.lock:
+            return [views.rollout(loop, record) for record in found]
+
+    @app.get("/v1/rollouts/{number}")
+    def rollout(number: int) -> dict[str, Any]:
+        return _view(number)
+
+    @app.get("/v1/rollouts/{number}/explain")
+    def why(number: int) -> dict[str, Any]:
+        return {"lines": explain.lines(_view(number))}
+
+    @app.get("/v1/events")
+    def events(
+        service: str | None = None,
+        environment: str | None = None,
+        rollout_id: int | None = None,
+        after_id: int = 0,
+        limit: Annotated[int, fastapi.Query(ge=1, le=10_000)] = 200,
+    ) -> list[dict[str, Any]]:
+        found = store.events(
+            service=service, environment=environment, rollout_id=rollout_id, after_id=after_id, limit=limit
+        )
+        return views.events(list(found))
+
+    @app.post("/v1/services/{service}/{environment}/{verb}")
+    def operate(service: str, environment: str, verb: schemas.Verb, body: schemas.Operate) -> dict[str, Any]:
+        if verb is schemas.Verb.ROLLBACK:
+            done = operations.rollback(service=service, environment=environment, to=body.to, by=body.by)
+            return {"rollout_id": done.rollout_id, "text": done.text}
+        match verb:
+            case schemas.Verb.PAUSE:
+                record = operations.pause(service=service, environment=environment, by=body.by)
+            case schemas.Verb.RESUME:
+                record = operations.resume(service=service, environment=environment, by=body.by)
+            case schemas.Verb.PROMOTE:
+                record = operations.promote(service=service, environment=environment, by=body.by, full=body.full)
+            case schemas.Verb.ABORT:
+                record = operations.abort(service=service, environment=environment, by=body.by, reason=body.reason)
+        with loop.lock:
+            return views.rollout(loop, record)
+
+    @app.post("/v1/stop", status_code=202)
+    def stop_everything() -> dict[str, Any]:
+        stop()
+        return {"text": "Stopping the gateway, every model server and the control plane."}
+
+    def _view(number: int) -> dict[str, Any]:
+        found = store.rollout(number)
+        if found is None:
+            raise errors.ConfigError(
+                f"There is no rollout {number}.",
+                remedy="`softlaunch history` lists all of them.",
+                code=errors.Code.NO_ROLLOUT,
+            )
+        with loop.lock:
+            running = loop.ledger.rollouts.get((found.service, found.environment))
+            return views.rollout(loop, running if running is not None and running.id == number else found)
+
+    def _request(body: schemas.Deploy) -> commands.DeployRequest:
+        return commands.DeployRequest(
+            service=body.service,
+            environment=spec_json.load_environment(body.environment.encode()),
+            release=release.Digest(body.release),
+            ref=body.ref,
+            commit=body.commit,
+            by=body.by,
+        )
+
+    return app

@@ -1,0 +1,42 @@
+"""Bodies of the control plane's API."""
+
+from __future__ import annotations
+
+import enum
+
+import pydantic
+
+
+class Deploy(pydantic.BaseModel):
+    """A launch."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    service: str
+    environment: str
+    """core.spec_json of the EnvironmentSpec, as a string."""
+    release: str = pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    ref: str
+    commit: str
+    by: str
+
+
+class Verb(enum.StrEnum):
+    """What can be asked of an environment."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+
+
+class Operate(pydantic.BaseModel):
+    """Who asks, and what a verb needs."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    by: str
+    full: bool = False
+    reason: str = ""
+    to: str = "previous"

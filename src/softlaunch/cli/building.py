@@ -1,0 +1,82 @@
+"""The build command, and building as the first part of a deploy."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Annotated, Any
+
+import rich.markup
+import typer
+
+from softlaunch import wiring
+from softlaunch.cli import options, output
+from softlaunch.config import home as homes
+from softlaunch.core import release, spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Built:
+    digest: release.Digest
+    commit: str
+    spec: spec.ServiceSpec
+    document: dict[str, Any]
+    """What --json prints."""
+
+
+def build(
+    ref: options.Ref = "HEAD",
+    *,
+    pin: Annotated[
+        bool,
+        typer.Option("--pin", help="Fetch a model given by URL and write its sha256 to softlaunch.lock; no build."),
+    ] = False,
+    directory: options.Directory = pathlib.Path(),
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Make a release of a commit: tests, quality gates, model, compilation, profile.
+
+    Works in a clean checkout and in the release's own Python environment. The same content always gets the same
+    digest, wherever and whenever it is built.
+
+    Examples:
+
+        softlaunch build
+        softlaunch build v1.2 --json
+        softlaunch build --pin && git add softlaunch.lock
+    """
+    place = homes.Home.locate(home)
+    if pin:
+        pinned = wiring.pin(place, directory)
+        if as_json:
+            output.document(pinned)
+        else:
+            output.plain(f"Pinned {pinned['url']} to sha256 {pinned['sha256']}. Commit softlaunch.lock.")
+        return
+    built = build_release(place, directory, ref, quiet=as_json)
+    if as_json:
+        output.document(built.document)
+
+
+def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet: bool) -> Built:
+    """
+    Builds, showing each step unless quiet.
+
+    Raises:
+        SoftlaunchError: whatever refused the release; nothing was stored.
+    """
+
+    def show(name: str, state: str, detail: str) -> None:
+        if not quiet and state != "started":
+            mark = {"done": "[green]✓[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]"}.get(state, " ")
+            output.text(f"{mark} {name:<12} {rich.markup.escape(detail)}")
+
+    found = wiring.build(home, directory, ref, progress=show)
+    if not quiet:
+        for gap in found.spec.gaps:
+            output.text(f"[yellow]gap[/] {rich.markup.escape(gap)}")
+        again = " (built before)" if found.reused else ""
+        output.text(f"[bold]release {found.digest.short}[/] of {found.commit[:12]}{again}")
+    return Built(digest=found.digest, commit=found.commit, spec=found.spec, document=found.document)

@@ -1,0 +1,89 @@
+"""The control plane, as the CLI sees it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import httpx
+
+from softlaunch import errors
+from softlaunch.config import home as homes
+
+TIMEOUT_SECONDS = 10.0
+_NOT_RUNNING = "The control plane is not running."
+_START = "Start it with `softlaunch up`."
+
+
+class Client:
+    """Calls the API of the control plane that serves a home."""
+
+    def __init__(self, home: homes.Home) -> None:
+        """
+        Raises:
+            UnavailableError: no control plane has written its address there.
+        """
+        self._address = read_address(home)
+        if self._address is None:
+            raise errors.UnavailableError(_NOT_RUNNING, remedy=_START, code=errors.Code.NOT_RUNNING)
+        self._http = httpx.Client(
+            base_url=self._address["url"],
+            headers={"authorization": f"Bearer {self._address['token']}"},
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,
+        )
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._call("GET", path, params={key: value for key, value in query.items() if value is not None})
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("POST", path, json=body)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise errors.UnavailableError(
+                f"{_NOT_RUNNING} ({error})", remedy=_START, code=errors.Code.NOT_RUNNING
+            ) from error
+        if answer.is_success:
+            return answer.json()
+        raise _error(answer)
+
+
+def read_address(home: homes.Home) -> dict[str, Any] | None:
+    """{"url", "token", "pid", "instance"} of the control plane last started there; None when there is none."""
+    path: pathlib.Path = home.control_file
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def healthy(address: dict[str, Any]) -> bool:
+    """Whether the control plane of that address answers, has made its first turn and is the one that was asked."""
+    try:
+        answer = httpx.get(f"{address['url']}/healthz", timeout=2.0, trust_env=False)
+        body = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return False
+    return bool(body.get("ready")) and body.get("instance") == address["instance"]
+
+
+def _error(answer: httpx.Response) -> errors.SoftlaunchError:
+    kinds: dict[int, type[errors.ConfigError | errors.ConflictError | errors.UnavailableError]] = {
+        409: errors.ConflictError,
+        503: errors.UnavailableError,
+    }
+    try:
+        body = answer.json()
+        kind = kinds.get(answer.status_code, errors.ConfigError)
+        return kind(body["error"], remedy=body["remedy"], code=errors.Code(body["code"]))
+    except (ValueError, KeyError, TypeError):
+        return errors.UnavailableError(
+            f"The control plane answered {answer.status_code}: {answer.text[:300]}",
+            remedy="Look into logs/control-plane.log in softlaunch's home.",
+            code=errors.Code.BAD_ANSWER,
+        )

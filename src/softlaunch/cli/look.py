@@ -1,0 +1,127 @@
+"""Commands that look and change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import rich.table
+import typer
+
+from softlaunch.cli import client, live, options, output
+from softlaunch.config import home as homes
+
+
+def status(*, home: options.HomeOption = None, as_json: options.Json = False) -> None:
+    """
+    What is live where, and what is being launched.
+
+    Examples:
+
+        softlaunch status
+        softlaunch status --json | jq '.services[].stable'
+    """
+    found = client.Client(homes.Home.locate(home)).get("/v1/status")
+    if as_json:
+        output.document(found)
+        return
+    if not found["services"]:
+        output.plain("Nothing is live yet. In a service's folder: `softlaunch deploy`.")
+        return
+    table = rich.table.Table(box=None, pad_edge=False)
+    for heading in ("service", "environment", "stable", "rollout", "replicas", "address"):
+        table.add_column(heading)
+    for entry in found["services"]:
+        table.add_row(
+            entry["service"],
+            entry["environment"],
+            live.short(entry["stable"]),
+            _rollout(entry["rollout"]),
+            _replicas(entry["replicas"]),
+            entry["url"],
+        )
+    output.CONSOLE.print(table)
+
+
+def history(
+    *,
+    service: options.Service = None,
+    environment: options.Environment = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Every launch, newest first: what, where, who, how it ended and why.
+
+    Examples:
+
+        softlaunch history
+        softlaunch history --env production --limit 5 --json
+    """
+    control = client.Client(homes.Home.locate(home))
+    found = control.get("/v1/rollouts", service=service, environment=environment, limit=limit)
+    if as_json:
+        output.document(found)
+        return
+    if not found:
+        output.plain("No launches yet.")
+        return
+    table = rich.table.Table(box=None, pad_edge=False)
+    for heading in ("id", "when", "service", "environment", "release", "asked for", "by", "outcome", "why"):
+        table.add_column(heading, overflow="fold")
+    for view in found:
+        table.add_row(
+            str(view["id"]),
+            live.clock(view["created_at"])[:8],
+            view["service"],
+            view["environment"],
+            live.short(view["candidate"]),
+            view["ref"],
+            view["requested_by"],
+            live.standing(view),
+            view["reason"],
+        )
+    output.CONSOLE.print(table)
+
+
+def explain(
+    number: Annotated[int | None, typer.Argument(help="Rollout; the last one if left out.")] = None,
+    *,
+    service: options.Service = None,
+    environment: options.Environment = None,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Why a rollout went as it did, in at most ten lines.
+
+    Examples:
+
+        softlaunch explain
+        softlaunch explain 7 --json
+    """
+    control = client.Client(homes.Home.locate(home))
+    if number is None:
+        last = control.get("/v1/rollouts", service=service, environment=environment, limit=1)
+        if not last:
+            output.plain("No launches yet.") if not as_json else output.document({"lines": []})
+            return
+        number = last[0]["id"]
+    found = control.get(f"/v1/rollouts/{number}/explain")
+    if as_json:
+        output.document(found)
+        return
+    for line in found["lines"]:
+        output.plain(line)
+
+
+def _rollout(view: dict[str, Any] | None) -> str:
+    if view is None:
+        return "-"
+    held = " [yellow]held[/]" if view["hold"] else ""
+    return f"{live.short(view['candidate'])} {live.standing(view)} {view['candidate_percent']:g} %{held}"
+
+
+def _replicas(found: list[dict[str, Any]]) -> str:
+    ready = sum(1 for entry in found if entry["phase"] == "ready")
+    return f"{ready}/{len(found)} ready"

@@ -1,0 +1,191 @@
+"""Commands about this machine: start, stop, check, begin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Annotated, Any
+
+import rich.markup
+import typer
+
+from softlaunch import errors, wiring
+from softlaunch.api import server
+from softlaunch.cli import client, options, output
+from softlaunch.config import home as homes
+from softlaunch.config import settings as setting
+from softlaunch.config import starter
+
+START_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 30.0
+_POLL_SECONDS = 0.05
+
+
+def up(
+    *,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal; Ctrl-C stops all.")] = False,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Start softlaunch on this machine: control plane, gateway, and what was live before.
+
+    What a previous control plane left running is taken over, not restarted. A second `up` says so and exits 3.
+
+    Examples:
+
+        softlaunch up
+        softlaunch up --foreground
+        SOFTLAUNCH_HOME=/tmp/try softlaunch up --json
+    """
+    place = homes.Home.locate(home)
+    settings = setting.read(os.environ)
+    if foreground:
+        server.run(place, settings)
+        return
+    running = client.read_address(place)
+    if running is not None and client.healthy(running):
+        raise errors.ConflictError(
+            f"softlaunch is already up in {place.root} (process {running['pid']}).",
+            remedy="Use it, or stop it with `softlaunch down`.",
+            code=errors.Code.ALREADY_UP,
+        )
+    began = time.monotonic()
+    address = _detach(place)
+    seconds = time.monotonic() - began
+    if as_json:
+        output.document({"url": address["url"], "pid": address["pid"], "home": str(place.root), "seconds": seconds})
+        return
+    output.text(f"[bold green]up[/] in {seconds:.1f} s: control plane {address['url']}, home {place.root}")
+    found = client.Client(place).get("/v1/status")
+    if not found["services"]:
+        output.plain("Nothing is live yet. In a service's folder: `softlaunch deploy`.")
+    for entry in found["services"]:
+        output.plain(f"  {entry['service']} in {entry['environment']}: {entry['url']}")
+
+
+def down(*, home: options.HomeOption = None, as_json: options.Json = False) -> None:
+    """
+    Stop everything of this home: model servers, gateway, control plane. Releases and history stay.
+
+    Works after a crash too: what a killed control plane left running is found and stopped.
+
+    Examples:
+
+        softlaunch down
+    """
+    place = homes.Home.locate(home)
+    address = client.read_address(place)
+    if address is not None and client.healthy(address):
+        client.Client(place).post("/v1/stop", {})
+        _wait_gone(int(address["pid"]), place)
+        stopped = True
+    else:
+        stopped = wiring.stop_leftovers(place, setting.read(os.environ))
+    if as_json:
+        output.document({"stopped": stopped})
+    else:
+        output.plain("Everything is stopped." if stopped else "Nothing was running.")
+
+
+def doctor(*, home: options.HomeOption = None, as_json: options.Json = False) -> None:
+    """
+    Check this machine: Python, Envoy, ports, disk, clock. Says what to do. Exits 1 on a problem.
+
+    Examples:
+
+        softlaunch doctor
+        softlaunch doctor --json
+    """
+    place = homes.Home.locate(home)
+    checks = wiring.examine(place, setting.read(os.environ))
+    if as_json:
+        output.document({"checks": checks})
+    else:
+        marks = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
+        for check in checks:
+            output.text(f"{marks[check['state']]} {check['name']:<14} {rich.markup.escape(check['detail'])}")
+            if check["state"] != "ok" and check["remedy"]:
+                output.text(f"  {'':<14} [bold]fix[/] {rich.markup.escape(check['remedy'])}")
+    if any(check["state"] == "problem" for check in checks):
+        raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def init(*, directory: options.Directory = pathlib.Path(), as_json: options.Json = False) -> None:
+    """
+    Write a commented softlaunch.yaml for the model or app that is already here.
+
+    Examples:
+
+        softlaunch init
+        softlaunch init --dir services/pricing
+    """
+    path = starter.write(directory)
+    if as_json:
+        output.document({"path": str(path)})
+        return
+    output.plain(f"Wrote {path}. Read it, commit it, then `softlaunch up` and `softlaunch deploy`.")
+
+
+def _detach(place: homes.Home) -> dict[str, Any]:
+    """Starts the control plane in a session of its own and waits until it is ready."""
+    place.prepare()
+    log = place.logs / "control-plane.log"
+    with log.open("ab") as sink:
+        began_at = sink.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "softlaunch.cli.main", "up", "--foreground", "--home", str(place.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        address = client.read_address(place)
+        if address is not None and address["pid"] == process.pid and client.healthy(address):
+            return address
+        if process.poll() is not None:
+            raise _failed(log, began_at)
+        time.sleep(_POLL_SECONDS)
+    process.terminate()
+    raise errors.UnavailableError(
+        f"The control plane was not ready after {START_SECONDS_MAX:g} s.",
+        remedy=f"Look into {log}.",
+        code=errors.Code.NOT_RUNNING,
+    )
+
+
+def _failed(log: pathlib.Path, began_at: int) -> errors.SoftlaunchError:
+    """The error that ended the control plane, as it printed it itself."""
+    with log.open("rb") as source:
+        source.seek(began_at)
+        tail = source.read().decode(errors="replace").strip().splitlines()
+    what = next((line.removeprefix("error ") for line in tail if line.startswith("error ")), None)
+    fix = next((line.strip().removeprefix("fix ") for line in tail if line.strip().startswith("fix ")), None)
+    if what and fix:
+        remedy, _, code = fix.rpartition("  (")
+        with contextlib.suppress(ValueError):
+            return errors.ConflictError(what, remedy=remedy, code=errors.Code(code.rstrip(")")))
+    return errors.UnavailableError(
+        f"The control plane ended at once: {tail[-1] if tail else 'it printed nothing'}",
+        remedy=f"Look into {log}.",
+        code=errors.Code.NOT_RUNNING,
+    )
+
+
+def _wait_gone(pid: int, place: homes.Home) -> None:
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if client.read_address(place) is None:
+            return
+        time.sleep(_POLL_SECONDS)
+    raise errors.UnavailableError(
+        f"The control plane (process {pid}) still stops after {STOP_SECONDS_MAX:g} s.",
+        remedy="Run `softlaunch down` once more; logs/control-plane.log in the home says what it waits for.",
+        code=errors.Code.NOT_STOPPED,
+    )

@@ -1,0 +1,60 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import softlaunch
+from softlaunch import errors
+from softlaunch.cli import building, launch, look, machine, output
+
+APP = typer.Typer(
+    name="softlaunch",
+    help="Every model launch is a soft launch: from a git commit to monitored production, and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+for _panel, _commands in (
+    ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
+    ("Launch", (building.build, launch.deploy, launch.watch)),
+    ("Steer", (launch.promote, launch.pause, launch.resume, launch.abort, launch.rollback)),
+    ("Look", (look.status, look.history, look.explain)),
+):
+    for _command in _commands:
+        APP.command(_command.__name__, rich_help_panel=_panel)(_command)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag's value
+    if asked:
+        output.plain(f"softlaunch {softlaunch.__version__}")
+        raise typer.Exit
+
+
+@APP.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs a command; errors become a message with a remedy and an exit code (2 caller, 3 race, 4 neighbour, 70 us)."""
+    try:
+        APP()
+    except errors.SoftlaunchError as error:
+        sys.exit(output.failure(error, as_json="--json" in sys.argv))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

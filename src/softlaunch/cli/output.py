@@ -1,0 +1,47 @@
+"""What commands print: text for people, one JSON document for programs, errors with their remedy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import rich.console
+import rich.markup
+
+from softlaunch import errors
+
+CONSOLE = rich.console.Console(highlight=False, soft_wrap=True)
+CONSOLE_ERR = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+
+EXIT_CODES = (
+    (errors.ConfigError, 2),
+    (errors.ConflictError, 3),
+    (errors.UnavailableError, 4),
+    (errors.InvariantError, 70),
+)
+
+
+def document(found: Any) -> None:
+    """Prints one JSON document."""
+    sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def text(line: str) -> None:
+    """Prints a line; Rich markup in it is meant."""
+    CONSOLE.print(line)
+
+
+def plain(line: str) -> None:
+    """Prints a line as it is: nothing in it is markup."""
+    CONSOLE.print(line, markup=False)
+
+
+def failure(error: errors.SoftlaunchError, *, as_json: bool) -> int:
+    """Prints an error with its remedy; returns the exit code."""
+    if as_json:
+        document({"error": error.message, "remedy": error.remedy, "code": error.code.value})
+    else:
+        CONSOLE_ERR.print(f"[bold red]error[/] {rich.markup.escape(error.message)}")
+        CONSOLE_ERR.print(f"  [bold]fix[/] {rich.markup.escape(error.remedy)}  [dim]({error.code.value})[/]")
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 70)

@@ -1,0 +1,382 @@
+"""
+The control loop: look, decide, write down, make it so; fifty times a second while something is being launched.
+
+Order matters. Evidence is read before deciding; a decision is written down, with its evidence, before it is carried
+out; carrying out starts from the saved state alone. Killed between any two of these, the next control plane reads the
+same lines again, decides the same and carries it out. Only the way back does not wait for the disk: when the state
+cannot be written, a rollback is applied all the same.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import threading
+from collections.abc import Mapping
+
+import structlog
+
+from softlaunch import errors
+from softlaunch.controller import analysis as analyses
+from softlaunch.controller import desired, ledger, replicas
+from softlaunch.controller import shelf as shelves
+from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
+from softlaunch.ports import clock as clocks
+from softlaunch.ports import fleet as fleets
+from softlaunch.ports import gateway as gateways
+from softlaunch.ports import prober as probers
+from softlaunch.ports import store as stores
+
+LOG = structlog.get_logger()
+
+FLUSH_SECONDS = 0.25
+"""Evidence alone is written this often; a decision at once. What is not written is read again after a crash."""
+HISTORY_SECONDS = 5.0
+HISTORY_TRIALS_MAX = 1_000_000
+EJECTION_SECONDS = 0.5
+SMOKE_ROWS_DEFAULT = 20
+START_SECONDS_MAX = 300.0
+"""A candidate that is not ready by then has failed; environments are built before, so this is model loading."""
+
+
+class ControlLoop:
+    """Owns the ledger; everything that reads or writes it holds `lock`."""
+
+    def __init__(
+        self,
+        *,
+        store: stores.Store,
+        gateway: gateways.Gateway,
+        fleet: fleets.Fleet,
+        shelf: shelves.Shelf,
+        prober: probers.Prober,
+        clock: clocks.Clock,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.ledger = ledger.Ledger(store)
+        self._gateway = gateway
+        self._fleet = fleet
+        self._shelf = shelf
+        self._prober = prober
+        self._clock = clock
+        self._keeper = replicas.Keeper(fleet)
+        self._woken = threading.Event()
+        self._smokes: dict[int, concurrent.futures.Future[messages.VerifyPassed | messages.VerifyFailed]] = {}
+        self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=4, thread_name_prefix="smoke")
+        self._histories = {
+            place: judge_history.ArmHistory.from_json(live.history)
+            for place, live in self.ledger.lives.items()
+            if live.history
+        }
+        self.analyses: dict[int, analyses.Analysis] = {
+            record.id: analyses.Analysis.restore(record, store.keys(record.id))
+            for record in self.ledger.rollouts.values()
+        }
+        self._flushed_at = 0.0
+        self._flushed_cursor = self.ledger.cursor
+        self._history_at = 0.0
+        self._ejection_at = 0.0
+        self._applied: traffic.RoutingSnapshot | None = None
+        self._troubles: set[str] = set()
+        self.statuses: Mapping[str, fleets.ReplicaStatus] = {}
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def wake(self) -> None:
+        """The next tick comes at once."""
+        self._woken.set()
+
+    def wait(self, seconds: float) -> None:
+        """Returns when woken, or after `seconds`."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    @property
+    def busy(self) -> bool:
+        """A rollout runs: ticks should come often."""
+        return bool(self.ledger.rollouts)
+
+    @property
+    def settled(self) -> bool:
+        """The gateway believes the saved state, and every stable replica is ready or has failed."""
+        with self.lock:
+            if self._applied is None or self._troubles:
+                return False
+            for live in self.ledger.lives.values():
+                if live.stable is None:
+                    continue
+                for spec in desired.arm_specs(live, live.stable, live.spec.replica_count):
+                    status = self.statuses.get(spec.name)
+                    if status is None or status.phase is fleets.ReplicaPhase.STARTING:
+                        return False
+            return True
+
+    def tick(self) -> None:
+        """One turn of the loop."""
+        with self.lock:
+            now = self._clock.now()
+            self.statuses = {status.name: status for status in self._fleet.observe()}
+            self._read(now)
+            self._progress(now)
+            written = self._write(now)
+            self._apply(written=written)
+
+    def advance(self, record: stores.RolloutRecord, event: messages.Event) -> stores.RolloutRecord:
+        """The rollout after an event, in the ledger but not flushed; the very same record when nothing changed."""
+        now = self._clock.now()
+        step = machine.advance(record.state, event, now=now)
+        if step.state is record.state:
+            return record
+        place = (record.service, record.environment)
+        live = self.ledger.lives[place]
+        following = ledger.advanced(record, step, now=now)
+        analysis = self._analysis(record)
+        weight_before = desired.share(live, record)
+        stable, weight = desired.share(live, following)
+        if (stable, weight) != weight_before:
+            live = dataclasses.replace(live, epoch=live.epoch + 1)
+            analysis.begin_epoch(live.epoch, weight)
+        if step.state.phase is phases.Phase.FINISHING:
+            self._histories[place] = analysis.candidate_history()
+            live = dataclasses.replace(
+                live,
+                stable=record.candidate,
+                previous=record.stable,
+                spec=record.spec,
+                history=self._histories[place].to_json(),
+            )
+        if live is not self.ledger.lives[place]:
+            self.ledger.put_live(live)
+        following = dataclasses.replace(following, evidence=analysis.state(), measured=analysis.measured())
+        self.ledger.put_rollout(following)
+        self.ledger.put_keys(record.id, analysis.take_new_keys())
+        self.ledger.announce(following, step.announcements, at=now)
+        if machine.is_final(step.state):
+            self.analyses.pop(record.id, None)
+        return following
+
+    def flush(self) -> None:
+        """
+        Writes the ledger, with the evidence as it is now.
+
+        Raises:
+            UnavailableError: it could not be written; it stays pending.
+        """
+        for record in tuple(self.ledger.rollouts.values()):
+            analysis = self._analysis(record)
+            if analysis.changed:
+                self.ledger.put_rollout(
+                    dataclasses.replace(record, evidence=analysis.state(), measured=analysis.measured())
+                )
+                self.ledger.put_keys(record.id, analysis.take_new_keys())
+        self.ledger.flush()
+        self._flushed_at = self._clock.now()
+        self._flushed_cursor = self.ledger.cursor
+
+    # ------------------------------------------------------------------------------------------------------- look
+
+    def _read(self, now: float) -> None:
+        batch = self._gateway.read_attempts(self.ledger.cursor)
+        watched = {
+            place: (
+                self._history(live),
+                self._analysis(self.ledger.rollouts[place]) if place in self.ledger.rollouts else None,
+            )
+            for place, live in self.ledger.lives.items()
+        }
+        for attempt in batch.attempts:
+            stable, analysis = watched.get((attempt.service, attempt.environment), (None, None))
+            if stable is not None:
+                stable.observe(attempt)
+            if analysis is not None:
+                analysis.observe(attempt)
+        self.ledger.put_cursor(batch.cursor)
+        if batch.gap is not None:
+            LOG.warning("attempts_lost", reason=batch.gap)
+            for record in tuple(self.ledger.rollouts.values()):
+                self.advance(record, messages.EvidenceLost(reason=batch.gap))
+        if now - self._history_at >= HISTORY_SECONDS:
+            self._history_at = now
+            for live in tuple(self.ledger.lives.values()):
+                stable = self._history(live)
+                if stable is not None and stable.trials != live.history.get("trials", 0):
+                    self.ledger.put_live(dataclasses.replace(live, history=stable.to_json()))
+
+    def _history(self, live: stores.LiveRecord) -> judge_history.ArmHistory | None:
+        """Stable's own record; it starts anew when it is so long that it speaks of the past."""
+        if live.stable is None:
+            return None
+        place = (live.service, live.environment)
+        found = self._histories.get(place)
+        if found is None or found.release != live.stable.short or found.trials > HISTORY_TRIALS_MAX:
+            found = self._histories[place] = judge_history.ArmHistory(release=live.stable.short)
+        return found
+
+    def _analysis(self, record: stores.RolloutRecord) -> analyses.Analysis:
+        found = self.analyses.get(record.id)
+        if found is None:
+            found = analyses.Analysis.start(
+                record, self._history(self.ledger.lives[record.service, record.environment])
+            )
+            self.analyses[record.id] = found
+        return found
+
+    # ----------------------------------------------------------------------------------------------------- decide
+
+    def _progress(self, now: float) -> None:
+        for record in tuple(self.ledger.rollouts.values()):
+            current = record
+            for event in self._events(current, now):
+                current = self.advance(current, event)
+        if now - self._ejection_at >= EJECTION_SECONDS and self.ledger.rollouts:
+            self._ejection_at = now
+            self._look_at_fuse()
+
+    def _events(self, record: stores.RolloutRecord, now: float) -> list[messages.Event]:
+        found: list[messages.Event] = []
+        match record.state.phase:
+            case phases.Phase.PREPARING:
+                event = self._readiness(record, now)
+                if event is not None:
+                    found.append(event)
+            case phases.Phase.VERIFYING:
+                event = self._verification(record)
+                if event is not None:
+                    found.append(event)
+            case phases.Phase.STEPPING | phases.Phase.WATCHING:
+                analysis = self._analysis(record)
+                if analysis.fresh:
+                    found.append(analysis.judged())
+        found.append(messages.Ticked())
+        return found
+
+    def _readiness(self, record: stores.RolloutRecord, now: float) -> messages.Event | None:
+        live = self.ledger.lives[record.service, record.environment]
+        names = [found.name for found in desired.arm_specs(live, record.candidate, record.spec.replica_count)]
+        statuses = [self.statuses[name] for name in names if name in self.statuses]
+        broken = next((found for found in statuses if found.phase is fleets.ReplicaPhase.FAILED), None)
+        if broken is not None:
+            return messages.CandidateFailed(reason=broken.detail)
+        if len(statuses) == len(names) and all(found.phase is fleets.ReplicaPhase.READY for found in statuses):
+            return messages.CandidateReady()
+        if now - record.state.entered_at > START_SECONDS_MAX:
+            return messages.CandidateFailed(reason=f"It was not ready after {START_SECONDS_MAX:g} s.")
+        return None
+
+    def _verification(self, record: stores.RolloutRecord) -> messages.Event | None:
+        running = self._smokes.get(record.id)
+        if running is None:
+            live = self.ledger.lives[record.service, record.environment]
+            name = desired.replica_name(live, record.candidate, 0)
+            status = self.statuses.get(name)
+            if status is None:
+                return None
+            self._smokes[record.id] = self._executor.submit(self._smoke, record, status.socket)
+            return None
+        if not running.done():
+            return None
+        del self._smokes[record.id]
+        return running.result()
+
+    def _smoke(self, record: stores.RolloutRecord, socket: str) -> messages.VerifyPassed | messages.VerifyFailed:
+        try:
+            rows = self._shelf.smoke_rows(record.candidate)
+            if not rows:
+                if record.state.plan.verified_only:
+                    return messages.VerifyFailed(
+                        reason="This environment passes by smoke requests, and the release has no reference rows to "
+                        "make them from. Give `reference:` in softlaunch.yaml.",
+                    )
+                return messages.VerifyPassed(detail="Ready; no reference rows, so no smoke requests were made.")
+            wanted = record.spec.verify.request_count if record.spec.verify else SMOKE_ROWS_DEFAULT
+            report = self._prober.smoke(socket, [rows[index % len(rows)] for index in range(wanted)])
+        except errors.SoftlaunchError as error:
+            return messages.VerifyFailed(reason=str(error))
+        if report.failed:
+            return messages.VerifyFailed(
+                reason=f"{report.failed} of {report.sent} smoke requests failed. First: {report.first_failure}"
+            )
+        return messages.VerifyPassed(detail=f"{report.sent} of {report.sent} smoke requests passed.")
+
+    def _look_at_fuse(self) -> None:
+        ejected = self._gateway.ejected()
+        for record in tuple(self.ledger.rollouts.values()):
+            if not phases.desired(record.state).candidate_weight:
+                continue
+            prefix = f"{record.service}/{record.environment}/{record.candidate.short}/"
+            sockets = {status.socket for name, status in self.statuses.items() if name.startswith(prefix)}
+            out = bool(sockets) and sockets <= ejected
+            self.advance(record, messages.Ejected() if out else messages.Readmitted())
+
+    # ------------------------------------------------------------------------------------------------- write, apply
+
+    def _write(self, now: float) -> bool:
+        if not self.ledger.urgent and now - self._flushed_at < FLUSH_SECONDS:
+            return True
+        try:
+            self.flush()
+        except errors.UnavailableError as error:
+            self._trouble("store", str(error))
+            return False
+        self._relief("store")
+        return True
+
+    def _apply(self, *, written: bool) -> None:
+        wanted = desired.replicas(tuple(self.ledger.lives.values()), self.ledger.rollouts)
+        if written:
+            self._keeper.keep(wanted, self.statuses, now=self._clock.now())
+        snapshot = desired.snapshot(
+            tuple(self.ledger.lives.values()),
+            self.ledger.rollouts,
+            self.statuses,
+            {number: found.tuning() for number, found in self.analyses.items()},
+            self.ledger.listeners,
+        )
+        if not written and not self._only_back(snapshot):
+            return
+        try:
+            self._gateway.apply(snapshot)
+        except errors.UnavailableError as error:
+            self._trouble("gateway", str(error))
+            for record in tuple(self.ledger.rollouts.values()):
+                self.advance(record, messages.GatewayRefused(reason=str(error)))
+            return
+        if snapshot != self._applied:
+            self._applied = snapshot
+            self._confirm_return()
+        if self._relief("gateway"):
+            for record in tuple(self.ledger.rollouts.values()):
+                self.advance(record, messages.GatewayAccepted())
+        if written:
+            self._gateway.release_log(self._flushed_cursor)
+
+    def _only_back(self, snapshot: traffic.RoutingSnapshot) -> bool:
+        """No route gives a candidate more than the applied snapshot does."""
+        before = {(route.service, route.environment): route for route in self._applied.routes} if self._applied else {}
+        for route in snapshot.routes:
+            known = before.get((route.service, route.environment))
+            if known is None or known.stable.release != route.stable.release:
+                return False
+            if route.candidate_weight > known.candidate_weight:
+                return False
+        return True
+
+    def _confirm_return(self) -> None:
+        now = self._clock.now()
+        for record in self.ledger.rollouts.values():
+            if record.state.phase is phases.Phase.RETURNING:
+                self._analysis(record).returned(now)
+
+    def _trouble(self, what: str, detail: str) -> None:
+        """Says a trouble once, where it is handled; `_relief` ends it."""
+        if what not in self._troubles:
+            self._troubles.add(what)
+            LOG.error("trouble", what=what, detail=detail)
+
+    def _relief(self, what: str) -> bool:
+        if what not in self._troubles:
+            return False
+        self._troubles.discard(what)
+        LOG.info("trouble_over", what=what)
+        return True

@@ -1,0 +1,43 @@
+"""The shelf: releases of the registry, unpacked on this machine."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from softlaunch.core import release, release_json
+from softlaunch.ports import registry
+
+
+class Shelf:
+    """
+    Unpacks each release once, into DIRECTORY/DIGESTHEX.
+
+    Pulling checks every digest and appears by rename, so what stands on the shelf is whole.
+    """
+
+    def __init__(self, registry: registry.Registry, directory: pathlib.Path) -> None:
+        self._registry = registry
+        self._directory = directory
+
+    def take(self, digest: release.Digest) -> tuple[pathlib.Path, release.ReleaseContent]:
+        """
+        The unpacked release.
+
+        Raises:
+            ConfigError: the registry has no such release.
+            UnavailableError: stored bytes do not match their digest, or the disk is full.
+        """
+        directory = self._directory / digest.value.removeprefix("sha256:")
+        if not directory.is_dir():
+            return directory, self._registry.pull(digest, directory)
+        return directory, release_json.load_content((directory / "release.json").read_bytes())
+
+    def smoke_rows(self, digest: release.Digest) -> list[dict[str, Any]]:
+        """Rows made from the release's reference; empty when it has none."""
+        directory, content = self.take(digest)
+        if content.smoke_file is None:
+            return []
+        rows: list[dict[str, Any]] = json.loads((directory / content.smoke_file).read_bytes())
+        return rows
