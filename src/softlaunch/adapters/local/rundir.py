@@ -15,7 +15,7 @@ import stat
 from softlaunch import errors
 from softlaunch.adapters.local import records
 
-_SOCKET_PATH_BYTES_MAX = 99
+SOCKET_PATH_BYTES_MAX = 99
 
 
 def path_for(home: pathlib.Path) -> pathlib.Path:
@@ -34,10 +34,10 @@ def prepare(path: pathlib.Path) -> None:
         UnavailableError: it cannot be created.
     """
     length = len(os.fsencode(path)) + 1 + records.SOCKET_NAME_BYTES_MAX
-    if length > _SOCKET_PATH_BYTES_MAX:
+    if length > SOCKET_PATH_BYTES_MAX:
         raise errors.ConfigError(
             f"The run directory {path} is too long: a socket in it would have a path of {length} bytes.",
-            remedy=f"Choose a directory whose name is {length - _SOCKET_PATH_BYTES_MAX} bytes shorter.",
+            remedy=f"Choose a directory whose name is {length - SOCKET_PATH_BYTES_MAX} bytes shorter.",
             code=errors.Code.RUN_DIR_UNUSABLE,
         )
     try:
