@@ -1,0 +1,143 @@
+"""Model servers that misbehave on purpose, on Unix sockets, all in one background thread."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import pathlib
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar, cast
+
+import uvloop
+
+Result = TypeVar("Result")
+
+ANSWERS = {
+    "ok": b"HTTP/1.1 200 OK\r\n",
+    "503": b"HTTP/1.1 503 Service Unavailable\r\n",
+    "422": b"HTTP/1.1 422 Unprocessable Entity\r\n",
+    "404": b"HTTP/1.1 404 Not Found\r\n",
+    "invalid": b"HTTP/1.1 500 Internal Server Error\r\nx-softlaunch-invalid: 1\r\n",
+    "invalid-200": b"HTTP/1.1 200 OK\r\nx-softlaunch-invalid: 1\r\n",
+    "shed": b"HTTP/1.1 503 Service Unavailable\r\nx-softlaunch-shed: 1\r\nx-envoy-ratelimited: true\r\nretry-after: 7\r\n",
+}
+SLOW_SECONDS = 0.3
+HANG_SECONDS = 3.0
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+class Server:
+    """One replica; `fault` may change at any time."""
+
+    def __init__(self, loop: Loop, socket: pathlib.Path, *, fault: str = "ok") -> None:
+        self.loop = loop
+        self.socket = str(socket)
+        self.name = socket.name.split(".", 1)[0]
+        self.fault = fault
+        self.paths: collections.Counter[str] = collections.Counter()
+        self.firsts = 0
+        self.attempts = 0
+        self.keys: set[str] = set()
+        self.body_bytes = 0
+        self.connections: set[_Connection] = set()
+        self._server: asyncio.AbstractServer | None = None
+        self.start()
+
+    def start(self) -> None:
+        async def bind() -> None:
+            running = asyncio.get_running_loop()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.socket)
+            self._server = await running.create_unix_server(lambda: _Connection(self), self.socket, backlog=1024)
+
+        self.loop.run(bind())
+
+    def kill(self) -> None:
+        """What the kernel does to the sockets of a process that was killed."""
+
+        async def end() -> None:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            for connection in list(self.connections):
+                connection.transport.abort()
+
+        self.loop.run(end())
+
+    def forget(self) -> None:
+        self.paths.clear()
+        self.keys.clear()
+        self.firsts = self.attempts = self.body_bytes = 0
+
+
+class _Connection(asyncio.Protocol):
+    transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one without inheriting from it
+        self.server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.buffer[:end]).split(b"\r\n")
+            headers = dict(line.lower().split(b": ", 1) for line in head[1:])
+            total = end + 4 + int(headers.get(b"content-length", 0))
+            if headers.get(b"transfer-encoding") == b"chunked":
+                tail = self.buffer.find(b"0\r\n\r\n", end)
+                total = tail + 5 if tail >= 0 else len(self.buffer) + 1
+            if len(self.buffer) < total:
+                return
+            self.server.body_bytes = total - end - 4
+            del self.buffer[:total]
+            self.answer(head[0].split(b" ")[1].decode(), headers)
+
+    def answer(self, path: str, headers: dict[bytes, bytes]) -> None:
+        server = self.server
+        server.attempts += 1
+        server.firsts += headers.get(b"x-envoy-attempt-count") == b"1"
+        server.paths[path] += 1
+        server.keys.add(headers.get(b"x-softlaunch-key", b"").decode("latin-1"))
+        fault = server.fault
+        if fault == "half":
+            fault = "503" if server.attempts % 2 else "ok"
+        if fault == "reset":
+            self.transport.abort()
+        elif fault in {"hang", "slow"}:
+            seconds = HANG_SECONDS if fault == "hang" else SLOW_SECONDS
+            asyncio.get_running_loop().call_later(seconds, self.write, "ok", path)
+        else:
+            self.write(fault, path)
+
+    def write(self, fault: str, path: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = b'{"release":"%s","path":"%s"}' % (self.server.name.encode(), path.encode())
+        head = ANSWERS[fault] + b"content-type: application/json\r\nx-softlaunch-out: 3\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
