@@ -1,0 +1,212 @@
+"""
+Evidence of one guardrail whose events are bad answers: errors, client errors, invalid answers.
+
+Three questions are asked of the same events:
+
+* relative: does the candidate make them more often than stable? (rolls back)
+* alone: while the candidate had all traffic, was its rate above what is acceptable or recorded? (rolls back)
+* promotion: is it either below what is acceptable, or not worse by the margin? (lets pass)
+
+Heavy users. With a sticky key all attempts of a user land on one arm, and one user whose requests always fail would
+look like a bad arm. So only a user's first event counts, and with it the user leaves the guardrail's risk set: later
+attempts count neither as events nor in the share rho. That is the at-risk share of Cox's proportional hazards, and
+keeps rho exact. The absolute bound of promotion counts every event: leaving some out would flatter the candidate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from softlaunch.core.rollout import judge_policy
+from softlaunch.core.stats import absolute, relative
+
+_PROMOTION_WEIGHT_ABSOLUTE = 0.8
+"""The rest is for the comparison. 0.8 costs 22 of 532 clean attempts; 0.2 costs the comparison 1.6 of about 7 nats.
+Both are evidence against "worse by the margin and above acceptable", so any fixed mean of them is."""
+
+
+class RoutingEpoch:
+    """
+    Counts of first attempts routed under one routing decision: who was at risk, per arm.
+
+    `rho` is the candidate's running share of them, drawn to the configured share by a prior: what was configured is not
+    always what is observed (sticky users are not equally busy), and a wrong rho is the one way to fool the test.
+    """
+
+    __slots__ = (
+        "alone",
+        "candidate",
+        "candidate_left",
+        "candidate_prior",
+        "latency_candidate",
+        "latency_total",
+        "left",
+        "prior",
+        "share",
+        "total",
+    )
+
+    def __init__(self, *, share: float, prior: float, alone: bool) -> None:
+        self.share = share
+        self.prior = prior
+        self.candidate_prior = prior * share
+        self.alone = alone
+        self.candidate = 0
+        self.total = 0
+        guardrail_count = len(judge_policy.GUARDRAILS)
+        self.candidate_left = [0] * guardrail_count
+        self.left = [0] * guardrail_count
+        self.latency_candidate = 0
+        self.latency_total = 0
+
+    def rho(self, index: int) -> float:
+        """The candidate's share of the attempts at risk in guardrail `index`."""
+        return (self.candidate_prior + self.candidate - self.candidate_left[index]) / (
+            self.prior + self.total - self.left[index]
+        )
+
+    def rho_latency(self) -> float:
+        """The candidate's share of the attempts that have a latency."""
+        return (self.candidate_prior + self.latency_candidate) / (self.prior + self.latency_total)
+
+    def state(self) -> dict[str, Any]:
+        """A JSON-able object; `load` makes an equal epoch of it."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "candidate_prior"}
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> RoutingEpoch:
+        """The epoch `state()` described."""
+        epoch = cls(share=state["share"], prior=state["prior"], alone=state["alone"])
+        for name in ("candidate", "total", "latency_candidate", "latency_total"):
+            setattr(epoch, name, int(state[name]))
+        epoch.candidate_left = [int(count) for count in state["candidate_left"]]
+        epoch.left = [int(count) for count in state["left"]]
+        return epoch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """Evidence that a candidate may pass, and which kind of test has the larger part in it."""
+
+    log_e: float
+    absolute: bool
+
+    @classmethod
+    def mean(
+        cls, *, absolute_parts: Sequence[tuple[float, float]], relative_parts: Sequence[tuple[float, float]]
+    ) -> Promotion:
+        """The weighted mean of e-values given as (weight, log_e); nothing is known without any."""
+        total = sum(weight for weight, _ in (*absolute_parts, *relative_parts))
+        if total == 0.0:
+            return cls(log_e=0.0, absolute=False)
+        alone = absolute.log_sum_exp([math.log(weight / total) + log_e for weight, log_e in absolute_parts])
+        beside = absolute.log_sum_exp([math.log(weight / total) + log_e for weight, log_e in relative_parts])
+        return cls(log_e=absolute.log_sum_exp([alone, beside]), absolute=alone >= beside)
+
+
+class CountEvidence:
+    """
+    The evidence of one guardrail.
+
+    Args:
+        acceptable_rate: Promotion without comparison below this.
+        alone_rate: The alarm without comparison above this.
+        margin_ratio: A candidate this many times worse must not pass.
+    """
+
+    __slots__ = (
+        "_above",
+        "_below",
+        "_margin_ratio",
+        "_mirror",
+        "_relative",
+        "alone_count",
+        "alone_e",
+        "alone_events",
+        "alone_rate",
+        "events_candidate",
+        "events_stable",
+        "relative_e",
+    )
+
+    def __init__(self, *, acceptable_rate: float, alone_rate: float, margin_ratio: float) -> None:
+        self._relative = relative.RelativeProcess()
+        self._mirror = relative.MirrorProcess(margin_ratio=margin_ratio)
+        self._below = absolute.below(acceptable_rate)
+        self._above = absolute.above(alone_rate)
+        self.alone_rate = alone_rate
+        self.relative_e = 1.0
+        self.alone_e = 1.0
+        self.alone_count = 0
+        """The candidate's attempts at risk while it had all traffic."""
+        self.alone_events = 0
+        self.events_stable = 0
+        """Every event, a user's later ones too."""
+        self.events_candidate = 0
+
+    def compare(self, from_candidate: bool, rho: float) -> None:  # noqa: FBT001  # an observation, not an option
+        """Take an event into account that happened while both arms had traffic."""
+        self._relative.update(from_candidate, rho)
+        self._mirror.update(from_candidate, rho)
+        self.relative_e = self._relative.e
+
+    def alarm(self) -> None:
+        """Take an event into account that happened while the candidate had all traffic."""
+        self.alone_events += 1
+        # Only a bad attempt raises the alarm's evidence, so between them nothing has to be looked at.
+        self.alone_e = relative.exp_capped(self._above.log_e(bad=self.alone_events, count=self.alone_count + 1))
+
+    @property
+    def log_e_relative(self) -> float:
+        """Logarithm of the evidence for "worse than stable"."""
+        return self._relative.log_e
+
+    @property
+    def log_e_alone(self) -> float:
+        """Logarithm of the evidence for "above the acceptable or recorded rate while alone"."""
+        return self._above.log_e(bad=self.alone_events, count=self.alone_count)
+
+    def promotion(self, trials_candidate: int) -> Promotion:
+        """The evidence for "good enough or not worse by the margin"."""
+        return Promotion.mean(
+            absolute_parts=[
+                (_PROMOTION_WEIGHT_ABSOLUTE, self._below.log_e(bad=self.events_candidate, count=trials_candidate))
+            ],
+            relative_parts=[(1.0 - _PROMOTION_WEIGHT_ABSOLUTE, self._mirror.log_e)],
+        )
+
+    def state(self) -> dict[str, Any]:
+        """A JSON-able object; `load` goes on from it."""
+        return {
+            "relative": self._relative.state(),
+            "mirror": self._mirror.state(),
+            "alone": [self.alone_count, self.alone_events, self.alone_e],
+            "events": [self.events_stable, self.events_candidate],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`."""
+        self._relative.load(state["relative"])
+        self._mirror.load(state["mirror"])
+        self.relative_e = self._relative.e
+        alone_count, alone_events, self.alone_e = state["alone"]
+        self.alone_count, self.alone_events = int(alone_count), int(alone_events)
+        self.events_stable, self.events_candidate = (int(count) for count in state["events"])
+
+
+def consecutive_events_to_fail(*, rho: float, threshold: float, alone_rate: float | None, limit: int) -> int:
+    """How many events of the candidate in a row, and none of stable, reach the threshold; at most `limit`."""
+    process = relative.RelativeProcess()
+    alarm = None if alone_rate is None else absolute.above(alone_rate)
+    for count in range(1, limit):
+        if alarm is None:
+            process.update(from_candidate=True, rho=rho)
+            reached = process.e
+        else:
+            reached = relative.exp_capped(alarm.log_e(bad=count, count=count))
+        if reached >= threshold:
+            return count
+    return limit

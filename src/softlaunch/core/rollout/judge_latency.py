@@ -1,0 +1,287 @@
+"""
+Evidence of the latency guardrail: is the candidate slower?
+
+Thresholds are stable's p50, p75, p90, p95, p99 and the service's objective (SLO), fixed before the first attempt they
+judge: from stable's history, or cut from its first attempts in this rollout, of which then only later ones are judged.
+An attempt above a threshold is an event there, and each threshold has its own process; the evidence is their weighted
+mean, so a shift of everything is seen at the median and a slow tail at the p99.
+
+Tolerance. With a slack, stable's event is `latency > q` and the candidate's is `latency > q * ratio + ms`. "The
+candidate is no slower than stable made slower by the slack" means P(candidate's event) <= P(stable's event) at every
+threshold, which is all the test needs.
+
+No user is dropped after a first slow attempt, unlike with failures: at the median half of all attempts are events,
+every user would leave at once, and nothing could be seen of a slowdown that came later. The price: if few users make
+most of the traffic and theirs are the slow requests, the arms differ by who is in them.
+
+At p50 and p75 an attempt below the threshold is evidence too (relative.ExceedanceProcess).
+
+Promotion asks at the p95: "are attempts slower than stable's p95 at least `margin` times as frequent on the candidate?"
+At the median nothing can double sensibly, and at the p99 the answer takes five times as many attempts (about 300 events
+are needed: at the p95 some 600 candidate attempts at a share of 10 %, 1,400 at 50 %).
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from softlaunch.core.rollout import evidence, judge_policy
+from softlaunch.core.stats import absolute, quantiles, relative
+
+_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
+_WEIGHTS = (0.2, 0.2, 0.2, 0.2, 0.2)
+"""Of each threshold's evidence in the mean, without SLO."""
+
+_P95 = 3
+"""Index of the threshold promotion asks about."""
+
+_TWO_SIDED_COUNT = 2
+"""Up to p75, attempts below a threshold count; above they say less than a tenth and would cost ten times as much."""
+
+_GRIDS_TWO_SIDED = ((1.1, 1.25, 1.5, 1.9), (1.15, 1.4, 2.0, 3.0))
+_GRIDS = (
+    (1.25, 1.5, 2.0, 3.0, 5.0, 9.0),
+    (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 19.0),
+    (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 90.0),
+)
+"""Ratios bet on: an exceedance of the p50 can become 2 times as frequent, one of the p99 100 times."""
+
+
+class LatencyEvidence:
+    """
+    The evidence of the latency guardrail.
+
+    Args:
+        policy: Slack, SLO, margin.
+        history: Stable's latencies before the rollout; None or too short: thresholds are cut during it.
+    """
+
+    def __init__(self, *, policy: judge_policy.JudgePolicy, history: quantiles.LatencyHistogram | None) -> None:
+        self._policy = policy
+        self._history_needed = policy.latency_history_min
+        self._slo_us = None if policy.latency_slo_ms is None else policy.latency_slo_ms * 1_000.0
+        self._seen: quantiles.LatencyHistogram | None = quantiles.LatencyHistogram()
+        self._limits_stable: list[float] = []
+        self._limits_candidate: list[float] = []
+        self._two_sided: list[relative.ExceedanceProcess] = []
+        self._one_sided: list[relative.RelativeProcess] = []
+        self._mirror = relative.MirrorProcess(margin_ratio=policy.margin_ratio)
+        self._slo_process = relative.RelativeProcess()
+        tail = 1.0 - _QUANTILES[_P95]
+        self._alone_rate = min(0.5, policy.margin_ratio * tail)
+        self._alone_above = absolute.above(self._alone_rate)
+        self._alone_below = absolute.below(self._alone_rate)
+        self._slo_above = absolute.above(policy.acceptable_rate)
+        self._slo_below = absolute.below(policy.acceptable_rate)
+        self._tail_e = 0.0
+        self.relative_e = 1.0
+        self.alone_e = 1.0
+        self.trials_stable = 0
+        """Attempts judged, so none before the thresholds were there."""
+        self.trials_candidate = 0
+        self.events_stable = 0
+        """Attempts above the p95; above the SLO while there is no p95."""
+        self.events_candidate = 0
+        self.slo_trials = 0
+        self.slo_events = 0
+        self.alone_trials = 0
+        self.alone_events = 0
+        self.alone_slo_trials = 0
+        self.alone_slo_events = 0
+        if history is not None and history.count >= self._history_needed:
+            self._cut(history)
+
+    def _cut(self, history: quantiles.LatencyHistogram) -> None:
+        policy = self._policy
+        self._limits_stable = [history.quantile(probability) for probability in _QUANTILES]
+        self._limits_candidate = [
+            limit * policy.latency_slack_ratio + policy.latency_slack_ms * 1_000.0 for limit in self._limits_stable
+        ]
+        self._build()
+        self._seen = None
+
+    def _build(self) -> None:
+        self._two_sided = [
+            relative.ExceedanceProcess(tail=1.0 - probability, grid=grid)
+            for probability, grid in zip(_QUANTILES, _GRIDS_TWO_SIDED, strict=False)
+        ]
+        self._one_sided = [relative.RelativeProcess(grid=grid) for grid in _GRIDS]
+        self._weigh_tail()
+
+    def observe(self, from_candidate: bool, latency_us: float, rho: float) -> None:  # noqa: FBT001  # observations
+        """
+        Take one attempt into account that happened while both arms had traffic.
+
+        Args:
+            from_candidate: Which arm it came from.
+            latency_us: Infinite for a try that was given up.
+            rho: The candidate's share of attempts that have a latency, before this one.
+        """
+        if self._slo_us is not None:
+            self._observe_slo(from_candidate, latency_us, self._slo_us, rho)
+        if self._seen is not None:
+            if not from_candidate and math.isfinite(latency_us):
+                self._seen.add(latency_us)
+                if self._seen.count >= self._history_needed:
+                    self._cut(self._seen)
+            return
+        if from_candidate:
+            exceeded_count = bisect.bisect_left(self._limits_candidate, latency_us)
+            self.trials_candidate += 1
+        else:
+            exceeded_count = bisect.bisect_left(self._limits_stable, latency_us)
+            self.trials_stable += 1
+        median, upper_quartile = self._two_sided
+        median.update(exceeded_count > 0, from_candidate, rho)
+        upper_quartile.update(exceeded_count > 1, from_candidate, rho)
+        if exceeded_count > _TWO_SIDED_COUNT:
+            for process in self._one_sided[: exceeded_count - _TWO_SIDED_COUNT]:
+                process.update(from_candidate, rho)
+            if exceeded_count > _P95:
+                self._mirror.update(from_candidate, rho)
+                if from_candidate:
+                    self.events_candidate += 1
+                else:
+                    self.events_stable += 1
+            self._weigh_tail()
+        self._weigh()
+
+    def _observe_slo(self, from_candidate: bool, latency_us: float, limit_us: float, rho: float) -> None:  # noqa: FBT001
+        if from_candidate:
+            self.slo_trials += 1
+            self.slo_events += latency_us > limit_us
+            limit_us = limit_us * self._policy.latency_slack_ratio + self._policy.latency_slack_ms * 1_000.0
+        if latency_us > limit_us:
+            self._slo_process.update(from_candidate, rho)
+            self._weigh()
+
+    def _weigh_tail(self) -> None:
+        self._tail_e = sum(
+            weight * process.e for weight, process in zip(_WEIGHTS[_TWO_SIDED_COUNT:], self._one_sided, strict=True)
+        )
+
+    def _weigh(self) -> None:
+        total = 1.0
+        if self._seen is None:
+            median, upper_quartile = self._two_sided
+            total = _WEIGHTS[0] * median.e + _WEIGHTS[1] * upper_quartile.e + self._tail_e
+        if self._slo_us is not None:
+            share = 1.0 / (len(_QUANTILES) + 1)
+            total = (1.0 - share) * total + share * self._slo_process.e
+        self.relative_e = total
+
+    def observe_alone(self, latency_us: float) -> None:
+        """Take one attempt into account that happened while the candidate had all traffic."""
+        rose = False
+        if self._slo_us is not None:
+            self.slo_trials += 1
+            self.alone_slo_trials += 1
+            if latency_us > self._slo_us:
+                self.slo_events += 1
+                self.alone_slo_events += 1
+                rose = True
+        if self._seen is None:
+            self.trials_candidate += 1
+            self.alone_trials += 1
+            if latency_us > self._limits_candidate[_P95]:
+                self.events_candidate += 1
+                self.alone_events += 1
+                rose = True
+        if rose:
+            self.alone_e = relative.exp_capped(self.log_e_alone)
+
+    @property
+    def log_e_relative(self) -> float:
+        """Logarithm of the evidence for "slower than stable"."""
+        return math.log(self.relative_e) if self.relative_e > 0.0 else -math.inf
+
+    @property
+    def log_e_alone(self) -> float:
+        """Logarithm of the evidence for "slower than the SLO or twice stable's recorded tail, while alone"."""
+        terms = []
+        if self._slo_us is not None:
+            terms.append(self._slo_above.log_e(bad=self.alone_slo_events, count=self.alone_slo_trials))
+        if self._seen is None:
+            terms.append(self._alone_above.log_e(bad=self.alone_events, count=self.alone_trials))
+        if not terms:
+            return 0.0
+        return absolute.log_sum_exp([term - math.log(len(terms)) for term in terms])
+
+    def promotion(self) -> evidence.Promotion:
+        """The evidence for "within the SLO, or its slow tail is not the margin larger than stable's"."""
+        absolute_parts = []
+        relative_parts = []
+        if self._slo_us is not None:
+            absolute_parts.append((3.0, self._slo_below.log_e(bad=self.slo_events, count=self.slo_trials)))
+        if self._seen is None:
+            absolute_parts.append((1.0, self._alone_below.log_e(bad=self.alone_events, count=self.alone_trials)))
+            relative_parts.append((3.0, self._mirror.log_e))
+        return evidence.Promotion.mean(absolute_parts=absolute_parts, relative_parts=relative_parts)
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether there is anything to hold latencies against: thresholds of stable's, or an SLO."""
+        return self._seen is None or self._slo_us is not None
+
+    @property
+    def trials(self) -> tuple[int, int]:
+        """Attempts judged, of the candidate and of stable."""
+        return (self.trials_candidate, self.trials_stable) if self._seen is None else (self.slo_trials, 0)
+
+    @property
+    def events(self) -> tuple[int, int]:
+        """Slow attempts, of the candidate and of stable."""
+        return (self.events_candidate, self.events_stable) if self._seen is None else (self.slo_events, 0)
+
+    @property
+    def subject(self) -> str:
+        """What the slow attempts were slower than."""
+        if self._seen is None:
+            return f"stable's p95 of {self._limits_stable[_P95] / 1_000.0:,.3g} ms"
+        if self._slo_us is not None:
+            return f"the SLO of {self._slo_us / 1_000.0:,.3g} ms"
+        return f"stable's p95 ({self._seen.count} of {self._history_needed} stable attempts seen that it needs)"
+
+    _COUNTS = (
+        "trials_stable",
+        "trials_candidate",
+        "events_stable",
+        "events_candidate",
+        "slo_trials",
+        "slo_events",
+        "alone_trials",
+        "alone_events",
+        "alone_slo_trials",
+        "alone_slo_events",
+    )
+
+    def state(self) -> dict[str, Any]:
+        """A JSON-able object; `load` goes on from it."""
+        return {
+            "seen": None if self._seen is None else self._seen.to_json(),
+            "limits": [self._limits_stable, self._limits_candidate],
+            "processes": [process.state() for process in (*self._two_sided, *self._one_sided)],
+            "slo_process": self._slo_process.state(),
+            "mirror": self._mirror.state(),
+            "alone_e": self.alone_e,
+            "counts": {name: getattr(self, name) for name in self._COUNTS},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`."""
+        self._seen = None if state["seen"] is None else quantiles.LatencyHistogram.from_json(state["seen"])
+        self._limits_stable, self._limits_candidate = ([float(limit) for limit in limits] for limits in state["limits"])
+        if self._seen is None:
+            self._build()
+            for process, saved in zip((*self._two_sided, *self._one_sided), state["processes"], strict=True):
+                process.load(saved)
+            self._weigh_tail()
+        self._slo_process.load(state["slo_process"])
+        self._mirror.load(state["mirror"])
+        self.alone_e = float(state["alone_e"])
+        for name in self._COUNTS:
+            setattr(self, name, int(state["counts"][name]))
+        self._weigh()

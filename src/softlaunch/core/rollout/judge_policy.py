@@ -1,0 +1,135 @@
+"""
+What the judge was told before the rollout: error budgets, guardrails and how their evidence is weighed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from softlaunch import errors
+from softlaunch.core import spec
+
+GUARDRAILS = tuple(spec.GuardrailName)
+"""Every guardrail of the judge, in the order of its reports."""
+
+_WEIGHTS = {
+    spec.GuardrailName.ERRORS: 0.60,
+    spec.GuardrailName.CLIENT_ERRORS: 0.08,
+    spec.GuardrailName.LATENCY: 0.22,
+    spec.GuardrailName.INVALID: 0.10,
+}
+"""
+Shares of alpha. With 0.6, three failed requests at a share of 10 % still suffice (the e-value is 206, 0.6 x 206 > 100)
+and 1 -> 5 % errors cost 7 % more requests than with all of it; latency gets what its sharper test does not need back.
+"""
+
+_ALONE_WEIGHT_HOLDBACK = 0.02
+_ALONE_WEIGHT_NO_HOLDBACK = 0.1
+"""Share of a guardrail's alpha kept for the time when the candidate has all traffic; a guess: 5 % errors against an
+acceptable 1 % take some 210 attempts at 0.1 and 250 at 0.02; the relative test loses 10 % or 2 % of its e-value."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgePolicy:
+    """
+    Rules of one rollout, fixed before it starts.
+
+    Raises:
+        InvariantError: a value no parser should have let through.
+    """
+
+    alpha: float = 0.01
+    """Probability of ever rolling back a release that is not worse, over the whole rollout and all guardrails."""
+    beta: float = 0.01
+    """Probability of ever passing, per guardrail, a release worse than the margin and above `acceptable_rate`."""
+    margin_ratio: float = 2.0
+    acceptable_rate: float = 0.01
+    enforcing: tuple[spec.GuardrailName, ...] = GUARDRAILS
+    """These decide; the others are reported with all of alpha to themselves and decide nothing."""
+    latency_slo_ms: float | None = None
+    latency_slack_ratio: float = 1.0
+    latency_slack_ms: float = 0.0
+    """The candidate may be slower by this ratio, and by this much more, before an attempt counts as slow."""
+    dedupe_keys: bool = True
+    """Count only a user's first event per guardrail; without a key every attempt is a user of its own."""
+    alone_weight: float = _ALONE_WEIGHT_HOLDBACK
+    """Share of the error budget of the absolute alarm, which judges while the candidate has all traffic."""
+    rho_prior_attempts: float = 500.0
+    """How many attempts the configured share is worth against the observed one."""
+    sibling_wait_seconds: float = 10.0
+    """How long a hedged attempt waits for its siblings' lines; longer than any request may take."""
+    latency_history_min: int = 200
+    """Stable latencies needed before thresholds are cut; fewer leave the p95 itself uncertain by half."""
+
+    def __post_init__(self) -> None:
+        for name, rate in (("alpha", self.alpha), ("beta", self.beta), ("acceptable_rate", self.acceptable_rate)):
+            if not 0.0 < rate < 1.0:
+                raise errors.InvariantError(f"the judge's {name} is {rate}, not between 0 and 1.")
+        if self.margin_ratio <= 1.0:
+            raise errors.InvariantError(f"the judge's margin_ratio is {self.margin_ratio}, not above 1.")
+        if self.latency_slack_ratio < 1.0 or self.latency_slack_ms < 0.0:
+            raise errors.InvariantError(
+                f"latency slack of ratio {self.latency_slack_ratio} and {self.latency_slack_ms} ms tolerates nothing."
+            )
+        if not 0.0 <= self.alone_weight <= 1.0:
+            raise errors.InvariantError(f"the judge's alone_weight is {self.alone_weight}, not between 0 and 1.")
+        if not self.enforcing:
+            raise errors.InvariantError("a judge without an enforcing guardrail would pass everything.")
+
+    def weight(self, guardrail: spec.GuardrailName) -> float:
+        """The guardrail's share of alpha: 0 when it only observes; the enforcing ones sum to 1."""
+        if guardrail not in self.enforcing:
+            return 0.0
+        return _WEIGHTS[guardrail] / sum(_WEIGHTS[name] for name in self.enforcing)
+
+    def to_json(self) -> dict[str, Any]:
+        """A small JSON object; `from_json` makes an equal policy of it."""
+        document = dataclasses.asdict(self)
+        document["enforcing"] = [str(name) for name in self.enforcing]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> JudgePolicy:
+        """The policy `to_json` wrote."""
+        names = tuple(spec.GuardrailName(name) for name in document["enforcing"])
+        return cls(**{**document, "enforcing": names})
+
+
+def of_strategy(
+    strategy: spec.StrategySpec,
+    *,
+    has_stable: bool = True,
+    request_timeout_seconds: float = 5.0,
+    latency_slack_ratio: float = 1.0,
+    latency_slack_ms: float = 0.0,
+) -> JudgePolicy:
+    """
+    The policy a strategy asks for.
+
+    Args:
+        strategy: From softlaunch.yaml.
+        has_stable: False for the first release of an environment: the absolute tests get all of alpha.
+        request_timeout_seconds: No line of a request is written later than this after its start.
+        latency_slack_ratio: As in JudgePolicy.
+        latency_slack_ms: As in JudgePolicy.
+    """
+    if not has_stable:
+        alone_weight = 1.0
+    elif strategy.holdback_percent > 0.0:
+        alone_weight = _ALONE_WEIGHT_HOLDBACK
+    else:
+        alone_weight = _ALONE_WEIGHT_NO_HOLDBACK
+    return JudgePolicy(
+        alpha=strategy.alpha,
+        beta=strategy.beta,
+        margin_ratio=strategy.margin_ratio,
+        acceptable_rate=strategy.acceptable_percent / 100.0,
+        enforcing=tuple(name for name in GUARDRAILS if name in strategy.guardrails),
+        latency_slo_ms=strategy.latency_slo_ms,
+        latency_slack_ratio=latency_slack_ratio,
+        latency_slack_ms=latency_slack_ms,
+        alone_weight=alone_weight,
+        sibling_wait_seconds=request_timeout_seconds + 5.0,
+    )
