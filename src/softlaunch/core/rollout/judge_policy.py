@@ -112,8 +112,8 @@ def of_strategy(
         strategy: From softlaunch.yaml.
         has_stable: False for the first release of an environment: the absolute tests get all of alpha.
         request_timeout_seconds: No line of a request is written later than this after its start.
-        latency_slack_ratio: As in JudgePolicy.
-        latency_slack_ms: As in JudgePolicy.
+        latency_slack_ratio: The candidate may be slower by this ratio.
+        latency_slack_ms: And by this much more.
     """
     if not has_stable:
         alone_weight = 1.0
