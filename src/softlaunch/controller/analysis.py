@@ -12,7 +12,7 @@ from typing import Any
 
 from softlaunch.controller import desired
 from softlaunch.core import attempts, spec
-from softlaunch.core.rollout import judge, judge_history, judge_policy, judge_report, messages
+from softlaunch.core.rollout import judge, judge_history, judge_keys, judge_policy, judge_report, messages
 from softlaunch.ports import store
 
 LATENCY_SLACK_RATIO = 1.25
@@ -41,6 +41,7 @@ class Analysis:
         self._stable = record.stable.short if record.stable else None
         self._judge = court
         self._weight = 0
+        self._tuning: desired.Tuning | None = None
         self._candidate_history = judge_history.ArmHistory(release=self._candidate)
         self._measured: dict[str, Any] = {
             "candidate_attempts": 0,
@@ -72,7 +73,7 @@ class Analysis:
     @classmethod
     def restore(cls, record: store.RolloutRecord, keys: Sequence[tuple[str, int]]) -> Analysis:
         """The analysis as `state` and `measured` left it."""
-        departed = [judge.DepartedKey(spec.GuardrailName(name), key) for name, key in keys]
+        departed = [judge_keys.DepartedKey(spec.GuardrailName(name), key) for name, key in keys]
         found = cls(record, judge.Judge.restore(record.evidence["judge"], departed), record.measured)
         found._weight = int(record.evidence["weight"])
         found._candidate_history = judge_history.ArmHistory.from_json(record.evidence["candidate_history"])
@@ -81,6 +82,7 @@ class Analysis:
     def begin_epoch(self, epoch: int, weight: int) -> None:
         """A routing decision: the candidate's share, in 1/10000, of everything routed under `epoch`."""
         self._weight = weight
+        self._tuning = None
         self._judge.begin_epoch(epoch, weight / spec.WEIGHT_FULL)
         self.changed = True
 
@@ -95,7 +97,7 @@ class Analysis:
         self.fresh = False
         report = self._judge.report()
         return messages.Judged(
-            verdict=report.verdict, reason=report.reason, step_attempts=report.epoch_trials_candidate
+            verdict=report.verdict, reason=report.reason, step_attempts=report.tally.epoch_trials_candidate
         )
 
     def returned(self, at: float) -> None:
@@ -105,12 +107,14 @@ class Analysis:
             self.changed = True
 
     def tuning(self) -> desired.Tuning:
-        """What the routes need to know."""
-        rho = self._weight / spec.WEIGHT_FULL
-        return desired.Tuning(
-            try_timeout_seconds=self._measured["try_timeout_seconds"],
-            fuse_failures=self._judge.events_to_fail(rho) + FUSE_MARGIN,
-        )
+        """What the routes need to know; the same for as long as the share is."""
+        if self._tuning is None:
+            rho = self._weight / spec.WEIGHT_FULL
+            self._tuning = desired.Tuning(
+                try_timeout_seconds=self._measured["try_timeout_seconds"],
+                fuse_failures=self._judge.events_to_fail(rho) + FUSE_MARGIN,
+            )
+        return self._tuning
 
     def candidate_history(self) -> judge_history.ArmHistory:
         """What the candidate did in this rollout: its record as stable begins with it."""
@@ -141,9 +145,9 @@ class Analysis:
             "reason": report.reason,
             "log_e": report.log_e,
             "log_threshold": report.log_threshold,
-            "step_attempts": report.epoch_trials_candidate,
-            "retries": report.repeats,
-            "shed": report.shed,
+            "step_attempts": report.tally.epoch_trials_candidate,
+            "retries": report.tally.repeats,
+            "shed": report.tally.shed,
             "guardrails": {found.name.value: _guardrail(found) for found in report.guardrails},
         }
 

@@ -34,6 +34,8 @@ FLUSH_SECONDS = 0.25
 HISTORY_SECONDS = 5.0
 HISTORY_TRIALS_MAX = 1_000_000
 EJECTION_SECONDS = 0.5
+REAPPLY_SECONDS = 1.0
+"""What the gateway believes is checked against the saved state this often, changed or not."""
 SMOKE_ROWS_DEFAULT = 20
 START_SECONDS_MAX = 300.0
 """A candidate that is not ready by then has failed; environments are built before, so this is model loading."""
@@ -76,6 +78,7 @@ class ControlLoop:
         self._flushed_cursor = self.ledger.cursor
         self._history_at = 0.0
         self._ejection_at = 0.0
+        self._applied_at = 0.0
         self._applied: traffic.RoutingSnapshot | None = None
         self._troubles: set[str] = set()
         self.statuses: Mapping[str, fleets.ReplicaStatus] = {}
@@ -300,7 +303,11 @@ class ControlLoop:
         return messages.VerifyPassed(detail=f"{report.sent} of {report.sent} smoke requests passed.")
 
     def _look_at_fuse(self) -> None:
-        ejected = self._gateway.ejected()
+        try:
+            ejected = self._gateway.ejected()
+        except errors.UnavailableError as error:
+            self._trouble("gateway", str(error))
+            return
         for record in tuple(self.ledger.rollouts.values()):
             if not phases.desired(record.state).candidate_weight:
                 continue
@@ -330,21 +337,29 @@ class ControlLoop:
             tuple(self.ledger.lives.values()),
             self.ledger.rollouts,
             self.statuses,
-            {number: found.tuning() for number, found in self.analyses.items()},
+            {
+                record.id: self._analysis(record).tuning()
+                for record in self.ledger.rollouts.values()
+                if phases.desired(record.state).candidate_weight
+            },
             self.ledger.listeners,
         )
         if not written and not self._only_back(snapshot):
             return
-        try:
-            self._gateway.apply(snapshot)
-        except errors.UnavailableError as error:
-            self._trouble("gateway", str(error))
-            for record in tuple(self.ledger.rollouts.values()):
-                self.advance(record, messages.GatewayRefused(reason=str(error)))
-            return
-        if snapshot != self._applied:
-            self._applied = snapshot
-            self._confirm_return()
+        now = self._clock.now()
+        if snapshot != self._applied or now - self._applied_at >= REAPPLY_SECONDS:
+            try:
+                self._gateway.ensure_running()
+                self._gateway.apply(snapshot)
+            except (errors.UnavailableError, errors.ConflictError) as error:
+                self._trouble("gateway", str(error))
+                for record in tuple(self.ledger.rollouts.values()):
+                    self.advance(record, messages.GatewayRefused(reason=str(error)))
+                return
+            self._applied_at = now
+            if snapshot != self._applied:
+                self._applied = snapshot
+                self._confirm_return()
         if self._relief("gateway"):
             for record in tuple(self.ledger.rollouts.values()):
                 self.advance(record, messages.GatewayAccepted())

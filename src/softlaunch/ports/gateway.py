@@ -26,6 +26,15 @@ class LogBatch:
 
 
 class Gateway(Protocol):
+    def ensure_running(self) -> bool:
+        """
+        Starts the gateway again if it has died; True when it had.
+
+        Raises:
+            UnavailableError: it could not be started.
+        """
+        ...
+
     def apply(self, snapshot: traffic.RoutingSnapshot) -> None:
         """
         Makes the snapshot what the gateway believes; the same one again changes nothing.
@@ -44,5 +53,10 @@ class Gateway(Protocol):
         ...
 
     def ejected(self) -> frozenset[str]:
-        """Sockets of replicas the gateway itself currently refuses to use (the fuse)."""
+        """
+        Sockets of replicas the gateway itself currently refuses to use (the fuse).
+
+        Raises:
+            UnavailableError: the gateway does not answer.
+        """
         ...

@@ -85,7 +85,7 @@ class Change:
     events: Sequence[HistoryEvent] = ()
     cursor: gateway.LogCursor | None = None
     keys: Mapping[int, Sequence[tuple[str, int]]] = dataclasses.field(default_factory=dict)
-    """By rollout: (guardrail, 64-bit key hash) of users newly seen with a bad event."""
+    """By rollout: (guardrail, unsigned 64-bit key hash) of users newly seen with a bad event."""
 
     @property
     def empty(self) -> bool:
@@ -109,6 +109,10 @@ class Store(Protocol):
 
     def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
         """Every (guardrail, key hash) committed for a rollout."""
+        ...
+
+    def rollout(self, rollout_id: int) -> RolloutRecord | None:
+        """One rollout, finished or not; None when there is none of that number."""
         ...
 
     def rollouts(
