@@ -1,0 +1,51 @@
+# Everything a contributor or a CI machine runs. Needs Python 3.11, git and make; the rest is installed into .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo test test-all check docs bench clean
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -n 2
+# Debian packages that tests marked `servers` need; none so far.
+DEBIAN_PACKAGES :=
+
+help:  ## Show this.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+$(INSTALLED): requirements/dev.txt requirements/uv.txt pyproject.toml scripts/install
+	scripts/install
+	@touch $@
+
+install: $(INSTALLED)  ## Make .venv from the locked, hashed requirements.
+
+lock: $(INSTALLED)  ## Compile requirements/*.txt anew from pyproject.toml.
+	scripts/lock
+
+demo: $(INSTALLED)  ## A good model promoted and four bad ones rolled back, on real data and live traffic.
+	$(BIN)/python examples/flights/demo.py
+
+test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % branch coverage of core/.
+	$(PYTEST) tests/unit tests/contract tests/calibration tests/integration -m "not slow and not servers" \
+		--cov=softlaunch.core --cov-report=
+	$(BIN)/coverage report --include='*/softlaunch/core/*' --fail-under=95
+
+test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
+	@if [ -n "$(DEBIAN_PACKAGES)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get install --yes --no-install-recommends $(DEBIAN_PACKAGES); fi
+	$(PYTEST) tests
+
+check: $(INSTALLED)  ## Lint, format, types, layers, spelling.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+docs: $(INSTALLED)  ## Links, error codes, commands and examples of the documentation.
+	$(BIN)/python -m pytest -q tests/unit/repository
+
+bench: $(INSTALLED)  ## Measure every bar anew and write docs/benchmarks.md.
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove .venv and everything tools left here.
+	rm -rf .venv .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
