@@ -183,6 +183,16 @@ def test_rollouts_in_different_places_run_at_once(kept: store.Store) -> None:
     assert [1, 2, 3] == [found.id for found in kept.load().rollouts]
 
 
+def test_a_rollout_is_found_by_its_number(kept: store.Store) -> None:
+    kept.commit(store.Change(rollouts=[finished(1), finished(2, service="taxi")]))
+
+    found = kept.rollout(2)
+
+    assert found is not None
+    assert (2, "taxi") == (found.id, found.service)
+    assert kept.rollout(3) is None
+
+
 def test_rollouts_are_listed_newest_first_filtered_and_limited(kept: store.Store) -> None:
     kept.commit(store.Change(rollouts=[finished(number) for number in (1, 2, 3)] + [finished(4, service="taxi")]))
     kept.commit(store.Change(rollouts=[finished(5, environment="integration")]))
@@ -316,3 +326,13 @@ def test_threads_read_whole_commits_while_another_writes(kept: store.Store) -> N
 
     assert [] == torn
     assert 60 == len(kept.events())
+
+
+def test_half_a_character_in_a_message_does_not_stop_a_commit(kept: store.Store) -> None:
+    state = dataclasses.replace(rollout(1).state, reason="printed \udcff")
+    kept.commit(
+        store.Change(rollouts=[rollout(1, state=state, measured={"said": "\udcff"})], events=[note("printed \udcff")])
+    )
+
+    assert kept.load().rollouts[0].state.reason.startswith("printed ")
+    assert kept.events()[0].text.startswith("printed ")

@@ -90,7 +90,7 @@ def event_row(event: store.HistoryEvent) -> Row:
         "environment": event.environment,
         "rollout_id": event.rollout_id,
         "kind": event.kind,
-        "text": event.text,
+        "text": event.text.encode(errors="replace").decode(),  # may quote what a process printed
     }
 
 
@@ -100,7 +100,7 @@ def event(row: sa.RowMapping) -> store.HistoryEvent:
 
 def dump_facts(facts: Mapping[str, Any]) -> str:
     """JSON as Python writes it: a log-likelihood may be -Infinity, and must come back as such."""
-    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def signed(value: int) -> int:

@@ -105,6 +105,12 @@ class SqlStore:
             found = connection.execute(statement.order_by(table.c.id)).all()
         return tuple((guardrail, rows.unsigned(key)) for guardrail, key in found)
 
+    def rollout(self, rollout_id: int) -> store.RolloutRecord | None:
+        table = schema.ROLLOUTS
+        with self._reading() as connection:
+            found = connection.execute(sa.select(table).where(table.c.id == rollout_id)).mappings().one_or_none()
+        return None if found is None else rows.rollout(found)
+
     def rollouts(
         self, *, service: str | None = None, environment: str | None = None, limit: int = 50
     ) -> Sequence[store.RolloutRecord]:

@@ -86,7 +86,7 @@ def _return(state: State, now: float, reason: str, *, ending: Phase) -> Step:
 
 def _step(state: State, now: float, step: int, reason: str) -> Step:
     following = _enter(state, Phase.STEPPING, now, reason, step=step)
-    share = state.plan.weights[step] / 100
+    share = phases.desired(following).candidate_weight / 100
     return _tell(following, AnnouncementKind.STEP, f"Step {step + 1}: {share:g} % of traffic. {reason}")
 
 
@@ -104,6 +104,8 @@ def _finish(state: State, now: float, reason: str) -> Step:
 
 
 def _ready(state: State, _event: messages.CandidateReady, now: float) -> Step:
+    if state.paused or state.hold is not None:
+        return Step(state=state)  # readiness lasts: it is told again until the rollout goes on
     if state.plan.immediate:
         return _finish(state, now, "All traffic goes to this release at once, as asked.")
     return Step(state=_enter(state, Phase.VERIFYING, now, "The candidate's replicas are ready."))
@@ -154,8 +156,8 @@ def _judged_watching(state: State, event: messages.Judged, now: float) -> Step:
 
 
 def _hold(state: State, kind: phases.HoldKind, reason: str) -> Step:
-    if state.hold is not None and (state.hold.kind is kind or state.hold.kind in phases.STICKY):
-        return Step(state=state)
+    if state.hold is not None and (kind not in phases.STICKY or state.hold.kind in phases.STICKY):
+        return Step(state=state)  # two holds that end by themselves would take turns, and fill the history
     held = dataclasses.replace(state, hold=phases.Hold(kind=kind, reason=reason))
     return _tell(held, AnnouncementKind.HELD, f"Held: {reason}")
 

@@ -20,7 +20,8 @@ SCHEMA_VERSION = 1
 def dump(state: phases.State) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8, one final newline."""
     document = {"schema": SCHEMA_VERSION, **dataclasses.asdict(state)}
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode(errors="replace") + b"\n"  # a reason may quote bytes a process printed that are no text
 
 
 def load(raw: bytes) -> phases.State:
