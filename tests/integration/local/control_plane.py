@@ -11,17 +11,17 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import stages
+import local_stages
 
 from softlaunch.adapters.local import lock
 
 directory, count, mode = pathlib.Path(sys.argv[1]), int(sys.argv[2]), (sys.argv[3:] or [""])[0]
 with lock.HomeLock(directory):
-    fleet = stages.local_fleet(directory)
+    fleet = local_stages.local_fleet(directory)
     for number in range(count):
-        fleet.start(stages.spec(number, mode=mode))
+        fleet.start(local_stages.spec(number, mode=mode))
     if count:
         print("started", flush=True)
-    stages.wait_for(lambda: all(status.phase != "starting" for status in fleet.observe()))
+    local_stages.wait_for(lambda: all(status.phase != "starting" for status in fleet.observe()))
     print(json.dumps({status.name: status.pid for status in fleet.observe()}), flush=True)
     threading.Event().wait()

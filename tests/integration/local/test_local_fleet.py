@@ -22,7 +22,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import stages
+import local_stages
 
 from softlaunch import errors
 from softlaunch.adapters.local import fleet as local_fleet
@@ -40,7 +40,7 @@ def directory() -> Iterator[pathlib.Path]:
 
 @pytest.fixture
 def fleet(directory: pathlib.Path) -> Iterator[local_fleet.LocalFleet]:
-    made = stages.local_fleet(directory)
+    made = local_stages.local_fleet(directory)
     yield made
     made.stop_all(grace_seconds=1.0)
     made.close()
@@ -48,7 +48,7 @@ def fleet(directory: pathlib.Path) -> Iterator[local_fleet.LocalFleet]:
 
 def reopened(directory: pathlib.Path) -> local_fleet.LocalFleet:
     """The fleet of the next control plane."""
-    return stages.local_fleet(directory)
+    return local_stages.local_fleet(directory)
 
 
 def alive(pid: int) -> bool:
@@ -67,17 +67,17 @@ def test_starting_returns_at_once_however_long_the_preparation_takes(directory: 
     go_on = threading.Event()
 
     def slow(_: object) -> launch.Launch:
-        go_on.wait(stages.WAIT_SECONDS)
+        go_on.wait(local_stages.WAIT_SECONDS)
         raise errors.UnavailableError("gone", remedy="", code=errors.Code.INTERNAL)
 
-    fleet = stages.local_fleet(directory, slow)
+    fleet = local_stages.local_fleet(directory, slow)
     before = time.monotonic()
-    fleet.start(stages.spec())
+    fleet.start(local_stages.spec())
 
     assert time.monotonic() - before < 0.5
-    assert stages.observed(fleet).phase == "starting"
+    assert local_stages.observed(fleet).phase == "starting"
     go_on.set()
-    stages.wait_for_phase(fleet, "failed")
+    local_stages.wait_for_phase(fleet, "failed")
     fleet.stop_all()
     fleet.close()
 
@@ -91,58 +91,58 @@ def test_one_release_is_never_prepared_twice_at_the_same_time(directory: pathlib
         inside.release()
         raise RuntimeError("enough")
 
-    fleet = stages.local_fleet(directory, launcher)
+    fleet = local_stages.local_fleet(directory, launcher)
     for number in range(5):
-        fleet.start(stages.spec(number))
-    stages.wait_for_phase(fleet, "failed", replica_count=5)
+        fleet.start(local_stages.spec(number))
+    local_stages.wait_for_phase(fleet, "failed", replica_count=5)
     fleet.close()
 
     assert overlaps == [False] * 5
 
 
 def test_a_replica_that_dies_at_the_start_is_failed_with_its_last_words(fleet: local_fleet.LocalFleet) -> None:
-    fleet.start(stages.spec(mode="die"))
-    stages.wait_for_phase(fleet, "failed")
+    fleet.start(local_stages.spec(mode="die"))
+    local_stages.wait_for_phase(fleet, "failed")
 
-    detail = stages.observed(fleet).detail
+    detail = local_stages.observed(fleet).detail
 
     assert "exit code 3" in detail
     assert "it is a teapot" in detail
 
 
 def test_last_words_are_those_of_the_last_life(fleet: local_fleet.LocalFleet) -> None:
-    fleet.start(stages.spec(mode="die"))
-    stages.wait_for_phase(fleet, "failed")
-    fleet.start(stages.spec())
-    stages.wait_for_phase(fleet, "ready")
-    os.kill(stages.observed(fleet).pid, signal.SIGKILL)
-    stages.wait_for_phase(fleet, "failed")
+    fleet.start(local_stages.spec(mode="die"))
+    local_stages.wait_for_phase(fleet, "failed")
+    fleet.start(local_stages.spec())
+    local_stages.wait_for_phase(fleet, "ready")
+    os.kill(local_stages.observed(fleet).pid, signal.SIGKILL)
+    local_stages.wait_for_phase(fleet, "failed")
 
-    assert "teapot" not in stages.observed(fleet).detail
+    assert "teapot" not in local_stages.observed(fleet).detail
 
 
 def test_an_exit_is_known_within_a_tenth_of_a_second(fleet: local_fleet.LocalFleet) -> None:
-    fleet.start(stages.spec())
-    stages.wait_for_phase(fleet, "ready")
+    fleet.start(local_stages.spec())
+    local_stages.wait_for_phase(fleet, "ready")
     delays = []
     for _ in range(5):
         before = time.monotonic()
-        os.kill(stages.observed(fleet).pid, signal.SIGKILL)
-        stages.wait_for_phase(fleet, "failed")
+        os.kill(local_stages.observed(fleet).pid, signal.SIGKILL)
+        local_stages.wait_for_phase(fleet, "failed")
         delays.append(time.monotonic() - before)
-        fleet.start(stages.spec())
-        stages.wait_for_phase(fleet, "ready")
+        fleet.start(local_stages.spec())
+        local_stages.wait_for_phase(fleet, "ready")
 
     assert min(delays) < 0.1  # the smallest: the machine may be busy, a poll of a quarter second would still show
 
 
 def test_a_deaf_replica_is_killed_after_the_grace(fleet: local_fleet.LocalFleet) -> None:
-    fleet.start(stages.spec(mode="deaf"))
-    stages.wait_for_phase(fleet, "ready")
-    pid = stages.observed(fleet).pid
+    fleet.start(local_stages.spec(mode="deaf"))
+    local_stages.wait_for_phase(fleet, "ready")
+    pid = local_stages.observed(fleet).pid
     before = time.monotonic()
-    fleet.stop(stages.spec().name, grace_seconds=0.3)
-    stages.wait_for(lambda: not psutil.pid_exists(pid))
+    fleet.stop(local_stages.spec().name, grace_seconds=0.3)
+    local_stages.wait_for(lambda: not psutil.pid_exists(pid))
 
     assert time.monotonic() - before >= 0.3
 
@@ -150,34 +150,34 @@ def test_a_deaf_replica_is_killed_after_the_grace(fleet: local_fleet.LocalFleet)
 def test_stopping_leaves_no_socket_record_zombie_or_child(
     fleet: local_fleet.LocalFleet, directory: pathlib.Path
 ) -> None:
-    fleet.start(stages.spec(mode="worker"))
-    stages.wait_for_phase(fleet, "ready")
-    pids = [stages.observed(fleet).pid, int((directory / "worker.pid").read_text())]
+    fleet.start(local_stages.spec(mode="worker"))
+    local_stages.wait_for_phase(fleet, "ready")
+    pids = [local_stages.observed(fleet).pid, int((directory / "worker.pid").read_text())]
     fleet.stop_all(grace_seconds=5.0)
 
     assert list((directory / "run").glob("*.sock")) == []
     assert list((directory / "run" / "replicas").iterdir()) == []
-    stages.wait_for(lambda: not any(alive(pid) for pid in pids))
+    local_stages.wait_for(lambda: not any(alive(pid) for pid in pids))
     assert not psutil.pid_exists(pids[0])
 
 
 def test_a_dead_replica_s_children_do_not_outlive_it(fleet: local_fleet.LocalFleet, directory: pathlib.Path) -> None:
-    fleet.start(stages.spec(mode="worker"))
-    stages.wait_for_phase(fleet, "ready")
+    fleet.start(local_stages.spec(mode="worker"))
+    local_stages.wait_for_phase(fleet, "ready")
     worker = int((directory / "worker.pid").read_text())
-    os.kill(stages.observed(fleet).pid, signal.SIGKILL)
-    stages.wait_for_phase(fleet, "failed")
+    os.kill(local_stages.observed(fleet).pid, signal.SIGKILL)
+    local_stages.wait_for_phase(fleet, "failed")
 
-    stages.wait_for(lambda: not alive(worker))
+    local_stages.wait_for(lambda: not alive(worker))
 
 
 def test_a_replica_sees_what_it_was_given_and_no_credentials(
     fleet: local_fleet.LocalFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
-    fleet.start(stages.spec(mode="deaf"))
-    stages.wait_for_phase(fleet, "ready")
-    pid = stages.observed(fleet).pid
+    fleet.start(local_stages.spec(mode="deaf"))
+    local_stages.wait_for_phase(fleet, "ready")
+    pid = local_stages.observed(fleet).pid
 
     assert process.environment_value(pid, "AWS_SECRET_ACCESS_KEY") is None
     assert process.environment_value(pid, "MODE") == "deaf"
@@ -187,25 +187,25 @@ def test_a_replica_sees_what_it_was_given_and_no_credentials(
 def test_a_socket_another_server_answers_on_is_not_ready(
     fleet: local_fleet.LocalFleet, directory: pathlib.Path
 ) -> None:
-    fleet.start(stages.spec(mode="silent"))
-    stages.wait_for(lambda: stages.observed(fleet).pid)
-    socket = stages.observed(fleet).socket
+    fleet.start(local_stages.spec(mode="silent"))
+    local_stages.wait_for(lambda: local_stages.observed(fleet).pid)
+    socket = local_stages.observed(fleet).socket
     impostor = subprocess.Popen(
         [directory / "python", "-m", "softlaunch.serving", "--socket", socket, "--instance", "other"],
         env={"SOFTLAUNCH_INSTANCE": "other"},
     )
-    stages.wait_for(lambda: "another server" in stages.observed(fleet).detail)
+    local_stages.wait_for(lambda: "another server" in local_stages.observed(fleet).detail)
 
-    assert stages.observed(fleet).phase == "starting"
+    assert local_stages.observed(fleet).phase == "starting"
     impostor.kill()
     impostor.wait()
 
 
 def test_replicas_survive_the_fleet_and_the_next_one_adopts_them(directory: pathlib.Path) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec(0))
-    first.start(stages.spec(1))
-    stages.wait_for_phase(first, "ready", replica_count=2)
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec(0))
+    first.start(local_stages.spec(1))
+    local_stages.wait_for_phase(first, "ready", replica_count=2)
     before = first.observe()
     first.close()
     second = reopened(directory)
@@ -225,8 +225,8 @@ def test_replicas_of_a_killed_control_plane_go_on_and_are_adopted(directory: pat
 
     assert {status.name: status.pid for status in fleet.observe()} == pids
     assert {status.phase for status in fleet.observe()} == {"ready"}
-    os.kill(stages.observed(fleet, 0).pid, signal.SIGKILL)
-    stages.wait_for(lambda: stages.observed(fleet, 0).phase == "failed")
+    os.kill(local_stages.observed(fleet, 0).pid, signal.SIGKILL)
+    local_stages.wait_for(lambda: local_stages.observed(fleet, 0).phase == "failed")
     fleet.stop_all(grace_seconds=5.0)
     fleet.close()
     assert processes_of(directory) == []
@@ -237,7 +237,7 @@ def test_a_control_plane_killed_while_it_starts_replicas_neither_loses_nor_doubl
     directory: pathlib.Path, seed: int
 ) -> None:
     with KilledControlPlane(directory, 4) as plane:
-        stages.wait_for((directory / "run" / "replicas").exists)
+        local_stages.wait_for((directory / "run" / "replicas").exists)
         time.sleep(random.Random(seed).uniform(0.0, 0.03))
         plane.kill()
     fleet = reopened(directory)
@@ -245,8 +245,8 @@ def test_a_control_plane_killed_while_it_starts_replicas_neither_loses_nor_doubl
 
     assert sorted(adopted) == processes_of(directory)
     for number in range(4):
-        fleet.start(stages.spec(number))
-    stages.wait_for_phase(fleet, "ready", replica_count=4)
+        fleet.start(local_stages.spec(number))
+    local_stages.wait_for_phase(fleet, "ready", replica_count=4)
     assert adopted <= {status.pid for status in fleet.observe()}
     assert len(processes_of(directory)) == 4
     assert fleet.orphans() == ()
@@ -255,23 +255,23 @@ def test_a_control_plane_killed_while_it_starts_replicas_neither_loses_nor_doubl
 
 
 def test_a_process_spawned_just_before_the_kill_is_found_by_its_token(directory: pathlib.Path) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec())
-    stages.wait_for_phase(first, "ready")
-    before = stages.observed(first)
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec())
+    local_stages.wait_for_phase(first, "ready")
+    before = local_stages.observed(first)
     first.close()
     rewrite_record(directory, stage=records.Stage.INTENDED, pid=0, started=0.0, boot="")  # as it was before spawning
     second = reopened(directory)
 
-    assert stages.observed(second) == before
+    assert local_stages.observed(second) == before
     second.stop_all(grace_seconds=5.0)
     second.close()
 
 
 def test_an_intent_without_a_process_is_dropped(directory: pathlib.Path) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec())
-    stages.wait_for_phase(first, "ready")
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec())
+    local_stages.wait_for_phase(first, "ready")
     first.close()
     rewrite_record(directory, stage=records.Stage.INTENDED, pid=0, token="never-started")
     second = reopened(directory)
@@ -285,15 +285,15 @@ def test_an_intent_without_a_process_is_dropped(directory: pathlib.Path) -> None
 
 @pytest.mark.parametrize("falsified", ["token", "started", "boot"])
 def test_a_stranger_under_a_recycled_pid_is_neither_adopted_nor_killed(directory: pathlib.Path, falsified: str) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec())
-    stages.wait_for_phase(first, "ready")
-    stranger = stages.observed(first).pid
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec())
+    local_stages.wait_for_phase(first, "ready")
+    stranger = local_stages.observed(first).pid
     first.close()
     original = rewrite_record(directory, **{falsified: 1.0 if falsified == "started" else "other"})
     second = reopened(directory)
-    phase = stages.observed(second).phase
-    second.stop(stages.spec().name, grace_seconds=0.0)
+    phase = local_stages.observed(second).phase
+    second.stop(local_stages.spec().name, grace_seconds=0.0)
 
     assert phase == "failed"
     assert second.observe() == ()
@@ -305,23 +305,23 @@ def test_a_stranger_under_a_recycled_pid_is_neither_adopted_nor_killed(directory
 
 
 def test_an_unfinished_stop_is_finished_by_the_next_control_plane(directory: pathlib.Path) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec(mode="deaf"))
-    stages.wait_for_phase(first, "ready")
-    pid = stages.observed(first).pid
-    first.stop(stages.spec().name, grace_seconds=0.5)
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec(mode="deaf"))
+    local_stages.wait_for_phase(first, "ready")
+    pid = local_stages.observed(first).pid
+    first.stop(local_stages.spec().name, grace_seconds=0.5)
     first.close()
     second = reopened(directory)
 
     assert second.observe() == ()
-    stages.wait_for(lambda: not alive(pid))
+    local_stages.wait_for(lambda: not alive(pid))
     second.close()
 
 
 def test_a_failure_is_remembered_over_a_restart(directory: pathlib.Path) -> None:
-    first = stages.local_fleet(directory)
-    first.start(stages.spec(mode="die"))
-    stages.wait_for_phase(first, "failed")
+    first = local_stages.local_fleet(directory)
+    first.start(local_stages.spec(mode="die"))
+    local_stages.wait_for_phase(first, "failed")
     before = first.observe()
     first.close()
     second = reopened(directory)
@@ -345,15 +345,15 @@ def test_without_a_record_nothing_is_started(fleet: local_fleet.LocalFleet, dire
     (directory / "run" / "replicas").rmdir()  # stands for a full disk, and works for root too
 
     with pytest.raises(errors.UnavailableError, match="was not started"):
-        fleet.start(stages.spec())
+        fleet.start(local_stages.spec())
 
     assert fleet.observe() == ()
 
 
 def test_observing_costs_little(fleet: local_fleet.LocalFleet) -> None:
     for number in range(4):
-        fleet.start(stages.spec(number))
-    stages.wait_for_phase(fleet, "ready", replica_count=4)
+        fleet.start(local_stages.spec(number))
+    local_stages.wait_for_phase(fleet, "ready", replica_count=4)
     before = time.thread_time()
     for _ in range(1000):
         fleet.observe()

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import stages
+import local_stages
 
 from softlaunch import errors
 from softlaunch.adapters.local import lock, rundir, survey
@@ -46,7 +46,9 @@ def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: pathlib.Path) ->
     with lock.HomeLock(tmp_path):
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
 
-    stages.wait_for(lambda: lock.holder(tmp_path) is None)  # not at once: the kernel closes files a moment after exec
+    local_stages.wait_for(
+        lambda: lock.holder(tmp_path) is None
+    )  # not at once: the kernel closes files a moment after exec
     child.kill()
     child.wait()
 

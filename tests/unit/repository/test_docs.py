@@ -11,11 +11,11 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import tracked
+import repository_files
 
 from softlaunch import errors
 
-ERROR_PAGES = tracked.ROOT / "docs" / "reference" / "errors"
+ERROR_PAGES = repository_files.ROOT / "docs" / "reference" / "errors"
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6} (.+?)\s*$", re.MULTILINE)
@@ -33,7 +33,7 @@ def broken_links(path: pathlib.Path, text: str) -> list[str]:
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
-        page = (tracked.ROOT / path.parent / name).resolve() if name else tracked.ROOT / path
+        page = (repository_files.ROOT / path.parent / name).resolve() if name else repository_files.ROOT / path
         missing_anchor = anchor and page.suffix == ".md" and page.is_file() and anchor not in anchors(page.read_text())
         if not page.exists() or missing_anchor:
             broken.append(f"{path}: {target}")
@@ -66,7 +66,7 @@ def test_every_error_s_page_says_more_than_its_name() -> None:
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
-    assert [link for path, text in tracked.pages() for link in broken_links(path, text)] == []
+    assert [link for path, text in repository_files.pages() for link in broken_links(path, text)] == []
 
 
 def test_a_broken_link_is_found() -> None:
@@ -78,11 +78,11 @@ def test_a_broken_link_is_found() -> None:
 
 
 def test_the_changelog_has_a_place_for_what_is_not_released() -> None:
-    assert re.search(r"^## \[?Unreleased\]?", (tracked.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert re.search(r"^## \[?Unreleased\]?", (repository_files.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 def test_every_command_has_its_place_in_the_reference() -> None:
-    page = tracked.ROOT / "docs" / "reference" / "cli.md"
+    page = repository_files.ROOT / "docs" / "reference" / "cli.md"
     if importlib.util.find_spec("softlaunch.cli.main") is None:
         pytest.skip("there is no command line yet")
     from softlaunch.cli import main
@@ -95,7 +95,7 @@ def test_every_command_has_its_place_in_the_reference() -> None:
 
 
 def test_every_make_target_explains_itself() -> None:
-    makefile = (tracked.ROOT / "Makefile").read_text()
+    makefile = (repository_files.ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split())
 
     assert phony - set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE)) == set()

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import tracked
+import repository_files
 
 # Put together, so that this file does not contain what it forbids.
 MACHINE_PATHS = re.compile("|".join(("(?<![A-Za-z0-9_.])/wo" + "rk/", "/roo" + "t/", "/op" + "t/(pypi|wheels)")))
@@ -22,7 +22,7 @@ REGISTRIES = re.compile(
 def lines_with(pattern: re.Pattern[str]) -> list[str]:
     return [
         f"{path}:{number}: {line.strip()[:100]}"
-        for path, text in tracked.texts()
+        for path, text in repository_files.texts()
         for number, line in enumerate(text.splitlines(), start=1)
         if pattern.search(line)
     ]
@@ -38,7 +38,7 @@ def test_no_file_names_a_registry() -> None:
 
 @pytest.mark.parametrize("name", ["dev.txt", "runtime.txt", "uv.txt"])
 def test_every_requirement_is_exact_and_hashed(name: str) -> None:
-    text = (tracked.ROOT / "requirements" / name).read_text()
+    text = (repository_files.ROOT / "requirements" / name).read_text()
     requirements = [entry for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE) if re.match("[a-z]", entry)]
 
     assert requirements
@@ -50,7 +50,7 @@ def test_every_requirement_is_exact_and_hashed(name: str) -> None:
 @pytest.mark.parametrize("part", ["runtime.txt", "uv.txt"])
 def test_what_is_installed_is_what_was_tested(part: str) -> None:
     def pins(name: str) -> set[str]:
-        lines = (tracked.ROOT / "requirements" / name).read_text().splitlines()
+        lines = (repository_files.ROOT / "requirements" / name).read_text().splitlines()
         return {line.removesuffix(" \\") for line in lines if re.match("[a-z]", line)}
 
     versions = {re.split(" ;", pin)[0] for pin in pins("dev.txt")}
@@ -61,16 +61,18 @@ def test_what_is_installed_is_what_was_tested(part: str) -> None:
 def test_every_dependency_is_locked() -> None:
     import tomllib
 
-    project = tomllib.loads((tracked.ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((repository_files.ROOT / "pyproject.toml").read_text())
     groups = project["project"]["dependencies"], project["project"]["optional-dependencies"]["compile"]
     wanted = [*groups[0], *groups[1], *project["dependency-groups"]["dev"]]
     names = {re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace(".", "-") for requirement in wanted}
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (tracked.ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE))
+    locked = set(
+        re.findall(r"^([a-z0-9-]+)==", (repository_files.ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
+    )
 
     assert names - locked == set()
 
 
 def test_programs_in_the_repository_may_be_run() -> None:
-    programs = [path for path in tracked.files() if path.read_bytes()[:2] == b"#!"]
+    programs = [path for path in repository_files.files() if path.read_bytes()[:2] == b"#!"]
 
     assert [str(path) for path in programs if not path.stat().st_mode & 0o100] == []
