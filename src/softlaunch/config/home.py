@@ -8,6 +8,7 @@ may write to it; /tmp is shared, and a name that can be computed can be put ther
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -124,12 +125,11 @@ class Home:
 
 def _ensure(directory: pathlib.Path, *, parents: bool = False, private: bool = False) -> None:
     try:
-        if parents:
+        if parents and not directory.parent.is_dir():
             directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=_PRIVATE)
-    except FileExistsError:
-        pass
-    except NotADirectoryError as error:
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=_PRIVATE)
+    except (FileExistsError, NotADirectoryError) as error:
         raise _unusable(f"A file stands above {directory}.", "Choose another home with --home.") from error
     except OSError as error:
         raise errors.UnavailableError(

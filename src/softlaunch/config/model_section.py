@@ -10,7 +10,7 @@ from softlaunch.config import fields, keys, problems, yaml_tree
 from softlaunch.core import release, spec
 
 MODEL_SUFFIXES = (".joblib", ".pkl", ".onnx")
-_PYTHON_TARGET = re.compile(r"(?!/)(?:[A-Za-z0-9_.-]+/)*[A-Za-z_]\w*\.py:[A-Za-z_]\w*")
+_PYTHON_TARGET = re.compile(r"(?!/)(?:[A-Za-z0-9_.-]+/)*[A-Za-z_]\w*\.py:[A-Za-z_]\w*", re.ASCII)
 _SOURCES = ("path", "url", "python")
 
 

@@ -80,11 +80,12 @@ def write(directory: pathlib.Path) -> pathlib.Path:
 def look(directory: pathlib.Path) -> Findings:
     """What lies in the folder. Hidden folders and virtual environments are passed over, links are not followed."""
     files = _files(directory)
+    own = [path for path in files if _writable_name(path) and not path.startswith(("test/", "tests/"))]
     models = sorted(
-        (path for path in files if path.endswith(model_section.MODEL_SUFFIXES) and _writable_name(path)),
+        (path for path in own if path.endswith(model_section.MODEL_SUFFIXES)),
         key=lambda path: (not _stem(path).startswith("model"), path.count("/"), path),
     )
-    tables = [path for path in files if path.endswith((".parquet", ".csv")) and _writable_name(path)]
+    tables = [path for path in own if path.endswith((".parquet", ".csv"))]
     holdout = _best(tables, _HOLDOUT_WORDS)
     rest = [path for path in tables if path != holdout]
     reference = _best(rest, _REFERENCE_WORDS) or next((path for path in rest if path.startswith("data/")), None)
@@ -168,7 +169,7 @@ def _text(found: Findings) -> str:
 def _head(found: Findings) -> str:
     return (
         "# How this service is built and launched. Three keys are needed: service, model, environments.\n"
-        "# Every other key is worth a minute; `softlaunch build` names what is missing and what that costs.\n\n"
+        "# Every other key is worth a minute: `softlaunch build` names what is missing and what that costs.\n\n"
         f"service: {_quoted(found.service)}\n"
     )
 
@@ -182,8 +183,8 @@ def _model(found: Findings) -> str:
     lines = []
     if found.app is not None:
         lines += [
-            f"# {found.app} is a web application. Launching one as it is (`app:`) is not built yet. What works today is",
-            "# its model, served by softlaunch: the model's file itself, or a class of your code that predicts:",
+            f"# {found.app} is a web application. Launching one as it is (`app:`) is not built yet. Today its",
+            "# model is served by softlaunch: the model's file itself, or a class of your code that predicts:",
             "#",
             "#     class Predictor:                      # in predictor.py",
             "#         def predict(self, rows):          # rows: a list of {feature: value}",
@@ -224,7 +225,7 @@ def _model(found: Findings) -> str:
 
 
 def _reference(found: Findings) -> str:
-    head = "# What the model was trained on: its profile travels inside the release, and smoke requests are made from it.\n"
+    head = "# What the model was trained on: its profile travels inside the release, smoke requests come from it.\n"
     if found.reference is not None:
         return f"{head}reference: {found.reference}\n"
     return f"{head}# reference: data/train.parquet   # .parquet or .csv\n"
@@ -239,12 +240,8 @@ def _tests(found: Findings) -> str:
     if found.has_tests:
         lines = ["tests:", "  command: pytest -q", "  # coverage_percent_min: 80", *(f"  {line}" for line in quality)]
     else:
-        lines = [
-            "# tests:",
-            "#   command: pytest -q",
-            "#   coverage_percent_min: 80",
-            *(f"#   {line[2:]}" for line in quality),
-        ]
+        lines = ["# tests:", "#   command: pytest -q", "#   coverage_percent_min: 80"]
+        lines += [f"#   {line[2:]}" for line in quality]
     return "\n".join(lines) + "\n"
 
 

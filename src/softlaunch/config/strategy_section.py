@@ -21,8 +21,8 @@ _STEP_COUNT_MAX = 100
 _HALF = decimal.Decimal(50)
 
 
-def read(field: fields.Field) -> spec.StrategySpec:
-    """The strategy: a name, or a mapping of one name to its values."""
+def read(field: fields.Field) -> spec.StrategySpec | None:
+    """The strategy: a name, or a mapping of one name to its values; None when it names none that is known."""
     if field.scalar is not None:
         return _by_name(field)
     section = fields.Section(field, keys.STRATEGY)
@@ -32,13 +32,13 @@ def read(field: fields.Field) -> spec.StrategySpec:
     if not chosen:
         if isinstance(field.node, yaml_tree.Mapping) and not field.node.entries:
             field.wrong("There is no strategy.", "For example: {canary: {steps: [1%, 10%, 100%]}}")
-        return _DEFAULT
+        return None
     found = section.get(chosen[0])
     kind = _KINDS[chosen[0]]
     return _values(found, kind) if found is not None else plan.strategy(kind)
 
 
-def _by_name(field: fields.Field) -> spec.StrategySpec:
+def _by_name(field: fields.Field) -> spec.StrategySpec | None:
     name = field.scalar or ""
     kind = _KINDS.get(name.replace("-", "_"))
     if kind is not None:
@@ -49,7 +49,7 @@ def _by_name(field: fields.Field) -> spec.StrategySpec:
     else:
         allowed = tuple(_KINDS)
         field.wrong(f"'{problems.show(name)}' is not a strategy.", problems.choose(name, allowed))
-    return _DEFAULT
+    return None
 
 
 def _values(field: fields.Field, kind: spec.StrategyKind) -> spec.StrategySpec:

@@ -13,7 +13,7 @@ METRICS = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
 _SHARES = frozenset({"roc_auc", "accuracy", "f1", "precision", "recall", "brier"})
 """Metrics between 0 and 1; r2 may be negative, the others are unbounded above."""
 
-_COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?\d{1,12}(?:\.\d{1,12})?)")
+_COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?\d{1,12}(?:\.\d{1,12})?)", re.ASCII)
 _LATENCY_MS_MAX = 600_000.0
 """Ten minutes for one row: above that it is surely not meant in milliseconds."""
 

@@ -14,9 +14,9 @@ import re
 from softlaunch import errors
 from softlaunch.core import spec
 
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
-_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,9})?) ?%")
-_SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,6}(?:\.\d{1,9})?) ?%", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)", re.ASCII)
 _SECONDS = {
     "ms": decimal.Decimal("0.001"),
     "s": decimal.Decimal(1),

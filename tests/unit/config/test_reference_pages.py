@@ -1,0 +1,133 @@
+"""The reference pages against the code, both ways."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import textwrap
+
+import pytest
+
+from softlaunch.config import keys, problems, service_file
+
+DOCS = pathlib.Path(__file__).parents[3] / "docs" / "reference"
+PAGE = (DOCS / "softlaunch-yaml.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```yaml( fails)?\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
+ERRORS = (DOCS / "errors" / "config.md").read_text(encoding="utf-8")
+
+
+def _tables() -> dict[str, list[list[str]]]:
+    """Rows of the table under each heading."""
+    found: dict[str, list[list[str]]] = {}
+    for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        heading = part.partition("\n")[0]
+        rows = [line for line in part.splitlines() if line.startswith("| ")][1:]
+        found[keys.TOP if heading == "The file" else heading] = [
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows
+        ]
+    return found
+
+
+def test_the_page_lists_exactly_the_keys_the_parser_accepts() -> None:
+    tables = _tables()
+    not_built = tables.pop("Not built yet")
+
+    assert list(keys.SECTIONS) == list(tables)
+    for section, rows in tables.items():
+        assert [[key.name, key.kind, key.default, key.example, key.meaning] for key in keys.SECTIONS[section]] == [
+            [row[0].strip("`"), row[1], row[2].strip("`"), row[3].strip("`"), row[4]] for row in rows
+        ], section
+    expected = [
+        [section if section != keys.TOP else "the file", f"`{word}`", today]
+        for section, words in keys.NOT_BUILT.items()
+        for word, today in words.items()
+    ]
+    expected += [["guardrails", f"`{word}`", today] for word, today in keys.GUARDRAILS_NOT_BUILT.items()]
+    expected += [["steps", f"`{word}`", today] for word, today in keys.STEPS_NOT_BUILT.items()]
+    assert expected == not_built
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_every_example_of_the_page_does_what_the_page_says(number: int) -> None:
+    fails, text, message = BLOCKS[number]
+    if not fails:
+        service_file.parse(text)
+        return
+    with pytest.raises(problems.ServiceFileError) as caught:
+        service_file.parse(text)
+
+    assert message == f"{caught.value.message}\n"
+
+
+def test_the_page_has_examples_that_work_and_one_that_fails() -> None:
+    assert {"", " fails"} == {fails for fails, _, _ in BLOCKS}
+    assert len(BLOCKS) == PAGE.count("```yaml")
+
+
+_BASE = {
+    keys.TOP: "",
+    keys.MODEL: "model:\n  {}\n",
+    keys.TESTS: "tests:\n  {}\n",
+    keys.QUALITY: "tests:\n  quality:\n    {}\n",
+    keys.ENVIRONMENT: "environments:\n  integration:\n  production:\n    {}\n",
+    keys.VERIFY: "environments: {{production: {{verify: {{{}}}}}}}\n",
+    keys.FALLBACK: "environments: {{production: {{fallback: {{{}}}}}}}\n",
+    keys.STRATEGY: "environments: {{production: {{strategy: {{{}}}}}}}\n",
+    keys.CANARY: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",
+    keys.BLUE_GREEN: "environments: {{production: {{strategy: {{blue_green: {{{}}}}}}}}}\n",
+}
+_COMPANIONS = {
+    (keys.MODEL, "url"): "path: m.onnx",
+    (keys.MODEL, "train"): "path: m.onnx",
+    (keys.MODEL, "python"): "inputs: {a: FP64}",
+    (keys.MODEL, "compile"): "path: m.pkl",
+    (keys.MODEL, "features"): "path: m.pkl",
+    (keys.MODEL, "inputs"): "path: m.pkl",
+    (keys.TESTS, "coverage_percent_min"): "command: pytest",
+}
+_NEEDED = {"data": "h.csv", "label": "late", "metrics": "{f1: '> 0.5'}"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [(section, key) for section, found in keys.SECTIONS.items() for key in found],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_the_example_of_every_key_parses(section: str, key: keys.Key) -> None:
+    written = f"{key.name}: {key.example}"
+    if section == keys.TOP:
+        text = f"{written}\n"
+    else:
+        lines = [written, _COMPANIONS.get((section, key.name), "")]
+        if section == keys.QUALITY:
+            lines += [f"{name}: {value}" for name, value in _NEEDED.items() if name != key.name]
+        base = _BASE[section]
+        indent = "\n" + " " * (len(base[: base.index("{}")].rpartition("\n")[2]))
+        text = base.format(indent.join(line for line in lines if line))
+    top = {"service": "a", "model": "model.joblib", "environments": "[production]"}
+    rest = "".join(
+        f"{name}: {value}\n" for name, value in top.items() if not re.search(rf"^{name}:", text, re.MULTILINE)
+    )
+
+    service_file.parse(textwrap.dedent(rest + text))
+
+
+def test_every_word_that_is_not_built_is_refused_as_that() -> None:
+    for section, words in keys.NOT_BUILT.items():
+        for word in words:
+            base = "{}\n" if section == keys.TOP else _BASE[section]
+            text = base.format(f"{word}: x")
+            rest = "" if "model:" in text else "model: model.joblib\n"
+            rest += "" if "environments:" in text else "environments: [production]\n"
+            with pytest.raises(problems.ServiceFileError) as caught:
+                service_file.parse(f"service: a\n{rest}{text}")
+
+            assert [f"'{word}' is not built yet."] == [found.message for found in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["service-file", "service-file-exists", "env-reference", "setting", "home-unusable", "unit", "spec-unreadable"],
+)
+def test_every_code_of_configuration_has_its_entry(code: str) -> None:
+    assert f"\n### {code}\n\n" in ERRORS
