@@ -204,6 +204,14 @@ def test_rollouts_are_listed_newest_first_filtered_and_limited(kept: store.Store
     assert [] == list(kept.rollouts(service="nobody"))
 
 
+def test_one_rollout_is_found_by_its_number_finished_or_not(kept: store.Store) -> None:
+    kept.commit(store.Change(rollouts=[finished(1), rollout(2)]))
+
+    assert finished(1) == kept.rollout(1)
+    assert rollout(2) == kept.rollout(2)
+    assert kept.rollout(3) is None
+
+
 def test_history_is_numbered_in_the_order_of_commits(kept: store.Store) -> None:
     kept.commit(store.Change(events=[note("a"), note("b")]))
     kept.commit(store.Change(events=[note("c")]))

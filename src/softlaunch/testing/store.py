@@ -84,6 +84,10 @@ class InMemoryStore:
         with self._lock:
             return tuple(self._content.keys.get(rollout_id, ()))
 
+    def rollout(self, rollout_id: int) -> store.RolloutRecord | None:
+        with self._lock:
+            return self._content.rollouts.get(rollout_id)
+
     def rollouts(
         self, *, service: str | None = None, environment: str | None = None, limit: int = 50
     ) -> Sequence[store.RolloutRecord]:

@@ -65,12 +65,11 @@ class SqlStore:
             cursor = connection.execute(sa.select(schema.CURSOR)).mappings().one_or_none()
             ports = connection.execute(sa.select(schema.LISTENERS)).mappings().all()
             places = connection.execute(sa.select(lives).order_by(lives.c.service, lives.c.environment)).mappings()
-            unfinished = connection.execute(
-                sa.select(rollouts).where(rollouts.c.finished_at.is_(None)).order_by(rollouts.c.id)
-            ).mappings()
+            # Not ordered by SQL: SQLite would then walk the whole table by its key, not the index of the unfinished.
+            unfinished = connection.execute(sa.select(rollouts).where(rollouts.c.finished_at.is_(None))).mappings()
             return store.World(
                 lives=tuple(rows.live(row) for row in places),
-                rollouts=tuple(rows.rollout(row) for row in unfinished),
+                rollouts=tuple(sorted((rows.rollout(row) for row in unfinished), key=_number)),
                 listeners={row["environment"]: row["port"] for row in ports},
                 cursor=_cursor(cursor),
                 rollout_id_last=connection.execute(sa.select(sa.func.max(rollouts.c.id))).scalar() or 0,
@@ -109,7 +108,7 @@ class SqlStore:
         table = schema.ROLLOUTS
         with self._reading() as connection:
             found = connection.execute(sa.select(table).where(table.c.id == rollout_id)).mappings().one_or_none()
-        return None if found is None else rows.rollout(found)
+            return None if found is None else rows.rollout(found)
 
     def rollouts(
         self, *, service: str | None = None, environment: str | None = None, limit: int = 50
@@ -166,6 +165,10 @@ class SqlStore:
         """SQLite would go on writing into a deleted file, and everything acknowledged from then on would be lost."""
         if self._stat() != self._identity:
             raise engines.unwritable(self._path, "it is another file than the one that was opened")
+
+
+def _number(record: store.RolloutRecord) -> int:
+    return record.id
 
 
 def _finished_first(record: store.RolloutRecord) -> tuple[bool, int]:
