@@ -127,10 +127,9 @@ def _url(field: fields.Field) -> str:
     except ValueError:
         usable = secret = False
     if not usable:
-        field.wrong(
-            f"'{problems.show(text)}' is not an http or https URL.",
-            "For example: https://models.example.com/delay.onnx",
-        )
+        # Before an @ may stand a password, also where the rest is damaged.
+        shown = f"'{problems.show(text)}'" if "@" not in text else "This"
+        field.wrong(f"{shown} is not an http or https URL.", "For example: https://models.example.com/delay.onnx")
     elif secret:
         field.wrong(
             "The URL holds a password.", "Remove it: this file is committed. Put the model where it may be read."

@@ -18,7 +18,7 @@ from softlaunch.config import home, problems
 from softlaunch.core import units
 
 PREFIX = "SOFTLAUNCH_"
-INTERNAL = ("SOFTLAUNCH_INSTANCE",)
+INTERNAL = ("SOFTLAUNCH_INSTANCE", "SOFTLAUNCH_FLEET")
 """Set by softlaunch for its own processes; never by people."""
 
 
