@@ -143,7 +143,7 @@ def desired(state: State) -> Desired:
         case Phase.PREPARING | Phase.VERIFYING | Phase.RETURNING:
             weight = 0
         case Phase.STEPPING:
-            weight = state.plan.weights[state.step]
+            weight = min(state.plan.weights[state.step], spec.WEIGHT_FULL - state.plan.holdback)
         case Phase.WATCHING:
             weight = spec.WEIGHT_FULL - state.plan.holdback
         case Phase.FINISHING | Phase.PROMOTED:
