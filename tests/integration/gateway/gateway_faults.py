@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
-import os
 import pathlib
 import threading
 from collections.abc import Coroutine
@@ -22,7 +20,8 @@ ANSWERS = {
     "404": b"HTTP/1.1 404 Not Found\r\n",
     "invalid": b"HTTP/1.1 500 Internal Server Error\r\nx-softlaunch-invalid: 1\r\n",
     "invalid-200": b"HTTP/1.1 200 OK\r\nx-softlaunch-invalid: 1\r\n",
-    "shed": b"HTTP/1.1 503 Service Unavailable\r\nx-softlaunch-shed: 1\r\nx-envoy-ratelimited: true\r\nretry-after: 7\r\n",
+    "shed": b"HTTP/1.1 503 Service Unavailable\r\nx-softlaunch-shed: 1\r\nx-envoy-ratelimited: true\r\n"
+    b"retry-after: 7\r\n",
 }
 SLOW_SECONDS = 0.3
 HANG_SECONDS = 3.0
@@ -63,13 +62,17 @@ class Server:
         self.start()
 
     def start(self) -> None:
+        pathlib.Path(self.socket).unlink(missing_ok=True)
+
         async def bind() -> None:
             running = asyncio.get_running_loop()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.socket)
             self._server = await running.create_unix_server(lambda: _Connection(self), self.socket, backlog=1024)
 
         self.loop.run(bind())
+
+    @property
+    def listening(self) -> bool:
+        return self._server is not None
 
     def kill(self) -> None:
         """What the kernel does to the sockets of a process that was killed."""

@@ -37,8 +37,8 @@ class Parsed:
 class Parser:
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(Line)
-        self._clusters: dict[str | None, tuple[str, str, bool]] = {}
-        self._releases: dict[str | None, str] = {None: ""}
+        self._place_of = _Places()
+        self._release_of = _Releases()
 
     def parse(self, block: bytes) -> Parsed:
         """Every line of a block of whole lines; a line that is none of ours is a gap, and the others are still read."""
@@ -48,14 +48,33 @@ class Parser:
         except (msgspec.DecodeError, UnicodeDecodeError):
             lines = self._one_by_one(block, gaps)
         found = []
+        make, place_of, release_of = attempts.Attempt._make, self._place_of, self._release_of
         for line in lines:
-            if line.gap is not None:
-                gaps.append(line.gap)
-                continue
             try:
-                found.append(self._attempt(line))
+                place = place_of[line.cluster]
+                found.append(
+                    make(
+                        (
+                            float(line.start),
+                            line.id or "",
+                            place[0],
+                            place[1],
+                            int(line.epoch or 0),
+                            release_of[line.host],
+                            place[2],
+                            int(line.number or 1),
+                            line.status,
+                            line.flags or "-",
+                            line.us,
+                            line.key or "",
+                            line.invalid is not None,
+                            line.shed is not None,
+                        )
+                    )
+                )
             except ValueError as error:
-                gaps.append(f"an attempt log line with an impossible value ({error})")
+                # A line of the gateway's own has no cluster either: the common case pays nothing for the rare one.
+                gaps.append(line.gap or f"an attempt log line with an impossible value ({error})")
         return Parsed(attempts=found, gaps=gaps)
 
     def _one_by_one(self, block: bytes, gaps: list[str]) -> list[Line]:
@@ -72,39 +91,24 @@ class Parser:
             gaps.append(f"{broken} unreadable attempt log lines")
         return lines
 
-    def _attempt(self, line: Line) -> attempts.Attempt:
-        place = self._clusters.get(line.cluster) or self._place(line.cluster)
-        release = self._releases.get(line.host)
-        if release is None:
-            release = self._release(line.host)
-        return attempts.Attempt(
-            float(line.start),
-            line.id or "",
-            place[0],
-            place[1],
-            int(line.epoch or 0),
-            release,
-            place[2],
-            int(line.number or 1),
-            line.status,
-            line.flags or "-",
-            line.us,
-            line.key or "",
-            line.invalid is not None,
-            line.shed is not None,
-        )
 
-    def _place(self, cluster: str | None) -> tuple[str, str, bool]:
+class _Places(dict[str | None, tuple[str, str, bool]]):
+    """Cluster name to service, environment, composite; each name is taken apart once."""
+
+    def __missing__(self, cluster: str | None) -> tuple[str, str, bool]:
         name = names.parse(cluster or "")
         if name is None:
             raise ValueError(f"unknown cluster {cluster!r}")
         place = (name.service, name.environment, name.role is names.Role.COMPOSITE)
-        self._clusters[cluster] = place
+        self[cluster] = place
         return place
 
-    def _release(self, host: str | None) -> str:
-        release = (host or "").rpartition("/")[2].partition(".")[0]
-        if len(self._releases) > 10_000:
-            self._releases = {None: ""}
-        self._releases[host] = release
+
+class _Releases(dict[str | None, str]):
+    """Replica socket to release: its file name up to the first dot; empty when no replica was reached."""
+
+    def __missing__(self, host: str | None) -> str:
+        if len(self) > 10_000:
+            self.clear()
+        self[host] = release = (host or "").rpartition("/")[2].partition(".")[0]
         return release

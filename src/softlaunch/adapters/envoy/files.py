@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 
@@ -22,7 +23,8 @@ def replace(path: pathlib.Path, content: bytes) -> None:
             file.write(content)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise errors.UnavailableError(
             f"The gateway's file {path} cannot be written ({error.strerror}).",
             remedy="Free disk space or repair the permissions of the home directory.",

