@@ -269,39 +269,74 @@ def test_a_process_spawned_just_before_the_kill_is_found_by_its_token(directory:
 
 
 def test_an_intent_without_a_process_is_dropped(directory: pathlib.Path) -> None:
+    (directory / "run" / "replicas").mkdir(parents=True, mode=0o700)
+    intent = records.Record(name="a/b/c/0", token="never-started", stage=records.Stage.INTENDED, socket="/s", log="/l")
+    records.Records(directory / "run" / "replicas").save(intent)
+    fleet = reopened(directory)
+
+    assert fleet.observe() == ()
+    assert list((directory / "run" / "replicas").iterdir()) == []
+    fleet.close()
+
+
+def test_a_process_whose_record_was_removed_is_ended(directory: pathlib.Path) -> None:
     first = local_stages.local_fleet(directory)
     first.start(local_stages.spec())
     local_stages.wait_for_phase(first, "ready")
+    pid = local_stages.observed(first).pid
     first.close()
-    rewrite_record(directory, stage=records.Stage.INTENDED, pid=0, token="never-started")
+    shutil.rmtree(directory / "run" / "replicas")
     second = reopened(directory)
 
     assert second.observe() == ()
-    assert len(second.orphans()) == 1  # the one whose record this test falsified
-    second.stop_all()
+    local_stages.wait_for(lambda: not alive(pid))
     assert second.orphans() == ()
     second.close()
 
 
-@pytest.mark.parametrize("falsified", ["token", "started", "boot"])
-def test_a_stranger_under_a_recycled_pid_is_neither_adopted_nor_killed(directory: pathlib.Path, falsified: str) -> None:
-    first = local_stages.local_fleet(directory)
-    first.start(local_stages.spec())
-    local_stages.wait_for_phase(first, "ready")
-    stranger = local_stages.observed(first).pid
-    first.close()
-    original = rewrite_record(directory, **{falsified: 1.0 if falsified == "started" else "other"})
-    second = reopened(directory)
-    phase = local_stages.observed(second).phase
-    second.stop(local_stages.spec().name, grace_seconds=0.0)
+@pytest.fixture
+def stranger() -> Iterator[process.Identity]:
+    """A process that is none of the fleet's."""
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, process.TOKEN_VARIABLE: "own"}) as sleeper:
+        local_stages.wait_for(lambda: process.identify(sleeper.pid, "own"))
+        identity = process.identify(sleeper.pid, "own")
+        assert identity is not None
+        yield identity
+        assert sleeper.poll() is None  # nobody ended it
+        sleeper.kill()
+
+
+@pytest.mark.parametrize("differs", [{"token": "other"}, {"started": 1.0}, {"boot": "another"}])
+def test_a_process_is_recognised_by_everything_together(stranger: process.Identity, differs: dict[str, object]) -> None:
+    recycled = dataclasses.replace(stranger, **differs)
+
+    assert process.is_alive(stranger)
+    assert not process.is_alive(recycled)
+    assert not process.send(recycled, signal.SIGKILL)
+
+
+def test_a_stranger_under_a_recycled_pid_is_neither_adopted_nor_killed(
+    directory: pathlib.Path, stranger: process.Identity
+) -> None:
+    (directory / "run" / "replicas").mkdir(parents=True, mode=0o700)
+    recycled = records.Record(
+        name=local_stages.spec().name,
+        token="of-the-dead",
+        stage=records.Stage.RUNNING,
+        socket=str(directory / "run" / "x.sock"),
+        log=str(directory / "x.log"),
+        pid=stranger.pid,
+        started=stranger.started,
+        boot=stranger.boot,
+    )
+    records.Records(directory / "run" / "replicas").save(recycled)
+    fleet = reopened(directory)
+    phase = local_stages.observed(fleet).phase
+    fleet.stop_all(grace_seconds=0.0)
+    fleet.close()
 
     assert phase == "failed"
-    assert second.observe() == ()
-    # With the same token it may be a worker of the replica that is gone, and is killed as such; else it is let alone.
-    assert alive(stranger) == (falsified == "token")
-    second.close()
-    if falsified == "token":
-        assert process.send(original.identity, signal.SIGKILL)
+    assert process.is_alive(stranger)
 
 
 def test_an_unfinished_stop_is_finished_by_the_next_control_plane(directory: pathlib.Path) -> None:

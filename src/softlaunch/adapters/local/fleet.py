@@ -40,6 +40,8 @@ _PROBE_TIMEOUT_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 """A ready replica that has not answered for so long is STARTING again. Long on purpose (a guess): busy is not dead, and
 the gateway's own fuse acts within milliseconds."""
+_SAVE_SECONDS = 600.0
+"""Records are written again so often, because cleaners of /tmp remove what looks old (systemd: after ten days)."""
 _ADOPTION_SECONDS = 1.0
 """How long the constructor waits for the health of adopted replicas, so that the first `observe` is true."""
 _PROBE_THREADS = 8
@@ -241,7 +243,8 @@ class LocalFleet:
         replica.detail = "it has not answered a health check yet"
         replica.pidfd = process.open_pidfd(child.pid)
         identity = process.identify_child(child.pid, replica.record.token)
-        self._save(replica, stage=records.Stage.RUNNING, pid=child.pid, started=identity.started, boot=identity.boot)
+        replica.record = replica.record.running_as(identity)
+        self._save(replica)
 
     # -- adopting ------------------------------------------------------------------------------------------------
 
@@ -255,6 +258,10 @@ class LocalFleet:
                 self._adopt_intended(record)
             else:
                 self._adopt_started(record)
+        for orphan in self.orphans():
+            # Without its record nobody can use it, and its successor will take its socket: let it drain.
+            _log.warning("replica_orphaned", pid=orphan.pid)
+            process.send(orphan, signal.SIGTERM)
         running = [found for found in self._replicas.values() if found.record.stage is records.Stage.RUNNING]
         asked = [self._ask(replica) for replica in running]
         concurrent.futures.wait(asked, timeout=_ADOPTION_SECONDS)
@@ -265,15 +272,7 @@ class LocalFleet:
         if identity is None:
             self._records.remove(record.name)
             return
-        self._adopt_started(
-            dataclasses.replace(
-                record,
-                stage=records.Stage.RUNNING,
-                pid=identity.pid,
-                started=identity.started,
-                boot=identity.boot,
-            )
-        )
+        self._adopt_started(record.running_as(identity))
 
     def _adopt_started(self, record: records.Record) -> None:
         replica = replicas.Replica(record=record, detail="it was adopted and has not answered yet")
@@ -343,6 +342,8 @@ class LocalFleet:
                 replica.send(signal.SIGKILL)
         elif self._is_probe_due(replica):
             logs.cap(pathlib.Path(replica.record.log))
+            if time.monotonic() - replica.saved_at > _SAVE_SECONDS:
+                self._save(replica)
             self._ask(replica)
 
     def _clear_away(self, replica: replicas.Replica) -> None:
@@ -386,6 +387,7 @@ class LocalFleet:
 
     def _save(self, replica: replicas.Replica, **changes: object) -> None:
         replica.record = dataclasses.replace(replica.record, **changes)  # type: ignore[arg-type]
+        replica.saved_at = time.monotonic()
         # Why a failure is harmless here stands in records.py.
         with contextlib.suppress(OSError):
             self._records.save(replica.record)

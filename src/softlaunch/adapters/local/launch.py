@@ -43,6 +43,8 @@ class Launch:
     """The unpacked release."""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Wins over the environment the replica's spec asks for: PYTHONPATH belongs here."""
+    arguments: tuple[str, ...] = ()
+    """Further arguments of softlaunch.serving."""
 
 
 Launcher = Callable[[fleet.ReplicaSpec], Launch]
@@ -73,6 +75,7 @@ def spawn(
                 record.socket,
                 "--instance",
                 record.token,
+                *launch.arguments,
             ],
             cwd=launch.release_directory,
             env=environment(launch, spec, record, fleet_mark=fleet_mark),

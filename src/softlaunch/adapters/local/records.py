@@ -57,6 +57,12 @@ class Record:
     def identity(self) -> process.Identity:
         return process.Identity(pid=self.pid, started=self.started, boot=self.boot, token=self.token)
 
+    def running_as(self, identity: process.Identity) -> Record:
+        """The record of the replica once its process is known."""
+        return dataclasses.replace(
+            self, stage=Stage.RUNNING, pid=identity.pid, started=identity.started, boot=identity.boot
+        )
+
 
 class Records:
     """The records of one fleet, in one directory."""

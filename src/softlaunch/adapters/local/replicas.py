@@ -25,6 +25,7 @@ class Replica:
     probed_at: float = 0.0
     probing: bool = False
     killed: bool = False
+    saved_at: float = 0.0
     wanted_again: fleet.ReplicaSpec | None = None
     """Asked to start while it was still stopping."""
 
