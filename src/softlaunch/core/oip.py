@@ -63,8 +63,8 @@ def parse_request(document: Any, signature: release.Signature) -> InferRequest:
     if not isinstance(inputs, list) or not inputs:
         raise _malformed("'inputs' is not a list of tensors")
     request_id = document.get("id")
-    if request_id is not None and not isinstance(request_id, str):
-        raise _malformed("'id' is not a string")
+    if request_id is not None and predictions.TAKEN[release.Datatype.BYTES](request_id) is None:
+        raise _malformed("'id' is not a string of valid Unicode")
     tensors = [_tensor(found) for found in inputs]
     return InferRequest(
         rows=_rows(tensors, signature),
@@ -126,7 +126,7 @@ def _tensor(found: Any) -> _Tensor:
         raise _malformed("an input has no 'name'")
     if not isinstance(shape, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape):
         raise _malformed(f"input {name!r:.100} has no 'shape' of whole numbers")
-    if datatype not in _KNOWN:
+    if not isinstance(datatype, str) or datatype not in _KNOWN:
         raise _malformed(
             f"input {name!r:.100} has datatype {predictions.shown(datatype)}, which the protocol does not know"
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,8 +19,9 @@ SHED_HEADERS = [
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
+    """A NamedTuple, not a dataclass: one is built for every request."""
+
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
@@ -40,7 +40,8 @@ def refused(error: errors.ConfigError) -> Reply:
     if isinstance(error, predictions.RowError):
         status = 422
         body["row"] = error.row
-        body["column"] = error.column
+        # What the client called it: any text, also one that is no Unicode, or megabytes of it.
+        body["column"] = error.column and error.column[:100].encode(errors="backslashreplace").decode()
     return document(status, {**body, "remedy": error.remedy, "code": error.code.value})
 
 
@@ -90,6 +91,20 @@ def shed(waiting_rows: int, retry_seconds: int) -> Reply:
 
 def not_ready() -> Reply:
     return document(503, {"error": "The model is not ready.", "remedy": "Ask /v2/health/ready, then send it again."})
+
+
+def binary_unsupported() -> Reply:
+    return document(
+        400,
+        {"error": "Binary tensors are not supported.", "remedy": "Send the tensors' data as JSON."},
+    )
+
+
+def server_failed(message: str) -> Reply:
+    return document(
+        500,
+        {"error": f"The model server failed: {message}", "remedy": "This is a bug in softlaunch: please report it."},
+    )
 
 
 def model_failed(message: str) -> Reply:

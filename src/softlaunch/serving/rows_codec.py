@@ -8,10 +8,9 @@ refuse too much, but never accept what the slow one would not.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -31,8 +30,9 @@ _TYPES: Mapping[release.Datatype, Any] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RowsRequest:
+class RowsRequest(NamedTuple):
+    """A NamedTuple, not a dataclass: one is built for every request."""
+
     rows: list[predictions.Row]
     bare: bool
     """One row object without a list around it; answered without one too."""
