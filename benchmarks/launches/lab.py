@@ -116,7 +116,9 @@ def lab() -> Iterator[Lab]:
             clock=clock.SystemClock(),
         )
         port = free_port()
-        orders = commands.Commands(loop=turning, store=saved, registry=found, choose_port=lambda _name, _used: port)
+        orders = commands.Commands(
+            loop=turning, store=saved, registry=found, choose_port=lambda _name, _used: port, variables={}
+        )
         turns = runner.Runner(turning, tick_seconds=0.02)
         turns.start()
         stack.callback(turns.stop)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import rich.markup
 import typer
 
-from softlaunch import wiring
 from softlaunch.cli import options, output
 from softlaunch.config import home as homes
 from softlaunch.core import release, spec
@@ -49,6 +48,8 @@ def build(
     """
     place = homes.Home.locate(home)
     if pin:
+        from softlaunch import wiring  # noqa: PLC0415 - a second of imports no other command needs
+
         pinned = wiring.pin(place, directory)
         if as_json:
             output.document(pinned)
@@ -67,6 +68,8 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
     Raises:
         SoftlaunchError: whatever refused the release; nothing was stored.
     """
+
+    from softlaunch import wiring  # noqa: PLC0415 - as in `build`
 
     def show(name: str, state: str, detail: str) -> None:
         if not quiet and state != "started":

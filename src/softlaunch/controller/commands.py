@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from softlaunch import errors
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
-from softlaunch.core import release, spec
+from softlaunch.core import env_references, release, spec
 from softlaunch.core.rollout import machine, messages, phases
 from softlaunch.ports import registry, store
 
@@ -45,6 +45,7 @@ class Commands:
         store: To look at finished rollouts.
         registry: To check that a release exists and to resolve names.
         choose_port: Picks the listener port of a new environment, given the ports in use.
+        variables: What `$NAME` in an environment's `env:` is looked up in.
     """
 
     def __init__(
@@ -54,21 +55,25 @@ class Commands:
         store: store.Store,
         registry: registry.Registry,
         choose_port: Callable[[str, Sequence[int]], int],
+        variables: Mapping[str, str],
     ) -> None:
         self._loop = loop
         self._store = store
         self._registry = registry
         self._choose_port = choose_port
+        self._variables = variables
 
     def deploy(self, request: DeployRequest) -> Deployed:
         """
         Starts a rollout of a release into an environment.
 
         Raises:
-            ConfigError: no such release, or it has not passed the environment named in `after`.
+            ConfigError: no such release, it has not passed the environment named in `after`, or `env:` names a variable
+                that is not set.
             ConflictError: a rollout runs in that environment.
         """
         self._check_exists(request.release)
+        env_references.resolve(request.environment.env, self._variables)
         place = (request.service, request.environment.name)
         with self._loop.lock:
             self._check_free(place)

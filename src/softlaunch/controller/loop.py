@@ -269,6 +269,8 @@ class ControlLoop:
 
     def _verification(self, record: stores.RolloutRecord) -> messages.Event | None:
         running = self._smokes.get(record.id)
+        if record.state.paused or record.state.hold is not None:
+            return None
         if running is None:
             live = self.ledger.lives[record.service, record.environment]
             name = desired.replica_name(live, record.candidate, 0)
@@ -360,9 +362,9 @@ class ControlLoop:
             if snapshot != self._applied:
                 self._applied = snapshot
                 self._confirm_return()
-        if self._relief("gateway"):
-            for record in tuple(self.ledger.rollouts.values()):
-                self.advance(record, messages.GatewayAccepted())
+        self._relief("gateway")
+        for record in tuple(self.ledger.rollouts.values()):
+            self.advance(record, messages.GatewayAccepted())
         if written:
             self._gateway.release_log(self._flushed_cursor)
 
@@ -389,9 +391,7 @@ class ControlLoop:
             self._troubles.add(what)
             LOG.error("trouble", what=what, detail=detail)
 
-    def _relief(self, what: str) -> bool:
-        if what not in self._troubles:
-            return False
-        self._troubles.discard(what)
-        LOG.info("trouble_over", what=what)
-        return True
+    def _relief(self, what: str) -> None:
+        if what in self._troubles:
+            self._troubles.discard(what)
+            LOG.info("trouble_over", what=what)

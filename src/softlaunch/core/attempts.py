@@ -26,7 +26,7 @@ class Attempt(NamedTuple):
     """
 
     started_at: float
-    """Unix seconds at which the *request* entered the gateway (all attempts of a request share it, plus retry delay)."""
+    """Unix seconds at which this attempt began."""
     request_id: str
     service: str
     environment: str
@@ -81,7 +81,7 @@ def outcome(attempt: Attempt) -> Outcome:
         return Outcome.SHED
     status = attempt.status
     if status == 0:
-        if attempt.flags == "-" or attempt.flags == "DC" or not attempt.flags:
+        if attempt.flags in ("-", "DC", ""):
             return Outcome.CENSORED
         return Outcome.ERROR
     if status >= 500:

@@ -39,7 +39,7 @@ class ModelSpec:
     compile: bool = True
     """Compile scikit-learn to ONNX when it agrees with the original."""
     inputs: Mapping[str, str] | None = None
-    """Explicit signature: feature name to OIP datatype (FP64, FP32, INT64, BOOL, BYTES); None: taken from the reference."""
+    """Explicit signature: feature to OIP datatype (FP64, FP32, INT64, BOOL, BYTES); None: taken from the reference."""
     features: tuple[str, ...] | None = None
     """Which reference columns are inputs, in the model's order; None: all but the label."""
 
@@ -95,7 +95,7 @@ class StrategySpec:
     """Request header that makes the arm sticky per user; None: a cookie the gateway sets."""
     guardrails: tuple[GuardrailName, ...] = tuple(GuardrailName)
     step_attempts_min: int = 50
-    """Candidate first attempts in a step before the next one; a guess: enough to see a release that is simply broken."""
+    """Candidate first attempts before the next step; a guess: enough to see a release that is simply broken."""
     acceptable_percent: float = 1.0
     """A bad-event rate below this is good enough to promote without comparison."""
     margin_ratio: float = 2.0

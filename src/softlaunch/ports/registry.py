@@ -38,5 +38,5 @@ class Registry(Protocol):
         ...
 
     def resolve(self, reference: str, *, service: str | None = None) -> release.Digest | None:
-        """The release a digest, digest prefix (>= 6 hex), commit (>= 7 hex), tag or branch names; None when there is none."""
+        """The release that a digest, digest prefix (>= 6 hex), commit (>= 7 hex), tag or branch names, or None."""
         ...

@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def checkout(self, commit: Commit, directory: pathlib.Path) -> None:
-        """Writes the commit's files, and nothing else, into `directory` (the service's own subfolder of the repository)."""
+        """Writes the files of the commit, and nothing else, into `directory`: those of the service's own folder."""
         ...
 
     def read(self, commit: Commit, path: str) -> bytes | None:

@@ -1,0 +1,215 @@
+"""
+The composition root of the control plane and of the command line: the only file that names concrete adapters.
+
+(The model server has its own, serving/main.py.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from softlaunch import errors
+from softlaunch.adapters.envoy import gateway as envoy_gateway
+from softlaunch.adapters.local import clock as local_clock
+from softlaunch.adapters.local import fleet as local_fleet
+from softlaunch.adapters.local import launch as local_launch
+from softlaunch.adapters.local import lock as local_lock
+from softlaunch.adapters.local import prober as local_prober
+from softlaunch.adapters.local import survey as local_survey
+from softlaunch.adapters.oci import registry as oci_registry
+from softlaunch.adapters.python_env import uv as uv_environments
+from softlaunch.adapters.sql import store as sql_store
+from softlaunch.config import home as homes
+from softlaunch.config import settings as setting
+from softlaunch.controller import commands, loop, runner, shelf
+from softlaunch.core import env_references, release
+from softlaunch.ports import fleet, store
+
+_PORT_MAX = 65_535
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """Everything a control plane is made of, not yet running."""
+
+    loop: loop.ControlLoop
+    commands: commands.Commands
+    store: store.Store
+    _runner: runner.Runner
+    _fleet: local_fleet.LocalFleet
+    _gateway: envoy_gateway.EnvoyGateway
+
+    def start(self) -> None:
+        """Starts the control loop."""
+        self._runner.start()
+
+    def ready(self) -> bool:
+        """The gateway believes the saved state and what was live is running again, or has failed to."""
+        return self._runner.turned and self.loop.settled
+
+    def stop(self, *, everything: bool) -> None:
+        """Stops the loop; with `everything` also the model servers and the gateway, in that order of draining."""
+        self._runner.stop()
+        if everything:
+            self._fleet.stop_all()
+            self._gateway.stop()
+
+
+@contextlib.contextmanager
+def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[ControlPlane]:
+    """
+    A control plane over this home, holding its lock.
+
+    Raises:
+        ConflictError: another control plane serves this home.
+        ConfigError: the home cannot be used, or its state was written by a newer softlaunch.
+        UnavailableError: the gateway does not start, or the disk is full.
+    """
+    home.prepare()
+    with local_lock.HomeLock(home.root), contextlib.ExitStack() as stack:
+        registry = oci_registry.OciRegistry(home.registry)
+        shelves = shelf.Shelf(registry, home.releases)
+        saved = stack.enter_context(contextlib.closing(sql_store.SqlStore(home.state_file)))
+        gateway = _gateway(home, settings)
+        gateway.start()
+        fleets = stack.enter_context(contextlib.closing(_fleet(home, settings, shelves)))
+        turning = loop.ControlLoop(
+            store=saved,
+            gateway=gateway,
+            fleet=fleets,
+            shelf=shelves,
+            prober=local_prober.HttpProber(),
+            clock=local_clock.SystemClock(),
+        )
+        yield ControlPlane(
+            loop=turning,
+            commands=commands.Commands(
+                loop=turning,
+                store=saved,
+                registry=registry,
+                choose_port=lambda name, used: choose_port(settings, name, used),
+                variables=os.environ,
+            ),
+            store=saved,
+            _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
+            _fleet=fleets,
+            _gateway=gateway,
+        )
+
+
+def stop_leftovers(home: homes.Home, settings: setting.Settings) -> bool:
+    """
+    Stops what a killed control plane left running; says whether there was anything.
+
+    Raises:
+        ConflictError: a control plane holds the home but does not answer.
+    """
+    if not home.root.is_dir():
+        return False
+    home.prepare()
+    with local_lock.HomeLock(home.root):
+        fleets = _fleet(home, settings, shelf.Shelf(oci_registry.OciRegistry(home.registry), home.releases))
+        with contextlib.closing(fleets):
+            found = bool(fleets.observe())
+            fleets.stop_all()
+        gateway = _gateway(home, settings)
+        found = found or gateway.pid is not None
+        gateway.stop()
+        home.control_file.unlink(missing_ok=True)
+    return found
+
+
+def examine(home: homes.Home, settings: setting.Settings) -> list[dict[str, Any]]:
+    """The checks of `doctor`, as JSON documents."""
+    return [
+        dataclasses.asdict(check)
+        for check in local_survey.examine(
+            home=home.root,
+            run_dir=home.run,
+            ports={
+                settings.api_port: "the control plane's API",
+                settings.production_port: "production",
+                settings.environment_port_first: "other environments",
+            },
+            envoy=settings.envoy,
+        )
+    ]
+
+
+def choose_port(settings: setting.Settings, environment: str, used: Sequence[int]) -> int:
+    """
+    The listener port of a new environment.
+
+    Raises:
+        ConflictError: something else listens on production's port.
+    """
+    if environment == "production":
+        if settings.production_port in used or not _free(settings.production_port):
+            raise errors.ConflictError(
+                f"Port {settings.production_port} on 127.0.0.1, where production shall listen, is taken.",
+                remedy="Stop what listens there, or choose another with SOFTLAUNCH_PRODUCTION_PORT and `down`, `up`.",
+                code=errors.Code.PORT_TAKEN,
+            )
+        return settings.production_port
+    taken = {*used, settings.production_port, settings.api_port}
+    for port in range(settings.environment_port_first, _PORT_MAX + 1):
+        if port not in taken and _free(port):
+            return port
+    raise errors.ConflictError(
+        f"No port from {settings.environment_port_first} upward is free for environment {environment!r}.",
+        remedy="Choose a lower first one with SOFTLAUNCH_ENVIRONMENT_PORT_FIRST.",
+        code=errors.Code.PORT_TAKEN,
+    )
+
+
+def _free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _gateway(home: homes.Home, settings: setting.Settings) -> envoy_gateway.EnvoyGateway:
+    return envoy_gateway.EnvoyGateway(
+        directory=home.gateway,
+        run_directory=home.run,
+        log=home.logs / "envoy.log",
+        timekeeper=local_clock.SystemClock(),
+        binary=settings.envoy,
+        log_budget_bytes=settings.attempt_log_bytes_max,
+    )
+
+
+def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_fleet.LocalFleet:
+    environments = uv_environments.UvEnvironments(home.venvs)
+
+    def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
+        directory, content = shelves.take(spec.release)
+        variables = env_references.resolve(spec.env, os.environ)
+        arguments = ("--batch-rows-max", str(settings.batch_rows_max))
+        if content.runtime is release.Runtime.ONNX:
+            python = pathlib.Path(sys.executable)
+        else:
+            python = environments.serving_python(directory)
+            variables["PYTHONPATH"] = str(environments.import_path())
+        return local_launch.Launch(python=python, release_directory=directory, env=variables, arguments=arguments)
+
+    return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher)
+
+
+def pin(home: homes.Home, directory: pathlib.Path) -> dict[str, str]:
+    raise NotImplementedError
+
+
+def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: Callable[[str, str, str], None]) -> Any:
+    raise NotImplementedError
