@@ -60,10 +60,13 @@ def load_lineage(raw: bytes) -> release.Lineage:
     document = _document(raw)
     try:
         return release.Lineage(
-            **{
-                field.name: tuple(document[field.name]) if field.name == "tags" else document[field.name]
-                for field in dataclasses.fields(release.Lineage)
-            },
+            commit=document["commit"],
+            branch=document["branch"],
+            tags=tuple(document["tags"]),
+            author=document["author"],
+            committed_at=document["committed_at"],
+            built_at=document["built_at"],
+            tests=document["tests"],
         )
     except (KeyError, TypeError) as error:
         raise _broken(repr(error)) from error
