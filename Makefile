@@ -44,8 +44,8 @@ check: $(INSTALLED)  ## Lint, format, types, layers, spelling.
 docs: $(INSTALLED)  ## Links, error codes, commands and examples of the documentation.
 	$(BIN)/python -m pytest -q tests/unit/repository
 
-bench: $(INSTALLED)  ## Measure every bar anew and write docs/benchmarks.md.
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## Measure every bar anew into benchmarks/results/; takes hours on two cores.
+	scripts/bench
 
 clean:  ## Remove .venv and everything tools left here.
 	rm -rf .venv .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import local_stages
 
 from softlaunch.adapters.local import fleet as local_fleet
-from softlaunch.adapters.local import launch
+from softlaunch.adapters.local import launch, prober
 from softlaunch.core import release, release_json
 from softlaunch.ports import fleet as fleet_port
 
@@ -122,3 +122,21 @@ def test_a_stopped_model_server_drains_and_ends_by_itself(
     local_stages.wait_for(lambda: not list((directory / "run" / "replicas").iterdir()))
 
     assert not pathlib.Path(status.socket).exists()
+
+
+def test_smoke_rows_are_counted_and_the_first_failure_is_told(fleet: local_fleet.LocalFleet) -> None:
+    fleet.start(local_stages.spec())
+    local_stages.wait_for_phase(fleet, "ready")
+    rows = [{"x": 1.0}, {"x": "one"}, {"x": 3.0}, {"x": None}]
+
+    report = prober.HttpProber().smoke(local_stages.observed(fleet).socket, rows)
+
+    assert (report.sent, report.failed) == (4, 2)
+    assert report.first_failure.startswith("422 ")
+
+
+def test_smoke_rows_to_nobody_all_fail(directory: pathlib.Path) -> None:
+    report = prober.HttpProber().smoke(str(directory / "none.sock"), [{"x": 1.0}])
+
+    assert (report.sent, report.failed) == (1, 1)
+    assert report.first_failure.startswith("no answer")

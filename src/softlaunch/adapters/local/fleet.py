@@ -152,7 +152,7 @@ class LocalFleet:
             process.send(orphan, signal.SIGKILL)
         while any(map(process.is_alive, orphans)) and time.monotonic() < give_up_at:
             time.sleep(_STOPPED_POLL_SECONDS)
-        left = sorted(self._replicas) + [f"process {orphan.pid}" for orphan in orphans if process.is_alive(orphan)]
+        left = [*sorted(self._replicas), *(f"process {orphan.pid}" for orphan in orphans if process.is_alive(orphan))]
         if left:
             raise errors.UnavailableError(
                 f"These replicas did not end when they were killed: {', '.join(left)}.",
@@ -250,8 +250,7 @@ class LocalFleet:
 
     def _adopt(self) -> None:
         for record in self._records.load():
-            if isinstance(record, pathlib.Path):
-                # Torn by a power loss, which also ended the process; else its process shows up in orphans().
+            if isinstance(record, pathlib.Path):  # torn by a power loss, which also ended its process
                 _log.warning("replica_record_unreadable", path=str(record))
                 record.unlink(missing_ok=True)
             elif record.stage is records.Stage.INTENDED:
@@ -398,4 +397,4 @@ class LocalFleet:
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise errors.InvariantError("A closed fleet was asked to start or stop a replica.")
+            raise errors.InvariantError("A closed fleet was asked for something.")
