@@ -1,0 +1,217 @@
+"""Releases in an OCI image layout, a directory any OCI tool reads; see ports.registry.Registry."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from softlaunch import errors
+from softlaunch.adapters.oci import blobs, layers, layout
+from softlaunch.core import release, release_json
+
+_LAYERS = (
+    (layout.DOC_LAYER, ("release.json", "requirements.lock", "profile.json", "smoke.json")),
+    (layout.WEIGHT_LAYER, ("model",)),
+    (layout.CODE_LAYER, ("code",)),
+)
+"""What changes rarely together lies in one layer: a new model leaves the code's blob as it is."""
+_DIGEST_PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+_COMMIT_PREFIX = re.compile(r"[0-9a-f]{7,64}")
+_EMPTY = b"{}"
+
+
+class OciRegistry:
+    """
+    See ports.registry.Registry.
+
+    Args:
+        root: The layout's directory; created with the first push.
+    """
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self._root = root
+        self._blobs = blobs.Blobs(root)
+        self._index = layout.Index(root)
+        self._records: dict[release.Digest, tuple[release.Digest, release.Lineage]] = {}
+
+    def push(self, directory: pathlib.Path) -> release.Digest:
+        """See ports.registry.Registry.push."""
+        content = _described(directory)
+        descriptors = []
+        for media_type, names in _LAYERS:
+            found = [entry for name in names for entry in layers.entries(directory, name)]
+            if found:
+                with self._blobs.writing() as writer:
+                    layers.write(writer, directory, found)
+                descriptors.append(
+                    layout.Descriptor(media_type=media_type, digest=writer.digest, size=writer.size).document()
+                )
+        config = layout.canonical(
+            {
+                "descriptor": {"name": content.service},
+                "config": {"format": content.runtime.value},
+                "modelfs": {"type": "layers", "diffIds": [each["digest"] for each in descriptors]},
+            }
+        )
+        manifest = layout.canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": layout.MANIFEST,
+                "artifactType": layout.RELEASE_ARTIFACT,
+                "config": self._descriptor(layout.RELEASE_CONFIG, config).document(),
+                "layers": descriptors,
+                "annotations": {layout.SERVICE_ANNOTATION: content.service},
+            }
+        )
+        descriptor = self._descriptor(
+            layout.MANIFEST,
+            manifest,
+            artifact_type=layout.RELEASE_ARTIFACT,
+            annotations=((layout.SERVICE_ANNOTATION, content.service),),
+        )
+        self._index.add(lambda _: descriptor)
+        return descriptor.digest
+
+    def pull(self, digest: release.Digest, directory: pathlib.Path) -> release.ReleaseContent:
+        """See ports.registry.Registry.pull."""
+        if not any(each.digest == digest for each in self._releases()):
+            raise errors.ConfigError(
+                f"The registry has no release {digest.short}.",
+                remedy="Build it, or list what there is with `softlaunch history`.",
+                code=errors.Code.NO_RELEASE,
+            )
+        if directory.is_dir():
+            return _described(directory)
+        manifest = self._document(digest)
+        with blobs.disk_errors(directory.parent):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pulling-"))
+            try:
+                scratch.chmod(0o755)
+                for each in manifest["layers"]:
+                    layers.extract(self._blobs.check(release.Digest(each["digest"])), scratch)
+                _rename(scratch, directory)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return _described(directory)
+
+    def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
+        """See ports.registry.Registry.attach."""
+        subject = next((each for each in self._releases() if each.digest == digest), None)
+        if subject is None:
+            raise errors.ConfigError(
+                f"The registry has no release {digest.short} to attach lineage to.",
+                remedy="Push the release first.",
+                code=errors.Code.NO_RELEASE,
+            )
+        record = self._descriptor(layout.LINEAGE_ARTIFACT, release_json.dump_lineage(lineage))
+        plain = layout.Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size)
+        manifest = layout.canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": layout.MANIFEST,
+                "artifactType": layout.LINEAGE_ARTIFACT,
+                "config": self._descriptor(layout.EMPTY, _EMPTY).document(),
+                "layers": [record.document()],
+                "subject": plain.document(),
+            }
+        )
+        descriptor = self._descriptor(layout.MANIFEST, manifest, artifact_type=layout.LINEAGE_ARTIFACT)
+        self._index.add(lambda _: descriptor)
+
+    def lineage(self, digest: release.Digest) -> Sequence[release.Lineage]:
+        """See ports.registry.Registry.lineage."""
+        return tuple(record for subject, record in self._lineages() if subject == digest)
+
+    def resolve(self, reference: str, *, service: str | None = None) -> release.Digest | None:
+        """
+        See ports.registry.Registry.resolve.
+
+        Of several meanings a digest comes first, then a tag, a branch and a commit; of several releases the one whose
+        lineage was attached last. A digest prefix that fits two releases names none.
+        """
+        owned = [
+            each.digest
+            for each in self._releases()
+            if service is None or dict(each.annotations).get(layout.SERVICE_ANNOTATION) == service
+        ]
+        if match := _DIGEST_PREFIX.fullmatch(reference):
+            fitting = [each for each in owned if each.value.startswith(f"sha256:{match[1]}")]
+            if len(fitting) == 1:
+                return fitting[0]
+        among = set(owned)
+        latest = [(subject, record) for subject, record in reversed(self._lineages()) if subject in among]
+        for subject, record in latest:
+            if reference in record.tags:
+                return subject
+        for subject, record in latest:
+            if record.branch == reference:
+                return subject
+        if _COMMIT_PREFIX.fullmatch(reference):
+            for subject, record in latest:
+                if record.commit.startswith(reference):
+                    return subject
+        return None
+
+    def _releases(self) -> list[layout.Descriptor]:
+        return [each for each in self._index.read() if each.artifact_type == layout.RELEASE_ARTIFACT]
+
+    def _lineages(self) -> list[tuple[release.Digest, release.Lineage]]:
+        found = []
+        for each in self._index.read():
+            if each.artifact_type != layout.LINEAGE_ARTIFACT:
+                continue
+            if each.digest not in self._records:
+                manifest = self._document(each.digest)
+                raw = self._blobs.get(release.Digest(manifest["layers"][0]["digest"]))
+                subject = release.Digest(manifest["subject"]["digest"])
+                self._records[each.digest] = subject, release_json.load_lineage(raw)
+            found.append(self._records[each.digest])
+        return found
+
+    def _document(self, digest: release.Digest) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._blobs.get(digest))
+        return found
+
+    def _descriptor(
+        self,
+        media_type: str,
+        raw: bytes,
+        *,
+        artifact_type: str | None = None,
+        annotations: tuple[tuple[str, str], ...] = (),
+    ) -> layout.Descriptor:
+        digest = self._blobs.put(raw)
+        return layout.Descriptor(
+            media_type=media_type,
+            digest=digest,
+            size=len(raw),
+            artifact_type=artifact_type,
+            annotations=annotations,
+        )
+
+
+def _described(directory: pathlib.Path) -> release.ReleaseContent:
+    try:
+        raw = (directory / "release.json").read_bytes()
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{directory} is no release: release.json cannot be read ({error.strerror}).",
+            remedy="Name a directory that a build or a pull made.",
+            code=errors.Code.RELEASE_UNREADABLE,
+        ) from error
+    return release_json.load_content(raw)
+
+
+def _rename(scratch: pathlib.Path, directory: pathlib.Path) -> None:
+    try:
+        scratch.rename(directory)
+    except OSError:
+        if not directory.is_dir():  # else somebody pulled the same release meanwhile
+            raise
+    blobs.sync_directory(directory.parent)

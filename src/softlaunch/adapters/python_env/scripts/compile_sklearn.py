@@ -1,0 +1,71 @@
+"""
+Compiles a pickled scikit-learn model to ONNX, the same bytes for the same model.
+
+Asked: path, code, inputs (name, datatype), onnx (where to). Answers: problem (why it could not, else None), form.
+
+Numeric models take one float32 matrix of all features, which is the fastest to feed. A model that picks columns by name
+(ColumnTransformer), or takes text, gets one graph input per feature, named like it, of shape [N, 1].
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from softlaunch.adapters.python_env.scripts import describe_sklearn, exchange
+from softlaunch.core import release
+
+GRAPH_NAME = "softlaunch"
+"""skl2onnx would make up a random one, and the bytes would differ every time."""
+OPSET = {"": 18, "ai.onnx.ml": 3}
+"""Understood by every onnxruntime since 1.14 (2023)."""
+
+
+def compile_model(request: dict[str, Any]) -> dict[str, Any]:
+    """See the module."""
+    exchange.enter(request["code"])
+    model = describe_sklearn.load(request["path"])
+    inputs = [(each["name"], release.Datatype(each["datatype"])) for each in request["inputs"]]
+    try:
+        raw, form = _compiled(model, inputs)
+    except Exception as error:  # noqa: BLE001  # converters raise whatever they meet: none of it may stop the build
+        return {"problem": exchange.one_line(error), "form": None}
+    pathlib.Path(request["onnx"]).write_bytes(raw)
+    return {"problem": None, "form": form}
+
+
+def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]]) -> tuple[bytes, str]:
+    import skl2onnx  # noqa: PLC0415  # only in environments that can compile
+    from skl2onnx.common import data_types  # noqa: PLC0415
+
+    texts = any(datatype is release.Datatype.BYTES for _, datatype in inputs)
+    if texts or _picks_columns(model):
+        form = "columns"
+        types = [
+            (
+                name,
+                data_types.StringTensorType([None, 1])
+                if datatype is release.Datatype.BYTES
+                else data_types.FloatTensorType([None, 1]),
+            )
+            for name, datatype in inputs
+        ]
+    else:
+        form, matrix = "matrix", "rows"
+        while any(matrix == name for name, _ in inputs):
+            matrix += "_"  # an input called like a feature would be taken for that feature alone
+        types = [(matrix, data_types.FloatTensorType([None, len(inputs)]))]
+    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+    found = skl2onnx.convert_sklearn(model, name=GRAPH_NAME, initial_types=types, target_opset=OPSET, options=options)
+    return found.SerializeToString(deterministic=True), form
+
+
+def _picks_columns(model: Any) -> bool:
+    if not hasattr(model, "get_params"):
+        return False
+    parts = [model, *model.get_params(deep=True).values()]
+    return any(hasattr(each, "transformers") and hasattr(each, "remainder") for each in parts)
+
+
+if __name__ == "__main__":
+    exchange.run(compile_model)

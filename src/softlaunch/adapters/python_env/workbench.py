@@ -1,0 +1,156 @@
+"""Runs users' commands and our own tools in a release's environment; see ports.python_env.Workbench."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from typing import IO, Any
+
+from softlaunch import errors
+from softlaunch.adapters.python_env import coverage_probe
+from softlaunch.ports import python_env
+
+_LINE_COUNT = 40
+_LINE_LENGTH = 500
+_TOOL_TIMEOUT_SECONDS = 1_800.0
+_PRIVATE = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "SOFTLAUNCH_HOME", "COVERAGE_PROCESS_START", "COVERAGE_FILE")
+"""Of the caller's environment; a command that saw them would run with other packages than the release."""
+
+
+class LocalWorkbench:
+    """
+    See ports.python_env.Workbench.
+
+    Args:
+        import_path: Directory with only `softlaunch` in it, for tools that run in other environments.
+    """
+
+    def __init__(self, import_path: pathlib.Path) -> None:
+        self._import_path = import_path
+
+    def command(
+        self,
+        words: str,
+        *,
+        python: pathlib.Path,
+        directory: pathlib.Path,
+        timeout_seconds: float,
+        variables: Mapping[str, str],
+    ) -> python_env.CommandResult:
+        """See ports.python_env.Workbench.command."""
+        try:
+            arguments = shlex.split(words)
+        except ValueError as error:
+            raise _not_a_command(words, f"cannot be split into words ({error})") from error
+        if not arguments:
+            raise _not_a_command(words, "is empty")
+        path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        found = shutil.which(arguments[0], path=path)
+        if found is None and (directory / arguments[0]).is_file():
+            found = str(directory / arguments[0])
+        if found is None:
+            raise _not_a_command(words, f"names a program {arguments[0]!r} that the environment does not have")
+        environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
+        environment |= {
+            "PATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "PYTHONUNBUFFERED": "1",
+            **variables,
+        }
+        if python.parent.name == "bin" and (python.parent.parent / "pyvenv.cfg").exists():
+            environment["VIRTUAL_ENV"] = str(python.parent.parent)
+        try:
+            return _watched([found, *arguments[1:]], directory, environment, timeout_seconds)
+        except OSError as error:
+            raise _not_a_command(words, f"cannot be started ({error.strerror})") from error
+
+    def tool(self, name: str, request: Mapping[str, Any], *, python: pathlib.Path) -> dict[str, Any]:
+        """See ports.python_env.Workbench.tool."""
+        with tempfile.TemporaryDirectory(prefix="softlaunch-tool-") as scratch:
+            asked, answered = pathlib.Path(scratch, "request.json"), pathlib.Path(scratch, "answer.json")
+            asked.write_text(json.dumps(request))
+            environment = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+            environment |= {
+                "PYTHONPATH": str(self._import_path),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONHASHSEED": "0",
+                "PYTHONWARNINGS": "ignore",
+            }
+            module = f"softlaunch.adapters.python_env.scripts.{name}"
+            arguments = [str(python), "-P", "-m", module, str(asked), str(answered)]
+            found = _watched(arguments, pathlib.Path(scratch), environment, _TOOL_TIMEOUT_SECONDS)
+            try:
+                answer: dict[str, Any] = json.loads(answered.read_bytes())
+            except (OSError, ValueError) as error:
+                how = "did not end in time" if found.exit_code is None else f"ended with {found.exit_code}"
+                raise errors.UnavailableError(
+                    f"Looking at the model ({name}) {how}: {found.output[-400:] or 'it printed nothing'}.",
+                    remedy="Load and call the model in the service's environment to see the same.",
+                    code=errors.Code.MODEL_UNREADABLE,
+                ) from error
+        if "error" in answer:
+            refused = answer["error"]
+            raise errors.ConfigError(refused["message"], remedy=refused["remedy"], code=errors.Code(refused["code"]))
+        return answer
+
+    def coverage(self, *, python: pathlib.Path, directory: pathlib.Path, command: str) -> python_env.CoverageProbe:
+        """See ports.python_env.Workbench.coverage."""
+        return coverage_probe.prepare(python, directory, command)
+
+
+def _watched(
+    arguments: list[str], directory: pathlib.Path, environment: Mapping[str, str], timeout_seconds: float
+) -> python_env.CommandResult:
+    """Runs a process in a session of its own, so that nothing it started outlives it."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        arguments,
+        cwd=directory,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    lines: collections.deque[str] = collections.deque(maxlen=_LINE_COUNT)
+    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader.start()
+    try:
+        exit_code: int | None = process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        exit_code = None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also what it left behind in its session
+        process.wait()
+        reader.join(5)
+    return python_env.CommandResult(exit_code=exit_code, output="\n".join(lines), seconds=time.monotonic() - started)
+
+
+def _read(stream: IO[bytes], lines: collections.deque[str]) -> None:
+    with stream:
+        while raw := stream.readline(1 << 16):
+            text = raw.decode(errors="replace").rstrip()
+            if text:
+                lines.append(text[:_LINE_LENGTH])
+
+
+def _not_a_command(words: str, what: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"The command {words!r:.200} {what}.",
+        remedy="Correct it in softlaunch.yaml, or add the program's package to the service's lock file.",
+        code=errors.Code.TESTS_FAILED,
+    )

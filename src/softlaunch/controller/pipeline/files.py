@@ -1,0 +1,125 @@
+"""Files of a checkout: which there are, what they digest to, and which are code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+
+from softlaunch import errors
+from softlaunch.core import lockfile, spec
+
+SERVICE_FILE = "softlaunch.yaml"
+LOCK_FILES = ("requirements.lock", "requirements.txt")
+"""The first that exists is the service's lock file."""
+LOCK_FILES_UNSUPPORTED = ("pylock.toml", "uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock")
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def walk(directory: pathlib.Path) -> Iterator[str]:
+    """Paths of all files, relative, in one order on every machine."""
+    found = []
+    for place, _, names in os.walk(directory):
+        found += [os.path.relpath(os.path.join(place, name), directory) for name in names]  # noqa: PTH118  # bytes-safe and fast
+        found += [
+            os.path.relpath(os.path.join(place, name), directory)  # noqa: PTH118
+            for name in os.listdir(place)  # noqa: PTH208
+            if os.path.islink(os.path.join(place, name)) and os.path.isdir(os.path.join(place, name))  # noqa: PTH112, PTH114, PTH118
+        ]
+    yield from sorted(found, key=os.fsencode)
+
+
+def digest(directory: pathlib.Path, *, without: Iterable[str] = ()) -> str:
+    """sha256, in hex, of names, modes and bytes of the files below `directory`."""
+    left_out = set(without)
+    total = hashlib.sha256()
+    for name in walk(directory):
+        if name in left_out:
+            continue
+        path = directory / name
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            kind, content = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+        else:
+            kind = "program" if mode & stat.S_IXUSR else "file"
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(os.fsencode(name) + f"\0{kind}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def lock_name(checkout: pathlib.Path) -> str | None:
+    """
+    The service's lock file, None when it has none.
+
+    Raises:
+        ConfigError: its only lock is of a kind that is not supported.
+    """
+    for name in LOCK_FILES:
+        if (checkout / name).is_file():
+            return name
+    for name in LOCK_FILES_UNSUPPORTED:
+        if (checkout / name).is_file():
+            raise errors.ConfigError(
+                f"{name} is not supported yet as a lock file.",
+                remedy="Export it: `uv export --format requirements-txt -o requirements.lock`, and commit that.",
+                code=errors.Code.LOCK_UNSUPPORTED,
+            )
+    return None
+
+
+def not_code(service: spec.ServiceSpec) -> frozenset[str]:
+    """Files of the checkout that are no part of a release's code/: each has a place of its own, or none."""
+    named = {
+        SERVICE_FILE,
+        lockfile.NAME,
+        *LOCK_FILES,
+        service.model.path,
+        service.reference,
+        service.tests.quality.data if service.tests is not None and service.tests.quality is not None else None,
+    }
+    return frozenset(os.path.normpath(name) for name in named if name is not None)
+
+
+def is_code(name: str, named: frozenset[str]) -> bool:
+    """The file belongs into code/: it is not one of `named`, and no part of git's own bookkeeping."""
+    return name not in named and not any(part.startswith(".git") for part in pathlib.PurePosixPath(name).parts)
+
+
+def copy(checkout: pathlib.Path, directory: pathlib.Path, names: Iterable[str]) -> None:
+    """Copies files with modes that do not depend on the umask; links stay links."""
+    for name in names:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        origin = checkout / name
+        if origin.is_symlink():
+            path.symlink_to(origin.readlink())
+            continue
+        shutil.copyfile(origin, path)
+        path.chmod(0o755 if origin.stat().st_mode & stat.S_IXUSR else 0o644)
+
+
+def inside(checkout: pathlib.Path, name: str) -> pathlib.Path:
+    """
+    The file of that name, links followed.
+
+    Raises:
+        ConfigError: it leads out of the checkout.
+    """
+    path = (checkout / name).resolve()
+    if not path.is_relative_to(checkout.resolve()):
+        raise errors.ConfigError(
+            f"{name!r} leads out of the service's folder.",
+            remedy="Commit a plain file in its place, and name it in softlaunch.yaml.",
+            code=errors.Code.CHECKOUT_UNUSABLE,
+        )
+    return path
+
+
+def is_lfs_pointer(path: pathlib.Path) -> bool:
+    """The file only says where Git LFS keeps the real one."""
+    with path.open("rb") as file:
+        return file.read(len(_LFS)) == _LFS

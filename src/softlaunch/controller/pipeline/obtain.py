@@ -1,0 +1,202 @@
+"""The model's bytes: committed, fetched and pinned, or produced by training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import tempfile
+
+from softlaunch import errors
+from softlaunch.controller.pipeline import files, workshop
+from softlaunch.core import lockfile, spec
+from softlaunch.ports import download, python_env
+
+
+def obtain(
+    service: spec.ServiceSpec,
+    shop: workshop.Workshop,
+    *,
+    checkout: pathlib.Path,
+    work: pathlib.Path,
+    interpreter: python_env.Interpreter,
+    lock: bytes | None,
+) -> tuple[pathlib.Path | None, str]:
+    """
+    The model file inside `work`, None for a class that needs none; and where it came from, for people.
+
+    Args:
+        checkout: The commit's files, in which nothing is run.
+        work: A copy of them, in which training runs.
+
+    Raises:
+        ConfigError: it is missing, unpinned, not what was pinned, or a Git LFS pointer; training failed.
+        UnavailableError: it cannot be fetched.
+    """
+    model = service.model
+    if model.train_command is not None:
+        return _trained(service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock)
+    if model.source is spec.ModelSource.URL:
+        return _fetched(model, shop, checkout=checkout, work=work)
+    if model.path is None:
+        return None, f"class {model.python_target}, no model file"
+    return checked(work, model.path), f"{model.path}, as committed"
+
+
+def checked(directory: pathlib.Path, name: str) -> pathlib.Path:
+    """
+    The model file, which is there and not empty.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    path = files.inside(directory, name)
+    if not path.is_file():
+        raise errors.ConfigError(
+            f"There is no model file {name!r} in the commit.",
+            remedy="Commit it (is it in .gitignore?), correct `model.path`, or add `train` to produce it.",
+            code=errors.Code.MODEL_MISSING,
+        )
+    if files.is_lfs_pointer(path):
+        raise errors.ConfigError(
+            f"{name!r} is a Git LFS pointer, not the model itself.",
+            remedy="Commit the file itself, or give the model by `url` and pin it with `softlaunch build --pin`.",
+            code=errors.Code.MODEL_UNREADABLE,
+        )
+    if path.stat().st_size == 0:
+        raise errors.ConfigError(
+            f"The model file {name!r} is empty.", remedy="Write it again.", code=errors.Code.MODEL_UNREADABLE
+        )
+    return path
+
+
+def pin(service: spec.ServiceSpec, directory: pathlib.Path, downloads: download.Downloads) -> dict[str, str]:
+    """
+    Fetches the model's URL and writes its sha256 to softlaunch.lock in the service's folder, to be committed.
+
+    Returns:
+        url and sha256.
+
+    Raises:
+        ConfigError: the service's model has no URL, or the present file is broken.
+        UnavailableError: it cannot be fetched, or the file cannot be written.
+    """
+    url = service.model.url
+    if url is None:
+        raise errors.ConfigError(
+            "The service's model is not given by URL: there is nothing to pin.",
+            remedy="Add `url` under `model` in softlaunch.yaml.",
+            code=errors.Code.MODEL_UNPINNED,
+        )
+    with tempfile.TemporaryDirectory(prefix="softlaunch-pin-") as scratch:
+        found = downloads.fetch(url, pathlib.Path(scratch) / "model")
+    path = directory / lockfile.NAME
+    pins = lockfile.load(path.read_bytes()) if path.exists() else {}
+    unfinished = path.with_name(f".{lockfile.NAME}.writing")
+    unfinished.write_bytes(lockfile.dump({**pins, url: found}))
+    unfinished.rename(path)
+    return {"url": url, "sha256": found}
+
+
+def _fetched(
+    model: spec.ModelSpec, shop: workshop.Workshop, *, checkout: pathlib.Path, work: pathlib.Path
+) -> tuple[pathlib.Path, str]:
+    assert model.url is not None
+    assert model.path is not None
+    lock_path = checkout / lockfile.NAME
+    pinned = lockfile.load(lock_path.read_bytes()).get(model.url) if lock_path.is_file() else None
+    if pinned is None:
+        raise errors.ConfigError(
+            f"The model's URL {model.url} is not pinned in {lockfile.NAME}.",
+            remedy=f"Run `softlaunch build --pin`, and commit {lockfile.NAME}.",
+            code=errors.Code.MODEL_UNPINNED,
+        )
+    kept = shop.cache / "downloads" / pinned
+    where = "from the cache"
+    if not kept.is_file() or _sha256(kept) != pinned:
+        where = "fetched"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_name(f".{pinned}.{os.getpid()}")
+        try:
+            found = shop.downloads.fetch(model.url, unfinished)
+            if found != pinned:
+                raise errors.ConfigError(
+                    f"The model at {model.url} has changed: its sha256 is {found}, {lockfile.NAME} pins {pinned}.",
+                    remedy="If the change is wanted, run `softlaunch build --pin` and commit; else ask who changed it.",
+                    code=errors.Code.MODEL_CHANGED,
+                )
+            unfinished.rename(kept)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    _place(kept, work, model.path)
+    return checked(work, model.path), f"{model.url}, {where}, sha256 {pinned[:12]} as pinned"
+
+
+def _trained(
+    service: spec.ServiceSpec,
+    shop: workshop.Workshop,
+    *,
+    checkout: pathlib.Path,
+    work: pathlib.Path,
+    interpreter: python_env.Interpreter,
+    lock: bytes | None,
+) -> tuple[pathlib.Path, str]:
+    model = service.model
+    command, name = model.train_command, model.path
+    assert command is not None
+    assert name is not None
+    # The service file holds plans of launches too, which training does not read; the committed model is its result.
+    inputs = files.digest(checkout, without={files.SERVICE_FILE, os.path.normpath(name)})
+    material = json.dumps(
+        ["train", 1, inputs, command, platform.python_version(), (lock or b"").decode(errors="replace")]
+    )
+    kept = shop.cache / "models" / hashlib.sha256(material.encode()).hexdigest()
+    if kept.is_file():
+        _place(kept, work, name)
+        return checked(work, name), f"{name}, trained before from the same inputs"
+    (work / name).unlink(missing_ok=True)
+    result = shop.workbench.command(
+        command,
+        python=interpreter.python,
+        directory=work,
+        timeout_seconds=shop.train_timeout_seconds,
+        variables={},
+    )
+    if result.exit_code != 0:
+        how = (
+            f"did not end within {shop.train_timeout_seconds:g} s"
+            if result.exit_code is None
+            else f"ended with {result.exit_code}"
+        )
+        raise errors.ConfigError(
+            f"Training {command!r} {how}. Its last lines:\n{result.output}",
+            remedy="Run it in a clean clone, with the lock file's packages, to see the same.",
+            code=errors.Code.TRAIN_FAILED,
+        )
+    if not (work / name).is_file():
+        raise errors.ConfigError(
+            f"Training {command!r} ended well but wrote no {name!r}.",
+            remedy="Let it write to `model.path`, relative to the service's folder.",
+            code=errors.Code.TRAIN_FAILED,
+        )
+    path = checked(work, name)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
+    shutil.copyfile(path, unfinished)
+    unfinished.rename(kept)
+    return path, f"{name}, trained in {result.seconds:.1f} s"
+
+
+def _place(kept: pathlib.Path, work: pathlib.Path, name: str) -> None:
+    path = work / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(kept, path)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,78 @@
+"""Records of finished builds, by what went in: the same inputs need not be built twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import softlaunch
+from softlaunch.core import release, spec
+
+RECIPE = 1
+"""Part of every key: counts changes of what a build does with the same inputs."""
+_OWN_PACKAGES = ("numpy", "scikit-learn", "joblib", "skl2onnx", "onnx", "onnxruntime", "pyarrow")
+"""Of softlaunch's own interpreter: they make releases without a lock file, and profiles of all."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    digest: release.Digest
+    gates: tuple[release.GateResult, ...]
+    notes: tuple[str, ...]
+    tests: str
+
+
+def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
+    """What decides the result: the files, the parts of softlaunch.yaml that a build reads, and our own tools."""
+    asked: dict[str, Any] = {"service": service.service, "reference": service.reference}
+    asked |= {"model": dataclasses.asdict(service.model)}
+    asked |= {"tests": dataclasses.asdict(service.tests) if service.tests is not None else None}
+    material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
+    return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def load(cache: pathlib.Path, name: str) -> Record | None:
+    """The record of that key; None when there is none that can be read."""
+    try:
+        found = json.loads((cache / "builds" / f"{name}.json").read_bytes())
+        return Record(
+            digest=release.Digest(found["digest"]),
+            gates=tuple(release.GateResult(**each) for each in found["gates"]),
+            notes=tuple(found["notes"]),
+            tests=found["tests"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a cache: whatever is wrong with it, building again is right
+
+
+def save(cache: pathlib.Path, name: str, record: Record) -> None:
+    """Keeps the record, by rename."""
+    path = cache / "builds" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(
+        json.dumps(
+            {
+                "digest": str(record.digest),
+                "gates": [dataclasses.asdict(each) for each in record.gates],
+                "notes": record.notes,
+                "tests": record.tests,
+            }
+        )
+    )
+    unfinished.rename(path)
+
+
+def _versions() -> Iterator[str]:
+    for name in _OWN_PACKAGES:
+        try:
+            yield f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            yield f"{name} absent"

@@ -1,0 +1,80 @@
+"""What a build works with, and how it tells what it is doing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from softlaunch import errors
+from softlaunch.core import release
+from softlaunch.ports import clock, download, python_env, registry, source, tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workshop:
+    source: source.Source
+    registry: registry.Registry
+    environments: python_env.Environments
+    workbench: python_env.Workbench
+    tables: tables.Tables
+    downloads: download.Downloads
+    clock: clock.Clock
+    cache: pathlib.Path
+    """Directory of what can be made again: downloads, trained models, records of builds."""
+    serving_python: pathlib.Path
+    """The interpreter that serves ONNX models: softlaunch's own."""
+    loader: str
+    """Module of the model server that reads a release directory and loads its model (read, load_model)."""
+    test_timeout_seconds: float = 1_800.0
+    train_timeout_seconds: float = 21_600.0
+
+
+class StepState(enum.StrEnum):
+    STARTED = "started"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+Progress: TypeAlias = Callable[[str, str, str], None]
+"""Called with the step's name, a StepState and one line of detail."""
+
+
+def silent(name: str, state: str, detail: str) -> None:
+    """Tells nobody."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Step:
+    """One step under way; what is put here is told when it ends."""
+
+    detail: str = ""
+    skipped: bool = False
+
+
+@contextlib.contextmanager
+def step(progress: Progress, name: str) -> Iterator[Step]:
+    """Tells the step's start and end; an error ends it as failed and goes on up."""
+    progress(name, StepState.STARTED, "")
+    under_way = Step()
+    try:
+        yield under_way
+    except errors.SoftlaunchError as error:
+        progress(name, StepState.FAILED, error.message)
+        raise
+    progress(name, StepState.SKIPPED if under_way.skipped else StepState.DONE, under_way.detail)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    digest: release.Digest
+    lineage: release.Lineage
+    gates: tuple[release.GateResult, ...]
+    notes: tuple[str, ...]
+    """What a reader should know and no gate says: gaps, why the original is served, measured latency."""
+    reused: bool
+    """The same inputs were built before: nothing was run again."""

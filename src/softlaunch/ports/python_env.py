@@ -1,0 +1,85 @@
+"""Python environments: a release's own packages, the commands a build runs there, and the tools that look at its model."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interpreter:
+    python: pathlib.Path
+    own: bool
+    """False: softlaunch's interpreter stands in, because the service has no lock file."""
+    compile_problem: str | None = None
+    """Why models cannot be compiled with it, one clause; None when they can. Only asked of building interpreters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    exit_code: int | None
+    """None when it was stopped after the timeout; negative when a signal ended it."""
+    output: str
+    """The last lines it printed, both streams."""
+    seconds: float
+
+
+class Environments(Protocol):
+    def serving(self, lock: bytes | None) -> Interpreter:
+        """
+        The environment of a lock file with what serving needs; made when absent, never half.
+
+        Raises:
+            UnavailableError: it cannot be made.
+        """
+        ...
+
+    def building(self, lock: bytes | None) -> Interpreter:
+        """The same with test tools and, where they fit the lock, the model compiler."""
+        ...
+
+
+class Workbench(Protocol):
+    def command(
+        self,
+        words: str,
+        *,
+        python: pathlib.Path,
+        directory: pathlib.Path,
+        timeout_seconds: float,
+        variables: Mapping[str, str],
+    ) -> CommandResult:
+        """
+        Runs a user's command, split like a shell does but without one, with the environment's programs first.
+
+        Raises:
+            ConfigError: it cannot be split, or there is no such program.
+        """
+        ...
+
+    def tool(self, name: str, request: Mapping[str, Any], *, python: pathlib.Path) -> dict[str, Any]:
+        """
+        Runs one of our own programs with that interpreter: JSON in, JSON out.
+
+        Raises:
+            SoftlaunchError: what the program refused, under its own code.
+            UnavailableError: it died or hung.
+        """
+        ...
+
+    def coverage(self, *, python: pathlib.Path, directory: pathlib.Path, command: str) -> CoverageProbe:
+        """Prepares measuring the coverage of one command that runs in `directory`."""
+        ...
+
+
+class CoverageProbe(Protocol):
+    command: str
+    """The command to run instead."""
+    variables: Mapping[str, str]
+    """What it must see in its environment."""
+
+    def percent(self) -> float | None:
+        """Share of lines run, 0 to 100; None when nothing was measured."""
+        ...
