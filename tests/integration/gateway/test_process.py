@@ -88,11 +88,20 @@ def test_without_envoy_a_change_is_an_error_that_says_so(fresh: gateway_bench.Be
         fresh.gateway.apply(fresh.snapshot(fresh.route()))
 
 
-def test_an_envoy_that_cannot_start_is_an_error_with_its_last_words(fresh: gateway_bench.Bench) -> None:
-    (fresh.directory / "envoy.sock").mkdir()
-    (fresh.directory / "envoy.sock" / "file").touch()
-    with pytest.raises((errors.UnavailableError, OSError)):
+@pytest.mark.parametrize(
+    ("binary", "words"), [("/nowhere/envoy", "cannot be started"), ("/bin/false", "did not become ready")]
+)
+def test_an_envoy_that_cannot_start_is_an_error_that_says_so(
+    fresh: gateway_bench.Bench, binary: str, words: str
+) -> None:
+    fresh.gateway = fresh.another_gateway(binary=pathlib.Path(binary))
+    with pytest.raises(errors.UnavailableError, match=words):
         fresh.gateway.start()
+    assert fresh.gateway.pid is None
+
+    fresh.gateway = fresh.another_gateway()
+    fresh.gateway.start()
+    assert fresh.gateway.restarts == 0
 
 
 def test_stopping_lets_requests_in_flight_end(fresh: gateway_bench.Bench) -> None:

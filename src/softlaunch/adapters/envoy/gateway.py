@@ -11,6 +11,7 @@ Rules of a change (measured, docs/reference/gateway.md):
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -32,6 +33,9 @@ _POLL_SECONDS = 0.002
 
 LINGER_SECONDS = 10.0
 """A cluster stays this long, plus the longest request timeout, after the last route has named it."""
+
+_FAILED_WRITES_SECONDS = 0.5
+"""How often Envoy is asked whether it could write its log; reading alone costs it nothing."""
 
 _EMPTY = config.discovery([])
 
@@ -76,6 +80,7 @@ class EnvoyGateway:
             free_bytes_min=free_bytes_min,
         )
         self._retired: dict[str, float] = {}
+        self._asked_at = 0.0
 
     @property
     def restarts(self) -> int:
@@ -133,8 +138,11 @@ class EnvoyGateway:
             raise
 
     def read_attempts(self, cursor: gateway.LogCursor, *, line_count_max: int = 20_000) -> gateway.LogBatch:
-        self._report_failed_writes()
-        return self._log.read(cursor, line_count_max=line_count_max)
+        untold = self._report_failed_writes()
+        batch = self._log.read(cursor, line_count_max=line_count_max)
+        if untold is None:
+            return batch
+        return dataclasses.replace(batch, gap=f"{batch.gap}; {untold}" if batch.gap else untold)
 
     def release_log(self, cursor: gateway.LogCursor) -> None:
         self._log.release(cursor)
@@ -236,7 +244,7 @@ class EnvoyGateway:
             self._clock.sleep(_POLL_SECONDS)
         # Envoy prints the whole offending message first and what is wrong with it last.
         reason = " ".join(reason[-600:].split()) or "it gave no reason"
-        if "ddress already in use" in reason:
+        if "already in use" in reason:
             return errors.ConflictError(
                 f"Envoy cannot listen: {reason}.",
                 remedy="Stop the program that holds the port, or give the environment another one.",
@@ -274,17 +282,29 @@ class EnvoyGateway:
                         code=errors.Code.GATEWAY_PORT_TAKEN,
                     ) from error
 
-    def _report_failed_writes(self) -> None:
-        """Lines Envoy could not write (a full disk) become a gap in the log, told once."""
+    def _report_failed_writes(self) -> str | None:
+        """
+        Lines Envoy could not write become a gap in the log, told once.
+
+        Returns:
+            The gap, as long as the full disk does not even take the line that tells of it.
+        """
+        now = self._clock.now()
+        if 0.0 <= now - self._asked_at < _FAILED_WRITES_SECONDS:
+            return None
         try:
             count = int(self._admin.stats(r"^filesystem\.write_failed$").get("filesystem.write_failed", "0"))
         except errors.UnavailableError:
-            return
+            return None
         state = self._process.state
-        if count > state.log_failures and self._log.mark_gap(
-            f"disk full: Envoy could not write to the attempt log {count - state.log_failures} times"
-        ):
-            self._process.remember(msgspec.structs.replace(state, log_failures=count))
+        if count <= state.log_failures:
+            self._asked_at = now
+            return None
+        gap = f"disk full: Envoy could not write to the attempt log {count - state.log_failures} times"
+        if not self._log.mark_gap(gap):
+            return gap
+        self._process.remember(msgspec.structs.replace(state, log_failures=count))
+        return None
 
 
 def _routes_stat(environment: str) -> str:
@@ -292,4 +312,5 @@ def _routes_stat(environment: str) -> str:
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, sort_keys=True).encode()
+    # For people to read, at a tenth of what the standard library takes to indent.
+    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1)

