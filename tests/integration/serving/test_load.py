@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from softlaunch.core import release
 
 SLOW = """
+    import pathlib
     import time
 
     class Model:
@@ -22,10 +24,17 @@ SLOW = """
 
         def predict(self, rows):
             Model.calls += 1
-            if rows[0]["x"] < 0:
+            if rows[0]["x"] == -1:
+                pathlib.Path("begun").touch()
+                while not pathlib.Path("go").exists():
+                    time.sleep(0.005)
+            elif rows[0]["x"] < 0:
                 time.sleep(-rows[0]["x"])
             return [{"size": len(rows), "calls": Model.calls} for _ in rows]
 """
+BLOCKING = {"x": -1, "y": 0}
+"""This row's call begins by touching "begun" and ends when there is a file "go"."""
+QUICK = {"x": 1, "y": 0}
 COUNTS = (
     release.Column(name="size", datatype=release.Datatype.INT64),
     release.Column(name="calls", datatype=release.Datatype.INT64),
@@ -34,60 +43,82 @@ COUNTS = (
 
 def concurrently(server: Any, stories: Callable[[httpx.AsyncClient], Any]) -> Any:
     async def run() -> Any:
-        transport = httpx.AsyncHTTPTransport(uds=str(server.socket), limits=httpx.Limits(max_connections=200))
+        transport = httpx.AsyncHTTPTransport(
+            uds=str(server.socket), verify=False, limits=httpx.Limits(max_connections=200)
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://model", timeout=10) as client:
             return await stories(client)
 
     return asyncio.run(run())
 
 
-def test_what_queued_during_a_call_is_answered_by_one_call(serve: Callable[..., Any], releases: Any) -> None:
-    server = serve(releases.python(SLOW, outputs=COUNTS)).wait_ready()
+async def block(client: httpx.AsyncClient, code: pathlib.Path) -> asyncio.Task[httpx.Response]:
+    """A request whose call has begun and waits for code/go."""
+    task = asyncio.create_task(client.post("/predict", json=BLOCKING))
+    while not (code / "begun").exists():  # noqa: ASYNC110  # another process's file, which no Event tells of
+        await asyncio.sleep(0.005)
+    return task
+
+
+def test_what_queued_during_a_call_is_answered_in_one_batch(serve: Callable[..., Any], releases: Any) -> None:
+    directory = releases.python(SLOW, outputs=COUNTS)
+    server = serve(directory).wait_ready()
 
     async def story(client: httpx.AsyncClient) -> list[httpx.Response]:
-        slow = asyncio.create_task(client.post("/predict", json={"x": -0.5, "y": 0}))
-        await asyncio.sleep(0.15)
-        answers = await asyncio.gather(*(client.post("/predict", json={"x": 1, "y": 0}) for _ in range(20)))
-        return [await slow, *answers]
+        blocked = await block(client, directory / "code")
+        queued = [asyncio.create_task(client.post("/predict", json=QUICK)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        (directory / "code" / "go").touch()
+        return [await blocked, *await asyncio.gather(*queued)]
 
     first, *later = concurrently(server, story)
 
     assert 1 == first.json()["prediction"]["size"]
-    assert [20] * 20 == [answer.json()["prediction"]["size"] for answer in later]
+    # All 20 when the machine is idle; on a busy one some arrive after the half second.
+    assert max(answer.json()["prediction"]["size"] for answer in later) > 1
+    assert len({answer.json()["prediction"]["calls"] for answer in later}) < 20
 
 
 def test_overload_is_shed_as_the_gateway_expects_it(serve: Callable[..., Any], releases: Any) -> None:
-    server = serve(releases.python(SLOW, outputs=COUNTS), "--queue-rows-max", "4").wait_ready()
+    directory = releases.python(SLOW, outputs=COUNTS)
+    server = serve(directory, "--queue-rows-max", "4").wait_ready()
 
-    async def story(client: httpx.AsyncClient) -> list[httpx.Response]:
-        slow = asyncio.create_task(client.post("/predict", json={"x": -0.5, "y": 0}))
-        await asyncio.sleep(0.15)
-        answers = await asyncio.gather(*(client.post("/predict", json={"x": 1, "y": 0}) for _ in range(10)))
-        return [await slow, *answers]
+    async def story(client: httpx.AsyncClient) -> tuple[list[httpx.Response], list[httpx.Response]]:
+        blocked = await block(client, directory / "code")
+        asked = {asyncio.create_task(client.post("/predict", json=QUICK)) for _ in range(10)}
+        shed: list[httpx.Response] = []
+        while len(shed) < 6:
+            done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            shed.extend(task.result() for task in done)
+        (directory / "code" / "go").touch()
+        return shed, [await blocked, *await asyncio.gather(*asked)]
 
-    answers = concurrently(server, story)
-    shed = [answer for answer in answers if answer.status_code == 503]
+    shed, answered = concurrently(server, story)
 
-    assert 6 == len(shed)
-    assert {("1", "true", "1")} == {
-        tuple(answer.headers[name] for name in ("x-softlaunch-shed", "x-envoy-ratelimited", "retry-after"))
-        for answer in shed
+    assert {(503, "1", "true", "1")} == {
+        (
+            each.status_code,
+            *(each.headers[name] for name in ("x-softlaunch-shed", "x-envoy-ratelimited", "retry-after")),
+        )
+        for each in shed
     }
-    assert 5 == sum(answer.status_code == 200 for answer in answers)
+    assert [200] * 5 == [answer.status_code for answer in answered]
 
 
 def test_a_request_whose_client_left_is_not_computed(serve: Callable[..., Any], releases: Any) -> None:
-    server = serve(releases.python(SLOW, outputs=COUNTS), "--batch-rows-max", "1").wait_ready()
+    directory = releases.python(SLOW, outputs=COUNTS)
+    server = serve(directory, "--batch-rows-max", "1").wait_ready()
 
     async def story(client: httpx.AsyncClient) -> int:
-        before = (await client.post("/predict", json={"x": 1, "y": 0})).json()["prediction"]["calls"]
-        slow = asyncio.create_task(client.post("/predict", json={"x": -0.6, "y": 0}))
-        await asyncio.sleep(0.1)
-        leaving = [client.post("/predict", json={"x": 1, "y": 0}, timeout=0.2) for _ in range(5)]
+        before = (await client.post("/predict", json=QUICK)).json()["prediction"]["calls"]
+        blocked = await block(client, directory / "code")
+        leaving = [client.post("/predict", json=QUICK, timeout=0.3) for _ in range(5)]
         left = await asyncio.gather(*leaving, return_exceptions=True)
-        assert all(isinstance(each, httpx.ReadTimeout) for each in left)
-        await slow
-        after = (await client.post("/predict", json={"x": 1, "y": 0})).json()["prediction"]["calls"]
+        assert all(isinstance(each, httpx.TimeoutException) for each in left)
+        await asyncio.sleep(0.3)
+        (directory / "code" / "go").touch()
+        await blocked
+        after = (await client.post("/predict", json=QUICK)).json()["prediction"]["calls"]
         return after - before
 
     assert 2 == concurrently(server, story)
@@ -114,7 +145,9 @@ def test_sigterm_answers_everything_that_was_accepted(serve: Callable[..., Any],
     threads = [threading.Thread(target=client_loop) for _ in range(16)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    deadline = time.monotonic() + 10
+    while len(statuses) < 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
     server.process.send_signal(signal.SIGTERM)
     _, said = server.process.communicate(timeout=10)
     for thread in threads:
@@ -125,6 +158,15 @@ def test_sigterm_answers_everything_that_was_accepted(serve: Callable[..., Any],
     assert 16 == len(refused)
     assert {200} == set(statuses)
     assert not server.socket.exists()
+
+
+def test_an_idle_kept_connection_does_not_hold_up_the_end(serve: Callable[..., Any], releases: Any) -> None:
+    server = serve(releases.onnx(), "--grace-seconds", "20").wait_ready()
+
+    with server.client() as client:
+        client.get("/v2/health/live")
+        server.process.terminate()
+        assert 0 == server.process.wait(5)
 
 
 def test_a_hung_model_does_not_outlive_the_grace(serve: Callable[..., Any], releases: Any) -> None:
@@ -147,7 +189,7 @@ def test_a_hung_model_does_not_outlive_the_grace(serve: Callable[..., Any], rele
 
 def ask_and_forget(server: Any) -> None:
     with server.client(timeout=10) as client, contextlib.suppress(httpx.HTTPError):
-        client.post("/predict", json={"x": 1, "y": 0})
+        client.post("/predict", json=QUICK)
 
 
 def test_after_kill_nothing_serves_and_a_successor_takes_the_socket(serve: Callable[..., Any], releases: Any) -> None:

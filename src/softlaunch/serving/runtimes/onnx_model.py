@@ -1,14 +1,16 @@
 """
 ONNX models through onnxruntime.
 
-The graph decides how rows go in: one tensor per feature (named like it, shape [N] or [N, 1]), or a single float tensor
-of shape [N, F] in the signature's order. Missing values are NaN in floats and the empty string in text.
+The graph decides how rows go in: one tensor per feature (named like it, or as skl2onnx spells that name; shape [N] or
+[N, 1]), or a single float tensor of shape [N, F] in the signature's order. Missing values are NaN in floats and the
+empty string in text.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,9 +66,10 @@ class OnnxModel:
         inputs = self._session.get_inputs()
         names = [column.name for column in signature.inputs]
         self._matrix = inputs[0] if len(inputs) == 1 and _takes_matrix(inputs[0], names) else None
+        by_type: dict[str, str]
         if self._matrix is None:
             self._feeds = tuple(_feed(node, signature) for node in inputs)
-            by_type = {node.name: node.type for node in inputs}
+            by_type = {names[feed.position]: node.type for feed, node in zip(self._feeds, inputs, strict=True)}
         else:
             _check_matrix(self._matrix, signature)
             self._matrix_dtype = _DTYPES[self._matrix.type]
@@ -88,6 +91,17 @@ class OnnxModel:
             raw = {role: _array(value, self._signature) for role, value in found.items()}
             return predictions.answer_columns(self._signature.outputs, **raw)
         return found
+
+
+def compiled_name(feature: str) -> str:
+    """
+    What skl2onnx calls a feature in the graph: it knows names of letters, digits and "_" (and "+") only.
+
+    Source:
+        skl2onnx 1.20, common/_topology.py, Topology._generate_unique_name.
+    """
+    name = re.sub(r"[^\w+]", "_", feature)
+    return f"_{name}" if name[:1].isdigit() else name
 
 
 _ROLES = frozenset({"labels", "probabilities", "values"})
@@ -113,8 +127,8 @@ def _session(path: pathlib.Path, thread_count: int) -> Any:
 
 
 def _takes_matrix(node: Any, names: Sequence[str]) -> bool:
-    """A sole input is the feature itself only when the model has one feature and they share their name."""
-    return node.name not in names
+    """A sole input that is called like a feature is that feature and nothing else."""
+    return node.name not in names and node.name not in map(compiled_name, names)
 
 
 def _check_matrix(node: Any, signature: release.Signature) -> None:
@@ -129,11 +143,14 @@ def _check_matrix(node: Any, signature: release.Signature) -> None:
 
 
 def _feed(node: Any, signature: release.Signature) -> _Feed:
-    for position, column in enumerate(signature.inputs):
-        if column.name == node.name:
-            _check_type(node, column)
-            return _Feed(name=node.name, position=position, dtype=_DTYPES[node.type], flat=len(node.shape) == 1)
-    known = ", ".join(repr(column.name) for column in signature.inputs)
+    names = [column.name for column in signature.inputs]
+    fitting = [position for position, name in enumerate(names) if name == node.name] or [
+        position for position, name in enumerate(names) if compiled_name(name) == node.name
+    ]
+    if len(fitting) == 1:
+        _check_type(node, signature.inputs[fitting[0]])
+        return _Feed(name=node.name, position=fitting[0], dtype=_DTYPES[node.type], flat=len(node.shape) == 1)
+    known = ", ".join(repr(name) for name in names)
     raise model.mismatch(f"The graph's input {node.name!r} is no feature of the signature ({known}).")
 
 
