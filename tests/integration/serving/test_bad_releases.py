@@ -72,7 +72,7 @@ def syntax_error(releases: Any) -> Any:
 
 
 def no_class(releases: Any) -> Any:
-    return releases.python("class Modell: ...")
+    return releases.python("class Models: ...")
 
 
 def no_method(releases: Any) -> Any:
@@ -105,7 +105,7 @@ def every_smoke_row_raises(releases: Any) -> Any:
         (pickle_of_another_width, "model-mismatch", "3 features"),
         (import_error, "model-unloadable", "'nowhere_to_be_found'"),
         (syntax_error, "model-unloadable", "SyntaxError"),
-        (no_class, "model-unloadable", "Did you mean 'Modell'?"),
+        (no_class, "model-unloadable", "Did you mean 'Models'?"),
         (no_method, "model-unloadable", "neither predict(rows) nor predict_batch(columns)"),
         (no_module, "model-unloadable", "no other.py"),
         (constructor_raises, "model-unloadable", "OSError: no licence"),

@@ -12,7 +12,7 @@ from softlaunch.core import oip, predictions, release
 SIGNATURE = release.Signature(
     inputs=(
         release.Column(name="a", datatype=release.Datatype.FP64),
-        release.Column(name="b", datatype=release.Datatype.FP64, nullable=True),
+        release.Column(name="b", datatype=release.Datatype.FP64, nullabels=True),
     ),
     outputs=predictions.classifier_outputs([0, 1]),
 )
@@ -46,7 +46,7 @@ def test_one_matrix_holds_the_features_in_order(data: list[Any]) -> None:
     assert [(1.0, 2.0), (3.0, 4.0)] == parse(tensor("X", data, [2, 2], "FP32")).rows
 
 
-def test_a_nullable_feature_may_be_null_or_have_no_tensor() -> None:
+def test_a_nullabels_feature_may_be_null_or_have_no_tensor() -> None:
     assert [(1.0, None)] == parse(tensor("a", [1.0])).rows
     assert [(1.0, None)] == parse(tensor("a", [1.0]), tensor("b", [None])).rows
 
@@ -92,7 +92,7 @@ def test_only_the_outputs_asked_for_are_answered_in_that_order() -> None:
         {"inputs": [tensor("X", [1.0, 2.0, 3.0], [1, 3])]},
         {"inputs": [tensor("a", [1.0])], "id": 5},
         {"inputs": [tensor("a", [1.0])], "outputs": {}},
-        {"inputs": [tensor("a", [1.0])], "outputs": [{"name": "lable"}]},
+        {"inputs": [tensor("a", [1.0])], "outputs": [{"name": "labels"}]},
         {"inputs": [tensor("a", [1.0])], "outputs": ["label"]},
     ],
 )

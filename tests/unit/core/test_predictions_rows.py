@@ -84,9 +84,9 @@ def test_a_wrong_value_is_named_with_its_row_column_and_remedy(column: str, valu
 
 
 def test_an_unknown_feature_is_refused_with_the_nearest_name() -> None:
-    error = refused({**GOOD, "carier": "AA"})
+    error = refused({**GOOD, "carriers": "AA"})
 
-    assert (1, "carier") == (error.row, error.column)
+    assert (1, "carriers") == (error.row, error.column)
     assert "'carrier'" in error.remedy
 
 
