@@ -12,7 +12,7 @@ from softlaunch.core import oip, predictions, release
 SIGNATURE = release.Signature(
     inputs=(
         release.Column(name="a", datatype=release.Datatype.FP64),
-        release.Column(name="b", datatype=release.Datatype.FP64, nullabels=True),
+        release.Column(name="b", datatype=release.Datatype.FP64, nullable=True),
     ),
     outputs=predictions.classifier_outputs([0, 1]),
 )
@@ -46,7 +46,7 @@ def test_one_matrix_holds_the_features_in_order(data: list[Any]) -> None:
     assert [(1.0, 2.0), (3.0, 4.0)] == parse(tensor("X", data, [2, 2], "FP32")).rows
 
 
-def test_a_nullabels_feature_may_be_null_or_have_no_tensor() -> None:
+def test_a_nullable_feature_may_be_null_or_have_no_tensor() -> None:
     assert [(1.0, None)] == parse(tensor("a", [1.0])).rows
     assert [(1.0, None)] == parse(tensor("a", [1.0]), tensor("b", [None])).rows
 
