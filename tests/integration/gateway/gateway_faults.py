@@ -132,6 +132,10 @@ class _Connection(asyncio.Protocol):
             fault = "503" if server.attempts % 2 else "ok"
         if fault == "reset":
             self.transport.abort()
+        elif fault == "garbage":
+            self.transport.write(b"\x00\xffthis is no HTTP\r\n\r\n")
+        elif fault == "huge":
+            self.transport.write(b"HTTP/1.1 200 OK\r\nx-much: " + b"y" * 100_000 + b"\r\ncontent-length: 0\r\n\r\n")
         elif fault in {"hang", "slow"}:
             seconds = HANG_SECONDS if fault == "hang" else SLOW_SECONDS
             asyncio.get_running_loop().call_later(seconds, self.write, "ok", path)

@@ -145,3 +145,20 @@ def test_rotation_under_load_loses_and_repeats_nothing(fresh: gateway_bench.Benc
     assert served == len(seen) == len(set(seen))
     assert rotated > 5
     assert len(list((fresh.directory / "gateway").glob("attempts.log*"))) <= 3
+
+
+def test_failed_writes_of_the_log_are_told_once(fresh: gateway_bench.Bench) -> None:
+    """A full disk without one: the count of failures already told is set back instead."""
+    fresh.gateway.start()
+    fresh.apply()
+    fresh.send(10)
+    fresh.attempts(at_least=10)
+    process = fresh.gateway._process
+    process.remember(msgspec.structs.replace(process.state, log_failures=-3))
+    again = fresh.another_gateway()
+    told = again.read_attempts(fresh.cursor)
+    after = again.read_attempts(told.cursor)
+
+    assert told.gap == "disk full: Envoy could not write to the attempt log 3 times"
+    assert after.gap is None
+    assert process.state.log_failures == 0
