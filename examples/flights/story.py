@@ -82,7 +82,7 @@ CHAPTERS = (
         tag="v5",
         layers=(SCORECARD, "v5-gaps"),
         subject="Fill gaps in the weather instead of imputing",
-        body="Ground stops are gone. Gaps are filled from their neighbours in prepare.py, so nothing is left to impute.",
+        body="Ground stops are gone. prepare.py fills gaps from their neighbours: nothing is left to impute.",
         outcome="rolled_back",
         fault="answers NaN where weather is missing",
     ),
