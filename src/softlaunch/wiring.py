@@ -12,11 +12,14 @@ import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.adapters.build_tools import downloads as http_downloads
+from softlaunch.adapters.build_tools import tables as arrow_tables
 from softlaunch.adapters.envoy import gateway as envoy_gateway
+from softlaunch.adapters.git import source as git_source
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
 from softlaunch.adapters.local import launch as local_launch
@@ -25,12 +28,17 @@ from softlaunch.adapters.local import prober as local_prober
 from softlaunch.adapters.local import survey as local_survey
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.python_env import uv as uv_environments
+from softlaunch.adapters.python_env import workbench as local_workbench
 from softlaunch.adapters.sql import store as sql_store
 from softlaunch.config import home as homes
+from softlaunch.config import service_file
 from softlaunch.config import settings as setting
 from softlaunch.controller import commands, loop, runner, shelf
-from softlaunch.core import env_references, release
-from softlaunch.ports import fleet, store
+from softlaunch.controller.pipeline import build as building
+from softlaunch.controller.pipeline import obtain, workshop
+from softlaunch.core import env_references, release, spec
+from softlaunch.ports import fleet, source, store
+from softlaunch.serving import unpacked
 
 _PORT_MAX = 65_535
 
@@ -207,9 +215,57 @@ def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -
     return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher)
 
 
-def pin(home: homes.Home, directory: pathlib.Path) -> dict[str, str]:
-    raise NotImplementedError
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Built:
+    """A release and the commit it was built from."""
+
+    commit: source.Commit
+    spec: spec.ServiceSpec
+    result: workshop.BuildResult
 
 
-def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: Callable[[str, str, str], None]) -> Any:
-    raise NotImplementedError
+def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: workshop.Progress) -> Built:
+    """
+    Builds a commit of the service in `directory`.
+
+    Raises:
+        ConfigError: the ref, softlaunch.yaml or something of the service is not right; nothing was stored.
+        UnavailableError: disk, network, git or a package registry failed; nothing was stored.
+    """
+    home.prepare()
+    repository = git_source.GitSource(directory)
+    commit = repository.resolve(ref)
+    raw = repository.read(commit, service_file.FILE_NAME)
+    if raw is None:
+        raise errors.ConfigError(
+            f"There is no {service_file.FILE_NAME} in {directory.resolve().name} at {commit.id[:12]}.",
+            remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
+            code=errors.Code.SERVICE_FILE,
+        )
+    service = service_file.parse_bytes(raw)
+    environments = uv_environments.UvEnvironments(home.venvs)
+    shop = workshop.Workshop(
+        source=repository,
+        registry=oci_registry.OciRegistry(home.registry),
+        environments=environments,
+        workbench=local_workbench.LocalWorkbench(environments.import_path()),
+        tables=arrow_tables.ArrowTables(),
+        downloads=http_downloads.HttpDownloads(),
+        clock=local_clock.SystemClock(),
+        cache=home.cache,
+        serving_python=pathlib.Path(sys.executable),
+        loader=unpacked.__name__,
+    )
+    return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+
+
+def pin(directory: pathlib.Path) -> dict[str, str]:
+    """
+    Fetches the URL of the model of the softlaunch.yaml in `directory` and pins its sha256 in softlaunch.lock.
+
+    Raises:
+        ConfigError: there is no such file, or its model has no URL.
+        UnavailableError: it cannot be fetched or written.
+    """
+    service = service_file.load(directory / service_file.FILE_NAME)
+    return obtain.pin(service, directory, http_downloads.HttpDownloads())

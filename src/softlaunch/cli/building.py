@@ -50,7 +50,7 @@ def build(
     if pin:
         from softlaunch import wiring  # noqa: PLC0415 - a second of imports no other command needs
 
-        pinned = wiring.pin(place, directory)
+        pinned = wiring.pin(directory)
         if as_json:
             output.document(pinned)
         else:
@@ -68,7 +68,6 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
     Raises:
         SoftlaunchError: whatever refused the release; nothing was stored.
     """
-
     from softlaunch import wiring  # noqa: PLC0415 - as in `build`
 
     def show(name: str, state: str, detail: str) -> None:
@@ -77,9 +76,22 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
             output.text(f"{mark} {name:<12} {rich.markup.escape(detail)}")
 
     found = wiring.build(home, directory, ref, progress=show)
+    result = found.result
     if not quiet:
         for gap in found.spec.gaps:
             output.text(f"[yellow]gap[/] {rich.markup.escape(gap)}")
-        again = " (built before)" if found.reused else ""
-        output.text(f"[bold]release {found.digest.short}[/] of {found.commit[:12]}{again}")
-    return Built(digest=found.digest, commit=found.commit, spec=found.spec, document=found.document)
+        for note in result.notes:
+            output.text(f"[dim]note[/] {rich.markup.escape(note)}")
+        again = ", built before" if result.reused else ""
+        output.text(f"[bold]release {result.digest.short}[/] of commit {found.commit.id[:12]}{again}")
+    document = {
+        "service": found.spec.service,
+        "release": result.digest.value,
+        "commit": found.commit.id,
+        "reused": result.reused,
+        "gates": [dataclasses.asdict(gate) for gate in result.gates],
+        "notes": list(result.notes),
+        "gaps": list(found.spec.gaps),
+        "tests": result.lineage.tests,
+    }
+    return Built(digest=result.digest, commit=found.commit.id, spec=found.spec, document=document)
