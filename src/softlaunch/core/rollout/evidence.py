@@ -28,12 +28,22 @@ _PROMOTION_WEIGHT_ABSOLUTE = 0.8
 Both are evidence against "worse by the margin and above acceptable", so any fixed mean of them is."""
 
 
+_QUICK = 0.1
+"""The second, weaker prior is worth this part of the first: 50 attempts."""
+
+_UNSEEN = 10
+"""Attempts of stable imagined beside the seen ones for the lowest share: without a candidate attempt it is 0."""
+
+
 class RoutingEpoch:
     """
     Counts of first attempts routed under one routing decision: who was at risk, per arm.
 
-    `rho` is the candidate's running share of them, drawn to the configured share by a prior: what was configured is not
-    always what is observed (sticky users are not equally busy), and a wrong rho is the one way to fool the test.
+    A wrong rho is the one way to fool the test, and what was configured is not always what happens: sticky users are
+    not equally busy. So rho is the running observed share, drawn to the configured one by a prior of 500 attempts; and
+    because 500 attempts are long when the truth is twice the configured share, it is a bracket. Evidence against the
+    candidate is judged at the larger of this and the same with a prior of 50, evidence for it at the smaller of this
+    and what was seen. Either costs a few per cent of the attempts to a verdict when the configured share is true.
     """
 
     __slots__ = (
@@ -62,15 +72,19 @@ class RoutingEpoch:
         self.latency_candidate = 0
         self.latency_total = 0
 
-    def rho(self, index: int) -> float:
-        """The candidate's share of the attempts at risk in guardrail `index`."""
-        return (self.candidate_prior + self.candidate - self.candidate_left[index]) / (
-            self.prior + self.total - self.left[index]
-        )
+    def rho(self, index: int) -> tuple[float, float]:
+        """The candidate's share of the attempts at risk in guardrail `index`: at least, and at most."""
+        return self._bracket(self.candidate - self.candidate_left[index], self.total - self.left[index])
 
-    def rho_latency(self) -> float:
-        """The candidate's share of the attempts that have a latency."""
-        return (self.candidate_prior + self.latency_candidate) / (self.prior + self.latency_total)
+    def rho_latency(self) -> tuple[float, float]:
+        """The candidate's share of the attempts that have a latency: at least, and at most."""
+        return self._bracket(self.latency_candidate, self.latency_total)
+
+    def _bracket(self, candidate: int, total: int) -> tuple[float, float]:
+        likely = (self.candidate_prior + candidate) / (self.prior + total)
+        quick = (self.candidate_prior * _QUICK + candidate) / (self.prior * _QUICK + total)
+        seen = candidate / (total + _UNSEEN)
+        return (min(seen, likely)), (max(quick, likely))
 
     def state(self) -> dict[str, Any]:
         """A JSON-able object; `load` makes an equal epoch of it."""
@@ -133,7 +147,7 @@ class CountEvidence:
     )
 
     def __init__(self, *, acceptable_rate: float, alone_rate: float, margin_ratio: float) -> None:
-        self._relative = relative.RelativeProcess()
+        self._relative = relative.RelativeProcess(reserve=judge_policy.RESERVE)
         self._mirror = relative.MirrorProcess(margin_ratio=margin_ratio)
         self._below = absolute.below(acceptable_rate)
         self._above = absolute.above(alone_rate)
@@ -147,10 +161,10 @@ class CountEvidence:
         """Every event, a user's later ones too."""
         self.events_candidate = 0
 
-    def compare(self, from_candidate: bool, rho: float) -> None:  # noqa: FBT001  # an observation, not an option
+    def compare(self, from_candidate: bool, rho_low: float, rho_high: float) -> None:  # noqa: FBT001  # an observation
         """Take an event into account that happened while both arms had traffic."""
-        self._relative.update(from_candidate, rho)
-        self._mirror.update(from_candidate, rho)
+        self._relative.update(from_candidate, rho_high)
+        self._mirror.update(from_candidate, rho_low)
         self.relative_e = self._relative.e
 
     def alarm(self) -> None:
@@ -199,7 +213,7 @@ class CountEvidence:
 
 def consecutive_events_to_fail(*, rho: float, threshold: float, alone_rate: float | None, limit: int) -> int:
     """How many events of the candidate in a row, and none of stable, reach the threshold; at most `limit`."""
-    process = relative.RelativeProcess()
+    process = relative.RelativeProcess(reserve=judge_policy.RESERVE)
     alarm = None if alone_rate is None else absolute.above(alone_rate)
     for count in range(1, limit):
         if alarm is None:

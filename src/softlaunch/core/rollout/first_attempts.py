@@ -8,6 +8,7 @@ own traffic. The log does not mark them, so these are the rules:
 * Elsewhere number 1 is surely the first. Number 2 and above is a retry, or a first attempt whose line was written after
   a hedge or retry had started. If the request was not decided yet, the line is held until as many lines are there as
   the highest number says, or a bounded time has passed by the attempts' own clock; the earliest start is the first.
+  Without a request id such a line is dropped.
 
 A request is decided once. Its id is remembered for the same bounded time, but only if it can have further lines: an
 answer below 500 at number 1 ends its request.
@@ -74,12 +75,16 @@ class FirstAttempts:
             self.repeats += 1 if held is None else len(held)
             self._tracked[request_id] = None
             return None if held is None else attempt
-        if not 0 < attempt.status < 500:
+        if request_id and not 0 < attempt.status < 500:
             self._track(attempt, None)
         return attempt
 
     def _admit_later(self, attempt: attempts.Attempt) -> attempts.Attempt | None:
         request_id = attempt.request_id
+        if not request_id:
+            # Its siblings cannot be found, so it is not known to be a first attempt.
+            self.repeats += 1
+            return None
         if request_id not in self._tracked:
             self._track(attempt, [attempt])
             return None

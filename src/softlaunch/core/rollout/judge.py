@@ -189,7 +189,7 @@ class Judge:
         if key and self._policy.dedupe_keys:
             self._departed.leave(key, index)
         if not epoch.alone:
-            found.compare(from_candidate, epoch.rho(index))
+            found.compare(from_candidate, *epoch.rho(index))
         elif from_candidate:
             found.alarm()
         return True
@@ -209,7 +209,7 @@ class Judge:
             if from_candidate:
                 self._latency.observe_alone(latency_us)
             return
-        self._latency.observe(from_candidate, latency_us, epoch.rho_latency())
+        self._latency.observe(attempt.epoch, epoch, from_candidate, latency_us)
         epoch.latency_total += 1
         epoch.latency_candidate += from_candidate
 

@@ -14,7 +14,9 @@ No user is dropped after a first slow attempt, unlike with failures: at the medi
 every user would leave at once, and nothing could be seen of a slowdown that came later. The price: if few users make
 most of the traffic and theirs are the slow requests, the arms differ by who is in them.
 
-At p50 and p75 an attempt below the threshold is evidence too (relative.ExceedanceProcess).
+At p50 and p75 attempts below the threshold are evidence too (relative.ExceedanceProcess). So that this costs less than
+a microsecond an attempt, attempts are gathered into blocks of at most 16, all judged at the share rho that was known
+before the first of them; an attempt above the p95 ends its block at once.
 
 Promotion asks at the p95: "are attempts slower than stable's p95 at least `margin` times as frequent on the candidate?"
 At the median nothing can double sensibly, and at the p99 the answer takes five times as many attempts (about 300 events
@@ -32,22 +34,55 @@ from softlaunch.core.rollout import evidence, judge_policy
 from softlaunch.core.stats import absolute, quantiles, relative
 
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
-_WEIGHTS = (0.2, 0.2, 0.2, 0.2, 0.2)
-"""Of each threshold's evidence in the mean, without SLO."""
+_WEIGHTS = (0.1, 0.1, 0.05, 0.15, 0.6)
+"""Of each threshold's evidence in the mean. The median sees a shift of everything much sooner than the p99 sees a slow
+tail, so the tail gets what the median can spare."""
+
+_SLO_WEIGHT = 0.25
+"""Of the SLO's evidence beside theirs; a guess."""
 
 _P95 = 3
 """Index of the threshold promotion asks about."""
 
 _TWO_SIDED_COUNT = 2
-"""Up to p75, attempts below a threshold count; above they say less than a tenth and would cost ten times as much."""
+"""At p50 and p75; further up, attempts below the threshold say less than a tenth."""
 
-_GRIDS_TWO_SIDED = ((1.1, 1.25, 1.5, 1.9), (1.15, 1.4, 2.0, 3.0))
+_BLOCK_MAX = 16
+"""Attempts judged at once: the median then says what it has to say at most 16 attempts late."""
+
 _GRIDS = (
-    (1.25, 1.5, 2.0, 3.0, 5.0, 9.0),
-    (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 19.0),
-    (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 90.0),
+    (1.1, 1.25, 1.5, 1.9),
+    (1.15, 1.4, 2.0, 3.0),
+    (1.25, 1.6, 2.5, 6.0),
+    (1.25, 1.6, 2.5, 4.0, 12.0),
+    (2.0, 5.0, 12.0, 50.0),
 )
 """Ratios bet on: an exceedance of the p50 can become 2 times as frequent, one of the p99 100 times."""
+
+
+class _Block:
+    """Attempts gathered: how many exceeded exactly so many thresholds."""
+
+    __slots__ = ("both", "candidate", "count", "epoch", "rho_high", "rho_low")
+
+    def __init__(self, *, epoch: int, rho_low: float, rho_high: float) -> None:
+        self.epoch = epoch
+        self.rho_low = rho_low
+        self.rho_high = rho_high
+        self.count = 0
+        self.candidate = [0] * (len(_QUANTILES) + 1)
+        self.both = [0] * (len(_QUANTILES) + 1)
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> _Block:
+        block = cls(epoch=int(state["epoch"]), rho_low=float(state["rho_low"]), rho_high=float(state["rho_high"]))
+        block.count = int(state["count"])
+        block.candidate = [int(count) for count in state["candidate"]]
+        block.both = [int(count) for count in state["both"]]
+        return block
 
 
 class LatencyEvidence:
@@ -66,17 +101,16 @@ class LatencyEvidence:
         self._seen: quantiles.LatencyHistogram | None = quantiles.LatencyHistogram()
         self._limits_stable: list[float] = []
         self._limits_candidate: list[float] = []
-        self._two_sided: list[relative.ExceedanceProcess] = []
-        self._one_sided: list[relative.RelativeProcess] = []
+        self._processes: list[relative.ExceedanceProcess] = []
+        self._block = _Block(epoch=0, rho_low=0.0, rho_high=0.0)
         self._mirror = relative.MirrorProcess(margin_ratio=policy.margin_ratio)
-        self._slo_process = relative.RelativeProcess()
+        self._slo_process = relative.RelativeProcess(reserve=judge_policy.RESERVE)
         tail = 1.0 - _QUANTILES[_P95]
         self._alone_rate = min(0.5, policy.margin_ratio * tail)
         self._alone_above = absolute.above(self._alone_rate)
         self._alone_below = absolute.below(self._alone_rate)
         self._slo_above = absolute.above(policy.acceptable_rate)
         self._slo_below = absolute.below(policy.acceptable_rate)
-        self._tail_e = 0.0
         self.relative_e = 1.0
         self.alone_e = 1.0
         self.trials_stable = 0
@@ -104,73 +138,98 @@ class LatencyEvidence:
         self._seen = None
 
     def _build(self) -> None:
-        self._two_sided = [
-            relative.ExceedanceProcess(tail=1.0 - probability, grid=grid)
-            for probability, grid in zip(_QUANTILES, _GRIDS_TWO_SIDED, strict=False)
+        self._processes = [
+            relative.ExceedanceProcess(
+                tail=1.0 - probability, grid=grid, two_sided=index < _TWO_SIDED_COUNT, reserve=judge_policy.RESERVE
+            )
+            for index, (probability, grid) in enumerate(zip(_QUANTILES, _GRIDS, strict=True))
         ]
-        self._one_sided = [relative.RelativeProcess(grid=grid) for grid in _GRIDS]
-        self._weigh_tail()
 
-    def observe(self, from_candidate: bool, latency_us: float, rho: float) -> None:  # noqa: FBT001  # observations
+    def observe(
+        self,
+        epoch_number: int,
+        epoch: evidence.RoutingEpoch,
+        from_candidate: bool,  # noqa: FBT001  # an observation, not an option
+        latency_us: float,
+    ) -> None:
         """
         Take one attempt into account that happened while both arms had traffic.
 
         Args:
+            epoch_number: The routing decision it was routed under.
+            epoch: Its counts, without this attempt.
             from_candidate: Which arm it came from.
             latency_us: Infinite for a try that was given up.
-            rho: The candidate's share of attempts that have a latency, before this one.
         """
         if self._slo_us is not None:
-            self._observe_slo(from_candidate, latency_us, self._slo_us, rho)
+            self._observe_slo(epoch, from_candidate, latency_us, self._slo_us)
         if self._seen is not None:
             if not from_candidate and math.isfinite(latency_us):
                 self._seen.add(latency_us)
                 if self._seen.count >= self._history_needed:
                     self._cut(self._seen)
             return
+        block = self._block
+        if block.epoch != epoch_number or not block.count:
+            if block.count:
+                self._judge_block()
+            rho_low, rho_high = epoch.rho_latency()
+            block = self._block = _Block(epoch=epoch_number, rho_low=rho_low, rho_high=rho_high)
+        block.count += 1
         if from_candidate:
             exceeded_count = bisect.bisect_left(self._limits_candidate, latency_us)
             self.trials_candidate += 1
+            block.candidate[exceeded_count] += 1
         else:
             exceeded_count = bisect.bisect_left(self._limits_stable, latency_us)
             self.trials_stable += 1
-        median, upper_quartile = self._two_sided
-        median.update(exceeded_count > 0, from_candidate, rho)
-        upper_quartile.update(exceeded_count > 1, from_candidate, rho)
-        if exceeded_count > _TWO_SIDED_COUNT:
-            for process in self._one_sided[: exceeded_count - _TWO_SIDED_COUNT]:
-                process.update(from_candidate, rho)
-            if exceeded_count > _P95:
-                self._mirror.update(from_candidate, rho)
-                if from_candidate:
-                    self.events_candidate += 1
-                else:
-                    self.events_stable += 1
-            self._weigh_tail()
+        block.both[exceeded_count] += 1
+        if exceeded_count > _P95:
+            self._mirror.update(from_candidate, epoch.rho_latency()[0])
+            if from_candidate:
+                self.events_candidate += 1
+            else:
+                self.events_stable += 1
+            self._judge_block()
+        elif block.count >= _BLOCK_MAX:
+            self._judge_block()
+
+    def _judge_block(self) -> None:
+        block = self._block
+        under_candidate = under = 0
+        candidate_count = sum(block.candidate)
+        for process, candidate, both in zip(self._processes, block.candidate, block.both, strict=False):
+            under_candidate += candidate
+            under += both
+            process.update(
+                relative.ArmCounts(candidate_count - under_candidate, block.count - under, under_candidate, under),
+                rho_low=block.rho_low,
+                rho_high=block.rho_high,
+            )
+        self._block = _Block(epoch=block.epoch, rho_low=0.0, rho_high=0.0)
         self._weigh()
 
-    def _observe_slo(self, from_candidate: bool, latency_us: float, limit_us: float, rho: float) -> None:  # noqa: FBT001
+    def _observe_slo(
+        self,
+        epoch: evidence.RoutingEpoch,
+        from_candidate: bool,  # noqa: FBT001  # an observation, not an option
+        latency_us: float,
+        limit_us: float,
+    ) -> None:
         if from_candidate:
             self.slo_trials += 1
             self.slo_events += latency_us > limit_us
             limit_us = limit_us * self._policy.latency_slack_ratio + self._policy.latency_slack_ms * 1_000.0
         if latency_us > limit_us:
-            self._slo_process.update(from_candidate, rho)
+            self._slo_process.update(from_candidate, epoch.rho_latency()[1])
             self._weigh()
-
-    def _weigh_tail(self) -> None:
-        self._tail_e = sum(
-            weight * process.e for weight, process in zip(_WEIGHTS[_TWO_SIDED_COUNT:], self._one_sided, strict=True)
-        )
 
     def _weigh(self) -> None:
         total = 1.0
         if self._seen is None:
-            median, upper_quartile = self._two_sided
-            total = _WEIGHTS[0] * median.e + _WEIGHTS[1] * upper_quartile.e + self._tail_e
+            total = sum(weight * process.e for weight, process in zip(_WEIGHTS, self._processes, strict=True))
         if self._slo_us is not None:
-            share = 1.0 / (len(_QUANTILES) + 1)
-            total = (1.0 - share) * total + share * self._slo_process.e
+            total = (1.0 - _SLO_WEIGHT) * total + _SLO_WEIGHT * self._slo_process.e
         self.relative_e = total
 
     def observe_alone(self, latency_us: float) -> None:
@@ -263,7 +322,8 @@ class LatencyEvidence:
         return {
             "seen": None if self._seen is None else self._seen.to_json(),
             "limits": [self._limits_stable, self._limits_candidate],
-            "processes": [process.state() for process in (*self._two_sided, *self._one_sided)],
+            "processes": [process.state() for process in self._processes],
+            "block": self._block.state(),
             "slo_process": self._slo_process.state(),
             "mirror": self._mirror.state(),
             "alone_e": self.alone_e,
@@ -276,9 +336,9 @@ class LatencyEvidence:
         self._limits_stable, self._limits_candidate = ([float(limit) for limit in limits] for limits in state["limits"])
         if self._seen is None:
             self._build()
-            for process, saved in zip((*self._two_sided, *self._one_sided), state["processes"], strict=True):
+            for process, saved in zip(self._processes, state["processes"], strict=True):
                 process.load(saved)
-            self._weigh_tail()
+        self._block = _Block.load(state["block"])
         self._slo_process.load(state["slo_process"])
         self._mirror.load(state["mirror"])
         self.alone_e = float(state["alone_e"])

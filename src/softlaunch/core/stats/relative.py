@@ -24,12 +24,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 GRID = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 1000.0)
 """How many times as often the candidate makes events, each with weight 1/8: from "a little" to "always"."""
 
 GRID_MIRROR = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 """The same for promotion; with a margin of 2, equal arms are exactly the bet 2.0, and 30 or 1000 would be wasted."""
+
+RESTART_EVERY = 500
+"""Updates between two fresh starts: a difference that begins late is found after some hundred events, not thousands."""
 
 _RESCALE_ABOVE = 2.0**300
 _RESCALE_BELOW = 2.0**-300
@@ -43,12 +47,23 @@ def exp_capped(log_value: float) -> float:
 
 
 class _Mixture:
-    """The mean of a few products of factors, as mantissas and a common binary exponent."""
+    """
+    The mean of a few products of factors, as mantissas and a common exponent; with a reserve, able to begin anew.
 
-    __slots__ = ("_exponent", "_mantissas", "_total")
+    After a long time without a difference every bet has lost, and a difference that begins then would have to win all
+    of it back first. So a share of the wealth can be kept aside, and a part of it put on fresh copies of the bets every
+    `RESTART_EVERY` updates: the j-th time 1/(j + 1) of what is left, which adds up to everything and never runs out.
+    When to bet what is decided before the next event, so the sum is the same kind of process.
+    """
 
-    def __init__(self, count: int) -> None:
-        self._mantissas = [1.0 / count] * count
+    __slots__ = ("_count", "_exponent", "_mantissas", "_reserve", "_restart_count", "_since", "_total")
+
+    def __init__(self, count: int, *, reserve: float) -> None:
+        self._count = count
+        self._mantissas = [(1.0 - reserve) / count] * count + ([0.0] * count if reserve else [])
+        self._reserve = reserve
+        self._since = 0
+        self._restart_count = 0
         self._exponent = 0
         self._total = 1.0
 
@@ -63,21 +78,46 @@ class _Mixture:
         return self._total if not self._exponent else exp_capped(self.log_e)
 
     def state(self) -> list[float]:
-        """What `load` needs to go on bit for bit: the exponent, then the mantissas."""
-        return [float(self._exponent), *self._mantissas]
+        """What `load` needs to go on bit for bit."""
+        return [float(self._exponent), float(self._since), float(self._restart_count), self._reserve, *self._mantissas]
 
     def load(self, state: Sequence[float]) -> None:
-        """Go on from `state()` of a process with the same grid."""
+        """Go on from `state()` of a process with the same grid and reserve."""
         self._exponent = int(state[0])
-        self._mantissas = [float(mantissa) for mantissa in state[1:]]
-        self._total = sum(self._mantissas)
+        self._since = int(state[1])
+        self._restart_count = int(state[2])
+        self._reserve = float(state[3])
+        self._mantissas = [float(mantissa) for mantissa in state[4:]]
+        self._total = sum(self._mantissas) + self._reserve
+
+    def _settle(self, mantissas: list[float]) -> None:
+        self._mantissas = mantissas
+        self._total = total = sum(mantissas) + self._reserve
+        if not _RESCALE_BELOW < total < _RESCALE_ABOVE:
+            self._rescale()
+        if self._reserve:
+            self._since += 1
+            if self._since >= RESTART_EVERY:
+                self._restart()
 
     def _rescale(self) -> None:
         # Powers of two, so that rescaling never rounds.
         _, shift = math.frexp(self._total)
         self._mantissas = [math.ldexp(mantissa, -shift) for mantissa in self._mantissas]
+        self._reserve = math.ldexp(self._reserve, -shift)
         self._exponent += shift
-        self._total = sum(self._mantissas)
+        self._total = sum(self._mantissas) + self._reserve
+
+    def _restart(self) -> None:
+        count = self._count
+        self._since = 0
+        self._restart_count += 1
+        fresh = self._reserve / (self._restart_count + 1)
+        # What the last copies are still worth goes on with the new ones.
+        each = (fresh + sum(self._mantissas[count:])) / count
+        self._reserve -= fresh
+        self._mantissas[count:] = [each] * count
+        self._total = sum(self._mantissas) + self._reserve
 
 
 class RelativeProcess(_Mixture):
@@ -87,14 +127,15 @@ class RelativeProcess(_Mixture):
     Args:
         grid: Ratios bet on, each with the same weight, all above 1.
         tolerated_ratio: H0 is "at most this many times as often as stable"; 1 is "no more often".
+        reserve: Share kept aside to see a difference that begins late; 0 is the published process.
     """
 
     __slots__ = ("_excess", "_grid", "_tolerated_ratio")
 
-    def __init__(self, *, grid: Sequence[float] = GRID, tolerated_ratio: float = 1.0) -> None:
-        super().__init__(len(grid))
-        self._grid = tuple(grid)
-        self._excess = tuple(ratio - 1.0 for ratio in grid)
+    def __init__(self, *, grid: Sequence[float] = GRID, tolerated_ratio: float = 1.0, reserve: float = 0.0) -> None:
+        super().__init__(len(grid), reserve=reserve)
+        self._grid = tuple(grid) * (2 if reserve else 1)
+        self._excess = tuple(ratio - 1.0 for ratio in self._grid)
         self._tolerated_ratio = tolerated_ratio
 
     def update(self, from_candidate: bool, rho: float) -> None:  # noqa: FBT001  # an observation, not an option
@@ -117,10 +158,7 @@ class RelativeProcess(_Mixture):
             mantissas = [
                 mantissa / (1.0 + rho * excess) for mantissa, excess in zip(self._mantissas, self._excess, strict=True)
             ]
-        self._mantissas = mantissas
-        self._total = total = sum(mantissas)
-        if not _RESCALE_BELOW < total < _RESCALE_ABOVE:
-            self._rescale()
+        self._settle(mantissas)
 
 
 class MirrorProcess:
@@ -155,53 +193,69 @@ class MirrorProcess:
         self._process.load(state)
 
 
+class ArmCounts(NamedTuple):
+    """A few attempts at one threshold."""
+
+    over_candidate: int
+    over: int
+    """Of both arms."""
+    under_candidate: int
+    under: int
+    """Of both arms."""
+
+
 class ExceedanceProcess(_Mixture):
     """
-    Evidence that the candidate exceeds a threshold more often, from attempts that did and from attempts that did not.
+    Evidence that the candidate exceeds a threshold more often, from attempts that did and, if wanted, that did not.
 
-    For rare events the attempts without one say nothing; at stable's median they say as much as the others. Given what
-    an attempt was (exceeded or not) and the past, equal arms make it the candidate's with probability rho either way.
-    So each bet "exceeded `ratio` times as often" is also the bet "not exceeded (1 - ratio tail) / (1 - tail) times as
-    often", and every attempt multiplies it by its factor. If the candidate exceeds no more often than stable, the
-    expected factor is at most 1, whatever the true tail is: with r(1) > r(0) the ratios and D = 1 - rho + rho r, r/D
-    rises with the outcome, so the candidate's expectation of r/D is at most stable's, and the sum is at most
-    E_stable[(1 - rho + rho r) / D] = 1.
+    Given what an attempt was (exceeded or not) and the past, equal arms make it the candidate's with probability rho
+    either way. So the bet "exceeded `ratio` times as often" can also be the bet "not exceeded (1 - ratio tail) /
+    (1 - tail) times as often", and every attempt multiplies it by its factor. At stable's median that doubles what is
+    known; for rare exceedances it adds nothing.
+
+    If the candidate exceeds no more often than stable, the expected factor is at most 1, whatever the true tail is:
+    with r(1) > r(0) the ratios and D = 1 - rho + rho r, r/D rises with the outcome, so the candidate's expectation of
+    r/D is at most stable's, and the sum is at most E_stable[(1 - rho + rho r) / D] = 1.
+
+    A rho that is not known exactly may be given from both sides: too high a rho lowers the evidence of an attempt that
+    exceeded, too low a rho that of one that did not.
 
     Args:
         tail: Share of attempts expected to exceed, 0 < tail < 1; the truth may differ, only power depends on it.
-        grid: Four ratios bet on, each above 1 and below 1 / tail.
+        grid: Ratios bet on, each above 1 and below 1 / tail.
+        two_sided: Whether attempts that did not exceed count.
     """
 
-    __slots__ = ("_excess_over", "_excess_under", "_ratio_over", "_ratio_under")
+    __slots__ = ("_bets", "_two_sided")
 
-    def __init__(self, *, tail: float, grid: Sequence[float]) -> None:
-        super().__init__(len(grid))
-        under = tuple((1.0 - ratio * tail) / (1.0 - tail) for ratio in grid)
-        self._ratio_over = tuple(grid)
-        self._ratio_under = under
-        self._excess_over = tuple(ratio - 1.0 for ratio in grid)
-        self._excess_under = tuple(ratio - 1.0 for ratio in under)
+    def __init__(self, *, tail: float, grid: Sequence[float], two_sided: bool, reserve: float = 0.0) -> None:
+        super().__init__(len(grid), reserve=reserve)
+        bets = tuple((ratio, (1.0 - ratio * tail) / (1.0 - tail) if two_sided else 1.0) for ratio in grid)
+        self._bets = bets * (2 if reserve else 1)
+        self._two_sided = two_sided
 
-    def update(self, exceeded: bool, from_candidate: bool, rho: float) -> None:  # noqa: FBT001  # observations
-        """Take one attempt into account; rho as in RelativeProcess.update."""
-        if exceeded:
-            ratios, excesses = self._ratio_over, self._excess_over
+    def update(self, block: ArmCounts, *, rho_low: float, rho_high: float) -> None:
+        """
+        Take a few attempts into account, all at the same rho.
+
+        Args:
+            block: How many of them exceeded and did not, per arm; few enough that no power overflows (tens).
+            rho_low: The candidate's share before the first of them, at least.
+            rho_high: The same, at most.
+        """
+        over_candidate, over, under_candidate, under = block
+        if self._two_sided:
+            mantissas = [
+                mantissa
+                * (ratio_over**over_candidate * ratio_under**under_candidate)
+                / ((1.0 + rho_high * (ratio_over - 1.0)) ** over * (1.0 + rho_low * (ratio_under - 1.0)) ** under)
+                for mantissa, (ratio_over, ratio_under) in zip(self._mantissas, self._bets, strict=True)
+            ]
+        elif over:
+            mantissas = [
+                mantissa * ratio_over**over_candidate / (1.0 + rho_high * (ratio_over - 1.0)) ** over
+                for mantissa, (ratio_over, _) in zip(self._mantissas, self._bets, strict=True)
+            ]
         else:
-            ratios, excesses = self._ratio_under, self._excess_under
-        # Written out, because this runs twice for every attempt: half the cost of a comprehension.
-        first, second, third, fourth = self._mantissas
-        excess_1, excess_2, excess_3, excess_4 = excesses
-        first /= 1.0 + rho * excess_1
-        second /= 1.0 + rho * excess_2
-        third /= 1.0 + rho * excess_3
-        fourth /= 1.0 + rho * excess_4
-        if from_candidate:
-            ratio_1, ratio_2, ratio_3, ratio_4 = ratios
-            first *= ratio_1
-            second *= ratio_2
-            third *= ratio_3
-            fourth *= ratio_4
-        self._mantissas = [first, second, third, fourth]
-        self._total = total = first + second + third + fourth
-        if not _RESCALE_BELOW < total < _RESCALE_ABOVE:
-            self._rescale()
+            return
+        self._settle(mantissas)

@@ -12,7 +12,7 @@ from softlaunch import errors
 from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import judge as judging
 from softlaunch.core.rollout import judge_history, judge_keys, judge_policy, judge_report, messages
-from softlaunch.core.stats import absolute
+from softlaunch.core.stats import absolute, relative
 
 STABLE = "a" * 12
 CANDIDATE = "b" * 12
@@ -74,6 +74,12 @@ def history_of(*, trials: int = 1_000, failed: int = 0, release: str = STABLE) -
     return history
 
 
+def observe_stable(judge: judging.Judge, count: int) -> None:
+    """Attempts of stable before the candidate's first ones, as many as its share makes likely."""
+    for index in range(count):
+        judge.observe(attempt(1_000_000 + index)._replace(started_at=0.0))
+
+
 def traffic(count: int, seed: int, *, share: float = 0.1, worse: float = 1.0) -> list[attempts.Attempt]:
     rng = random.Random(seed)
     lines = []
@@ -126,7 +132,9 @@ def test_three_failed_requests_at_a_tenth_of_the_traffic_are_enough(reset: dict)
 )
 def test_four_refused_or_invalid_answers_are_enough(bad: dict, name: spec.GuardrailName) -> None:
     judge = judge_of()
+    observe_stable(judge, 27)
     for index in range(4):
+        assert not judge.failed
         judge.observe(attempt(index, candidate=True, **bad))
 
     assert name is judge.report().guardrail
@@ -134,8 +142,10 @@ def test_four_refused_or_invalid_answers_are_enough(bad: dict, name: spec.Guardr
 
 def test_a_verdict_of_fail_stays() -> None:
     judge = judge_of()
+    observe_stable(judge, 27)
     for index in range(3):
         judge.observe(attempt(index, candidate=True, status=503))
+    assert judge.failed
     reason = judge.report().reason
     for index in range(2_000):
         judge.observe(attempt(100 + index, candidate=True))
@@ -152,12 +162,13 @@ def test_without_attempts_nothing_passes() -> None:
         assert "no candidate attempt was seen" in report.reason
 
 
-def test_stable_traffic_alone_never_lets_the_candidate_pass() -> None:
-    judge = judge_of(history=history_of())
-    for index in range(5_000):
-        judge.observe(attempt(index, status=503 if index % 10 == 0 else 200))
+def test_stable_traffic_alone_neither_passes_nor_fails_the_candidate() -> None:
+    for latency_us in (1, 600, 1_000, 10_000):  # far below and far above every threshold, and in between
+        judge = judge_of(history=history_of())
+        for index in range(5_000):
+            judge.observe(attempt(index, status=503 if index % 10 == 0 else 200, latency_us=latency_us))
 
-    assert messages.Verdict.INCONCLUSIVE is judge.report().verdict
+        assert messages.Verdict.INCONCLUSIVE is judge.report().verdict
 
 
 @pytest.mark.parametrize(
@@ -193,7 +204,7 @@ def test_clean_attempts_pass_errors_after_some_five_hundred() -> None:
 
 def test_as_many_errors_as_stable_pass_by_comparison_when_both_are_above_acceptable() -> None:
     judge = judge_of(ERRORS_ONLY, share=0.5)
-    for index in range(3_000):
+    for index in range(4_000):
         judge.observe(attempt(index, candidate=index % 2 == 0, status=503 if index % 40 in (0, 1) else 200))
 
     report = judge.report()
@@ -287,6 +298,7 @@ def test_a_user_who_failed_still_counts_in_the_other_guardrails() -> None:
 
 def test_without_dedupe_every_failure_counts() -> None:
     judge = judge_of(judge_policy.JudgePolicy(dedupe_keys=False))
+    observe_stable(judge, 27)
     for index in range(3):
         judge.observe(attempt(index, candidate=True, status=503, key="unlucky"))
 
@@ -300,10 +312,11 @@ def test_the_share_is_the_observed_one_of_the_epoch_and_excludes_the_attempt_its
         judge.observe(attempt(index, candidate=index % 2 == 0))
     judge.observe(attempt(1_000, candidate=True, status=503))
 
-    # 50 of 500 configured and 250 of 500 seen: rho is 0.3 for this event.
-    expected = sum(ratio / (0.7 + 0.3 * ratio) for ratio in (1.25, 1.5, 2, 3, 5, 10, 30, 1000)) / 8
-    state = judge.state()["evidence"][0]
-    assert expected == pytest.approx(sum(state["relative"][1:]) * 2 ** state["relative"][0])
+    # 250 of 500 seen, and drawn to the configured 0.1 as if 5 of 50 had been seen before: the larger of the two priors'
+    # shares is this one, and it does not count the event's own attempt.
+    expected = relative.RelativeProcess(reserve=judge_policy.RESERVE)
+    expected.update(from_candidate=True, rho=255 / 550)
+    assert expected.state() == judge.state()["evidence"][0]["relative"]
 
 
 def test_an_attempt_is_judged_by_the_epoch_it_was_routed_under() -> None:

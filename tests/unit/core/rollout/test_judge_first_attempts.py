@@ -161,3 +161,9 @@ def test_state_brings_back_what_was_held() -> None:
             again.load(json.loads(json.dumps(found.state())))
             found = again
         assert [HEDGED_LATEST] == [first for first in firsts if first is not None]
+
+
+def test_without_an_id_only_number_one_is_known_to_be_first() -> None:
+    plain, failed, later = line(request_id=""), line(request_id="", status=503), line(request_id="", number=2)
+
+    assert [plain, failed, plain] == firsts_of([plain, failed, later, later, plain])

@@ -88,15 +88,19 @@ def test_an_event_is_expected_to_lower_the_evidence_for_an_arm_worse_than_the_ma
     rho=RHO,
     tail_stable=strategies.floats(min_value=0.0, max_value=1.0),
     better=strategies.floats(min_value=0.0, max_value=1.0),
+    two_sided=strategies.booleans(),
 )
 def test_an_attempt_is_expected_to_lower_the_evidence_against_an_arm_that_is_no_slower(
-    rho: float, tail_stable: float, better: float
+    *, rho: float, tail_stable: float, better: float, two_sided: bool
 ) -> None:
     expected = 0.0
     for from_candidate, share, tail in ((True, rho, better * tail_stable), (False, 1.0 - rho, tail_stable)):
         for exceeded, probability in ((True, tail), (False, 1.0 - tail)):
-            process = relative.ExceedanceProcess(tail=0.5, grid=(1.1, 1.25, 1.5, 1.9))
-            process.update(exceeded, from_candidate, rho)
+            process = relative.ExceedanceProcess(tail=0.5, grid=(1.1, 1.25, 1.5, 1.9), two_sided=two_sided)
+            block = relative.ArmCounts(
+                exceeded and from_candidate, exceeded, not exceeded and from_candidate, not exceeded
+            )
+            process.update(block, rho_low=rho, rho_high=rho)
             expected += share * probability * process.e
 
     assert expected <= 1.0 + 1e-12
@@ -129,18 +133,51 @@ def test_evidence_survives_rescaling_far_beyond_what_a_float_can_hold() -> None:
     "make",
     [
         relative.RelativeProcess,
+        lambda: relative.RelativeProcess(reserve=0.05),
         lambda: relative.MirrorProcess(margin_ratio=2.0),
     ],
 )
 def test_a_process_goes_on_bit_for_bit_from_its_state(make) -> None:
     whole = make()
-    for index in range(300):
-        whole.update(index % 3 == 0, 0.1 + index / 1_000)
-        if index == 150:
+    for index in range(1_300):
+        whole.update(index % 3 == 0, 0.1 + index / 2_000)
+        if index == 650:
             again = make()
             again.load(json.loads(json.dumps(whole.state())))
-        elif index > 150:
-            again.update(index % 3 == 0, 0.1 + index / 1_000)
+        elif index > 650:
+            again.update(index % 3 == 0, 0.1 + index / 2_000)
 
     assert whole.state() == again.state()
     assert whole.log_e == again.log_e
+
+
+def test_beginning_anew_neither_makes_nor_loses_evidence() -> None:
+    process = relative.RelativeProcess(reserve=0.05)
+    for index in range(10 * relative.RESTART_EVERY):
+        before = process.log_e
+        process.update(index % 4 == 0, 0.0)  # at rho 0 an event of stable changes nothing
+        if index % 4:
+            assert process.log_e == pytest.approx(before, abs=1e-9)
+
+
+def test_a_difference_that_begins_late_is_found_with_a_reserve() -> None:
+    def events_needed(process: relative.RelativeProcess) -> int:
+        for index in range(10_000):
+            process.update(index % 2 == 0, 0.5)
+        for index in range(10_000):
+            process.update(index % 6 != 0, 0.5)
+            if process.log_e >= math.log(100):
+                return index + 1
+        raise AssertionError("never found")
+
+    assert 10 * events_needed(relative.RelativeProcess(reserve=0.05)) < events_needed(relative.RelativeProcess())
+
+
+@hypothesis.given(events=strategies.lists(strategies.booleans(), max_size=30), rho=RHO)
+def test_a_reserve_costs_at_most_its_share(events: list[bool], rho: float) -> None:
+    plain, reserved = relative.RelativeProcess(), relative.RelativeProcess(reserve=0.05)
+    for from_candidate in events:
+        plain.update(from_candidate, rho)
+        reserved.update(from_candidate, rho)
+
+    assert math.exp(reserved.log_e) == pytest.approx(0.95 * math.exp(plain.log_e) + 0.05)
