@@ -40,7 +40,7 @@ class Server:
         return httpx.Client(transport=transport, base_url="http://model", **more)
 
     def wait_ready(self) -> Server:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         with self.client() as client:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, self.process.communicate()
@@ -48,7 +48,7 @@ class Server:
                     if client.get("/v2/health/ready").status_code == 200:
                         return self
                 time.sleep(0.02)
-        raise AssertionError("not ready in 15 s")
+        raise AssertionError("not ready in 60 s")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def serve(place: pathlib.Path) -> Iterator[Callable[..., Server]]:
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @dataclasses.dataclass
