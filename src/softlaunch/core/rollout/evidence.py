@@ -152,7 +152,7 @@ class CountEvidence:
         self._below = absolute.below(acceptable_rate)
         self._above = absolute.above(alone_rate)
         self.alone_rate = alone_rate
-        self.relative_e = 1.0
+        self.relative_e = self._relative.e
         self.alone_e = 1.0
         self.alone_count = 0
         """The candidate's attempts at risk while it had all traffic."""

@@ -127,6 +127,7 @@ class LatencyEvidence:
         self.alone_slo_events = 0
         if history is not None and history.count >= self._history_needed:
             self._cut(history)
+        self._weigh()
 
     def _cut(self, history: quantiles.LatencyHistogram) -> None:
         policy = self._policy
@@ -136,6 +137,7 @@ class LatencyEvidence:
         ]
         self._build()
         self._seen = None
+        self._weigh()
 
     def _build(self) -> None:
         self._processes = [

@@ -65,7 +65,8 @@ class _Mixture:
         self._since = 0
         self._restart_count = 0
         self._exponent = 0
-        self._total = 1.0
+        # Summed, not set to 1: a restored process starts from the same rounding.
+        self._total = sum(self._mantissas) + reserve
 
     @property
     def log_e(self) -> float:
