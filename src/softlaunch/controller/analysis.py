@@ -152,9 +152,11 @@ class Analysis:
         }
 
     def _measure(self, attempt: attempts.Attempt) -> None:
-        if attempt.release == self._candidate:
+        if attempt.composite and attempt.release == self._candidate:
             self._candidate_history_observe(attempt)
             side = "candidate"
+        elif attempt.composite and not attempt.release and attempt.number == 1:
+            side = "candidate"  # no replica was reached; the judge counts it so, too
         elif attempt.release == self._stable and not attempt.composite and attempt.number == 1:
             side = "stable"
         else:

@@ -88,7 +88,11 @@ class Commands:
             live = self._loop.ledger.lives.get(place)
             if live is not None and live.stable == request.release:
                 self._loop.ledger.put_live(dataclasses.replace(live, spec=request.environment))
-                self._loop.flush()
+                try:
+                    self._loop.flush()
+                except errors.UnavailableError:
+                    self._loop.ledger.put_live(live)
+                    raise
                 return Deployed(
                     rollout_id=None, text=f"{request.release.short} is already live in {request.environment.name}."
                 )
@@ -166,7 +170,7 @@ class Commands:
                     code=errors.Code.NO_ROLLOUT,
                 )
             following = self._tell(record, event)
-            if following is record:
+            if following.state is record.state:
                 raise errors.ConflictError(
                     f"That means nothing now: rollout {record.id} is {_standing(record.state)}.",
                     remedy="See `softlaunch status` for what it waits for.",
@@ -175,24 +179,32 @@ class Commands:
             return following
 
     def _tell(self, record: store.RolloutRecord, event: messages.Event) -> store.RolloutRecord:
-        following = self._loop.advance(record, event)
-        self._loop.flush()
-        self._loop.wake()
+        if not isinstance(event, messages.AbortAsked):
+            # A disk that is full refuses here, while nothing has been decided. Going back does not wait for a disk.
+            self._loop.ledger.put_live(self._loop.ledger.lives[record.service, record.environment])
+            self._loop.flush()
+            record = self._loop.ledger.rollouts[record.service, record.environment]
+        try:
+            following = self._loop.advance(record, event)
+            self._loop.flush()
+        finally:
+            self._loop.wake()
         return following
 
     def _start(self, request: DeployRequest, *, immediate: bool) -> Deployed:
         book = self._loop.ledger
         now = self._loop.now()
         place = (request.service, request.environment.name)
-        live = book.lives.get(place)
+        live = known = book.lives.get(place)
+        listener = None
+        if request.environment.name not in book.listeners:
+            listener = self._choose_port(request.environment.name, tuple(book.listeners.values()))
+            book.put_listener(request.environment.name, listener)
         if live is None:
             live = store.LiveRecord(
                 service=request.service, environment=request.environment.name, spec=request.environment, stable=None
             )
             book.put_live(live)
-        if request.environment.name not in book.listeners:
-            port = self._choose_port(request.environment.name, tuple(book.listeners.values()))
-            book.put_listener(request.environment.name, port)
         number = book.rollout_id_last + 1
         plan = phases.plan_of(request.environment, compared=live.stable is not None, immediate=immediate)
         verb = "Rollback to" if immediate else "Launch of"
@@ -213,7 +225,12 @@ class Commands:
         )
         book.put_rollout(record)
         book.announce(record, step.announcements, at=now)
-        self._loop.flush()
+        try:
+            self._loop.flush()
+        except errors.UnavailableError:
+            # Refused must mean that it does not start when the disk has room again.
+            self._loop.withdraw(record, first=known is None, new_listener=listener is not None)
+            raise
         self._loop.wake()
         return Deployed(rollout_id=number, text=step.state.reason)
 

@@ -125,6 +125,22 @@ def snapshot(
     )
 
 
+def only_back(snapshot: traffic.RoutingSnapshot, applied: traffic.RoutingSnapshot) -> traffic.RoutingSnapshot:
+    """
+    What of a snapshot may be applied although the state it follows from could not be written down.
+
+    Routes that give a candidate no more than before; every other one, and the listeners, stay as they were applied.
+    """
+    routes = {(route.service, route.environment): route for route in applied.routes}
+    for route in snapshot.routes:
+        known = routes.get((route.service, route.environment))
+        if known is None or known.stable.release != route.stable.release:
+            continue
+        if route.candidate_weight <= known.candidate_weight:
+            routes[route.service, route.environment] = route
+    return dataclasses.replace(applied, routes=tuple(routes.values()))
+
+
 def _arm(
     live: store.LiveRecord, digest: release.Digest | None, statuses: Mapping[str, fleet.ReplicaStatus]
 ) -> traffic.ArmRoute | None:

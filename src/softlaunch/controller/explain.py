@@ -34,7 +34,7 @@ def lines(rollout: dict[str, Any]) -> list[str]:
     if first and back:
         found.append(f"First bad attempt at {_time(first)}; all traffic on stable {back - first:.2f} s later.")
     report = rollout["evidence"]
-    if report:
+    if report and measured.get("candidate_attempts"):
         found += [_guardrail(name, entry) for name, entry in report["guardrails"].items()]
     return found[:LINES_MAX]
 

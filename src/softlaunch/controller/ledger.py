@@ -58,6 +58,28 @@ class Ledger:
             self.rollouts[place] = record
         self._rollouts_pending[record.id] = record
 
+    def withdraw(self, record: store_records.RolloutRecord, *, first: bool, new_listener: bool) -> None:
+        """
+        Takes back a rollout that was put here and never written.
+
+        Args:
+            record: As it was put.
+            first: Its place was made for it.
+            new_listener: Its environment's listener was.
+        """
+        place = (record.service, record.environment)
+        self.rollouts.pop(place, None)
+        self._rollouts_pending.pop(record.id, None)
+        self._keys_pending.pop(record.id, None)
+        self._events_pending = [found for found in self._events_pending if found.rollout_id != record.id]
+        self.rollout_id_last = record.id - 1
+        if first:
+            self.lives.pop(place, None)
+            self._lives_pending.discard(place)
+        if new_listener:
+            self.listeners.pop(record.environment, None)
+            self._listeners_pending.pop(record.environment, None)
+
     def put_listener(self, environment: str, port: int) -> None:
         self.listeners[environment] = port
         self._listeners_pending[environment] = port

@@ -31,7 +31,6 @@ LOG = structlog.get_logger()
 
 FLUSH_SECONDS = 0.25
 """Evidence alone is written this often; a decision at once. What is not written is read again after a crash."""
-HISTORY_SECONDS = 5.0
 HISTORY_TRIALS_MAX = 1_000_000
 EJECTION_SECONDS = 0.5
 REAPPLY_SECONDS = 1.0
@@ -53,6 +52,7 @@ class ControlLoop:
         shelf: shelves.Shelf,
         prober: probers.Prober,
         clock: clocks.Clock,
+        executor: concurrent.futures.Executor | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.ledger = ledger.Ledger(store)
@@ -64,7 +64,7 @@ class ControlLoop:
         self._keeper = replicas.Keeper(fleet)
         self._woken = threading.Event()
         self._smokes: dict[int, concurrent.futures.Future[messages.VerifyPassed | messages.VerifyFailed]] = {}
-        self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=4, thread_name_prefix="smoke")
+        self._executor = executor or concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="smoke")
         self._histories = {
             place: judge_history.ArmHistory.from_json(live.history)
             for place, live in self.ledger.lives.items()
@@ -73,10 +73,10 @@ class ControlLoop:
         self.analyses: dict[int, analyses.Analysis] = {
             record.id: analyses.Analysis.restore(record, store.keys(record.id))
             for record in self.ledger.rollouts.values()
+            if record.evidence  # none was written while nothing had happened
         }
         self._flushed_at = 0.0
         self._flushed_cursor = self.ledger.cursor
-        self._history_at = 0.0
         self._ejection_at = 0.0
         self._applied_at = 0.0
         self._applied: traffic.RoutingSnapshot | None = None
@@ -120,7 +120,7 @@ class ControlLoop:
         with self.lock:
             now = self._clock.now()
             self.statuses = {status.name: status for status in self._fleet.observe()}
-            self._read(now)
+            self._read()
             self._progress(now)
             written = self._write(now)
             self._apply(written=written)
@@ -141,13 +141,11 @@ class ControlLoop:
             live = dataclasses.replace(live, epoch=live.epoch + 1)
             analysis.begin_epoch(live.epoch, weight)
         if step.state.phase is phases.Phase.FINISHING:
-            self._histories[place] = analysis.candidate_history()
+            history = analysis.candidate_history().to_json()
+            # A copy: the analysis goes on counting for itself.
+            self._histories[place] = judge_history.ArmHistory.from_json(history)
             live = dataclasses.replace(
-                live,
-                stable=record.candidate,
-                previous=record.stable,
-                spec=record.spec,
-                history=self._histories[place].to_json(),
+                live, stable=record.candidate, previous=record.stable, spec=record.spec, history=history
             )
         if live is not self.ledger.lives[place]:
             self.ledger.put_live(live)
@@ -173,13 +171,23 @@ class ControlLoop:
                     dataclasses.replace(record, evidence=analysis.state(), measured=analysis.measured())
                 )
                 self.ledger.put_keys(record.id, analysis.take_new_keys())
+        for live in tuple(self.ledger.lives.values()):
+            # With the cursor, like all evidence: saved less often, a crash would lose what lies between the two.
+            stable = self._history(live)
+            if stable is not None and stable.trials != live.history.get("trials", 0):
+                self.ledger.put_live(dataclasses.replace(live, history=stable.to_json()))
         self.ledger.flush()
         self._flushed_at = self._clock.now()
         self._flushed_cursor = self.ledger.cursor
 
+    def withdraw(self, record: stores.RolloutRecord, *, first: bool, new_listener: bool) -> None:
+        """Forgets a rollout that could not be written down when it was to begin; see Ledger.withdraw."""
+        self.analyses.pop(record.id, None)
+        self.ledger.withdraw(record, first=first, new_listener=new_listener)
+
     # ------------------------------------------------------------------------------------------------------- look
 
-    def _read(self, now: float) -> None:
+    def _read(self) -> None:
         batch = self._gateway.read_attempts(self.ledger.cursor)
         watched = {
             place: (
@@ -199,12 +207,6 @@ class ControlLoop:
             LOG.warning("attempts_lost", reason=batch.gap)
             for record in tuple(self.ledger.rollouts.values()):
                 self.advance(record, messages.EvidenceLost(reason=batch.gap))
-        if now - self._history_at >= HISTORY_SECONDS:
-            self._history_at = now
-            for live in tuple(self.ledger.lives.values()):
-                stable = self._history(live)
-                if stable is not None and stable.trials != live.history.get("trials", 0):
-                    self.ledger.put_live(dataclasses.replace(live, history=stable.to_json()))
 
     def _history(self, live: stores.LiveRecord) -> judge_history.ArmHistory | None:
         """Stable's own record; it starts anew when it is so long that it speaks of the past."""
@@ -277,8 +279,7 @@ class ControlLoop:
             status = self.statuses.get(name)
             if status is None:
                 return None
-            self._smokes[record.id] = self._executor.submit(self._smoke, record, status.socket)
-            return None
+            running = self._smokes[record.id] = self._executor.submit(self._smoke, record, status.socket)
         if not running.done():
             return None
         del self._smokes[record.id]
@@ -346,8 +347,10 @@ class ControlLoop:
             },
             self.ledger.listeners,
         )
-        if not written and not self._only_back(snapshot):
-            return
+        if not written:
+            if self._applied is None:
+                return
+            snapshot = desired.only_back(snapshot, self._applied)
         now = self._clock.now()
         if snapshot != self._applied or now - self._applied_at >= REAPPLY_SECONDS:
             try:
@@ -367,17 +370,6 @@ class ControlLoop:
             self.advance(record, messages.GatewayAccepted())
         if written:
             self._gateway.release_log(self._flushed_cursor)
-
-    def _only_back(self, snapshot: traffic.RoutingSnapshot) -> bool:
-        """No route gives a candidate more than the applied snapshot does."""
-        before = {(route.service, route.environment): route for route in self._applied.routes} if self._applied else {}
-        for route in snapshot.routes:
-            known = before.get((route.service, route.environment))
-            if known is None or known.stable.release != route.stable.release:
-                return False
-            if route.candidate_weight > known.candidate_weight:
-                return False
-        return True
 
     def _confirm_return(self) -> None:
         now = self._clock.now()

@@ -20,6 +20,7 @@ class InMemoryGateway:
         self._log: list[attempts.Attempt | str] = []
         self._ejected: frozenset[str] = frozenset()
         self._refusal: str | None = None
+        self._dead = False
 
     @property
     def believed(self) -> traffic.RoutingSnapshot | None:
@@ -38,9 +39,17 @@ class InMemoryGateway:
         """The next snapshot that would change something is refused."""
         self._refusal = reason
 
+    def die(self) -> None:
+        """The gateway's process is gone, until somebody ensures that it runs."""
+        self._dead = True
+
     def eject(self, sockets: Iterable[str]) -> None:
         """The fuse of exactly these replicas has blown."""
         self._ejected = frozenset(sockets)
+
+    def ensure_running(self) -> bool:
+        dead, self._dead = self._dead, False
+        return dead
 
     def apply(self, snapshot: traffic.RoutingSnapshot) -> None:
         if snapshot == self.believed:
