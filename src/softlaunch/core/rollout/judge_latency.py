@@ -272,13 +272,18 @@ class LatencyEvidence:
         return absolute.log_sum_exp([term - math.log(len(terms)) for term in terms])
 
     def promotion(self) -> evidence.Promotion:
-        """The evidence for "within the SLO, or its slow tail is not the margin larger than stable's"."""
+        """
+        The evidence for "within the SLO, or its slow tail is not the margin larger than stable's".
+
+        Larger than it is on stable now, or than it was recorded before the rollout: a record taken on a busy day leaves
+        neither arm anything above its p95, and a comparison without events would never end.
+        """
         absolute_parts = []
         relative_parts = []
         if self._slo_us is not None:
             absolute_parts.append((3.0, self._slo_below.log_e(bad=self.slo_events, count=self.slo_trials)))
         if self._seen is None:
-            absolute_parts.append((1.0, self._alone_below.log_e(bad=self.alone_events, count=self.alone_trials)))
+            absolute_parts.append((1.0, self._alone_below.log_e(bad=self.events_candidate, count=self.trials_candidate)))
             relative_parts.append((3.0, self._mirror.log_e))
         return evidence.Promotion.mean(absolute_parts=absolute_parts, relative_parts=relative_parts)
 

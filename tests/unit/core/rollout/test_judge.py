@@ -396,6 +396,16 @@ def test_a_slower_candidate_fails_on_latency_and_says_what_slow_is() -> None:
     assert "slower than stable's p95 of" in report.reason
 
 
+def test_latency_passes_when_a_slow_record_leaves_neither_arm_anything_above_its_p95() -> None:
+    judge = judge_of(history=history_of())  # recorded: up to 1,000 us, p95 950 us
+
+    for index in range(200):
+        judge.observe(attempt(index, candidate=True, latency_us=100))
+        judge.observe(attempt(1_000 + index, latency_us=100))
+
+    assert messages.Verdict.PASS is guardrail(judge, spec.GuardrailName.LATENCY).verdict
+
+
 def test_a_tolerated_slowdown_is_not_punished() -> None:
     judge = judge_of(judge_policy.JudgePolicy(latency_slack_ratio=1.2, latency_slack_ms=0.1), history=history_of())
     rng = random.Random(3)
