@@ -190,6 +190,7 @@ def summary(
 ) -> JudgeReport:
     """The report of the rollout: a FAIL that happened stays, a PASS is as good as its weakest guardrail."""
     deciding = [report for report in guardrails if report.enforcing]
+    names = [report.name.value for report in deciding]
     waiting = [report for report in deciding if report.verdict is not messages.Verdict.PASS]
     decided_by = DecidedBy.NONE
     name = None
@@ -200,7 +201,7 @@ def summary(
         verdict = messages.Verdict.PASS
         alone = any(report.decided_by is DecidedBy.ABSOLUTE for report in deciding)
         decided_by = DecidedBy.ABSOLUTE if alone else DecidedBy.RELATIVE
-        reason = "; ".join(f"{report.name}: {report.reason}" for report in deciding)
+        reason = f"Every guardrail passes on {tally.trials_candidate:,} candidate attempts: {', '.join(names)}."
     else:
         verdict = messages.Verdict.INCONCLUSIVE
         reason = "; ".join(f"{report.name}: {report.reason}" for report in waiting) or _NOTHING_DECIDES
