@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 from typing import Annotated, Any
 
 import rich.markup
@@ -70,10 +71,15 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
     """
     from softlaunch import wiring  # noqa: PLC0415 - as in `build`
 
+    began: dict[str, float] = {}
+
     def show(name: str, state: str, detail: str) -> None:
-        if not quiet and state != "started":
+        if state == "started":
+            began[name] = time.monotonic()
+        elif not quiet:
             mark = {"done": "[green]✓[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]"}.get(state, " ")
-            output.text(f"{mark} {name:<12} {rich.markup.escape(detail)}")
+            seconds = time.monotonic() - began[name]
+            output.text(f"{mark} {name:<12} {rich.markup.escape(detail)} [dim]({seconds:.1f} s)[/]")
 
     found = wiring.build(home, directory, ref, progress=show)
     result = found.result

@@ -11,7 +11,10 @@ import rich.markup
 
 from softlaunch import errors
 
-CONSOLE = rich.console.Console(highlight=False, soft_wrap=True)
+WIDTH_ELSEWHERE = 200
+"""Where the output is no terminal, tables are as wide as they like: nothing is cut off in a pipe."""
+
+CONSOLE = rich.console.Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
 CONSOLE_ERR = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_CODES = (

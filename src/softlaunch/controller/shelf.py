@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any
 
-from softlaunch.core import release, release_json
+from softlaunch.core import release
 from softlaunch.ports import registry
 
 
@@ -14,12 +14,14 @@ class Shelf:
     """
     Unpacks each release once, into DIRECTORY/DIGESTHEX.
 
-    Pulling checks every digest and appears by rename, so what stands on the shelf is whole.
+    Pulling checks every digest and appears by rename, so what stands on the shelf is whole. What was unpacked by an
+    earlier process is checked against its digest before this one runs its code.
     """
 
     def __init__(self, registry: registry.Registry, directory: pathlib.Path) -> None:
         self._registry = registry
         self._directory = directory
+        self._checked: dict[release.Digest, release.ReleaseContent] = {}
 
     def take(self, digest: release.Digest) -> tuple[pathlib.Path, release.ReleaseContent]:
         """
@@ -27,12 +29,12 @@ class Shelf:
 
         Raises:
             ConfigError: the registry has no such release.
-            UnavailableError: stored bytes do not match their digest, or the disk is full.
+            UnavailableError: stored or unpacked bytes do not match their digest, or the disk is full.
         """
         directory = self._directory / digest.value.removeprefix("sha256:")
-        if not directory.is_dir():
-            return directory, self._registry.pull(digest, directory)
-        return directory, release_json.load_content((directory / "release.json").read_bytes())
+        if digest not in self._checked:
+            self._checked[digest] = self._registry.pull(digest, directory)
+        return directory, self._checked[digest]
 
     def smoke_rows(self, digest: release.Digest) -> list[dict[str, Any]]:
         """Rows made from the release's reference; empty when it has none."""

@@ -23,9 +23,11 @@ class Registry(Protocol):
         """
         Unpacks the release into `directory` (created by rename, so it is whole or absent), checking every digest.
 
+        A directory that is there already is checked against the digest instead.
+
         Raises:
             ConfigError: there is no such release.
-            UnavailableError: the stored bytes do not match their digest.
+            UnavailableError: the stored or unpacked bytes do not match their digest.
         """
         ...
 
