@@ -485,7 +485,7 @@ def test_alone_an_slo_is_enough_to_pass_and_to_fail() -> None:
         slow.observe(attempt(index, release=CANDIDATE, latency_us=51_000))
 
     assert messages.Verdict.PASS is fast.report().verdict
-    assert "the SLO of 50 ms" in fast.report().reason
+    assert "the SLO of 50 ms" in guardrail(fast, spec.GuardrailName.LATENCY).reason
     assert slow.failed
 
 
