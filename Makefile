@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## A good model promoted and four bad ones rolled back, on r
 	$(BIN)/python examples/flights/demo.py
 
 test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % branch coverage of core/.
-	$(PYTEST) tests --ignore=tests/e2e -m "not slow and not servers" \
+	$(PYTEST) tests -m "not slow and not servers" \
 		--cov=softlaunch.core --cov-report=
 	$(BIN)/coverage report --include='*/softlaunch/core/*' --fail-under=95
 

@@ -45,7 +45,8 @@ def run(home: homes.Home, settings: setting.Settings) -> None:
         ConflictError: another control plane serves this home, or a port is taken.
         UnavailableError: the gateway does not start, or the disk is full.
     """
-    with wiring.control_plane(home, settings) as plane, _listen(settings) as listener:
+    # The port first: when it is taken, nothing has been started yet.
+    with _listen(settings) as listener, wiring.control_plane(home, settings) as plane:
         token, instance = secrets.token_urlsafe(32), secrets.token_hex(8)
         everything = False
 

@@ -57,7 +57,7 @@ def read_address(home: homes.Home) -> dict[str, Any] | None:
     path: pathlib.Path = home.control_file
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # also a home that is no directory: who uses it will say what is wrong with it
         return None
     return found
 

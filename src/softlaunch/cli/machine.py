@@ -87,6 +87,7 @@ def down(*, home: options.HomeOption = None, as_json: options.Json = False) -> N
     else:
         from softlaunch import wiring  # noqa: PLC0415 - as in `up`
 
+        _log_to_stderr()
         stopped = wiring.stop_leftovers(place, setting.read(os.environ))
     if as_json:
         output.document({"stopped": stopped})
@@ -156,7 +157,7 @@ def _detach(place: homes.Home) -> dict[str, Any]:
         if address is not None and address["pid"] == process.pid and client.healthy(address):
             return address
         if process.poll() is not None:
-            raise _failed(log, began_at)
+            raise _failed(log, began_at, exit_code=process.returncode)
         time.sleep(_POLL_SECONDS)
     process.terminate()
     raise errors.UnavailableError(
@@ -166,22 +167,34 @@ def _detach(place: homes.Home) -> dict[str, Any]:
     )
 
 
-def _failed(log: pathlib.Path, began_at: int) -> errors.SoftlaunchError:
+def _failed(log: pathlib.Path, began_at: int, *, exit_code: int) -> errors.SoftlaunchError:
     """The error that ended the control plane, as it printed it itself."""
     with log.open("rb") as source:
         source.seek(began_at)
         tail = source.read().decode(errors="replace").strip().splitlines()
-    what = next((line.removeprefix("error ") for line in tail if line.startswith("error ")), None)
-    fix = next((line.strip().removeprefix("fix ") for line in tail if line.strip().startswith("fix ")), None)
+    what, _, fix = "\n".join(tail).rpartition("\n  fix ")
+    what = what.rpartition("\nerror ")[2].removeprefix("error ")
     if what and fix:
         remedy, _, code = fix.rpartition("  (")
+        kinds: dict[int, type[errors.ConfigError | errors.ConflictError]] = {
+            2: errors.ConfigError,
+            3: errors.ConflictError,
+        }
+        kind = kinds.get(exit_code, errors.UnavailableError)
         with contextlib.suppress(ValueError):
-            return errors.ConflictError(what, remedy=remedy, code=errors.Code(code.rstrip(")")))
+            return kind(what, remedy=remedy, code=errors.Code(code.rstrip(")")))
     return errors.UnavailableError(
         f"The control plane ended at once: {tail[-1] if tail else 'it printed nothing'}",
         remedy=f"Look into {log}.",
         code=errors.Code.NOT_RUNNING,
     )
+
+
+def _log_to_stderr() -> None:
+    """What adapters log is for people; standard output is the command's answer."""
+    import structlog  # noqa: PLC0415 - as in `up`
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def _wait_gone(pid: int, place: homes.Home) -> None:
