@@ -1,4 +1,4 @@
-"""Python environments: a release's own packages, the commands a build runs there, and the tools that look at its model."""
+"""Python environments: a release's own packages, and the commands and tools that a build runs with them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,15 @@ from softlaunch.ports import python_env
 _LINE_COUNT = 40
 _LINE_LENGTH = 500
 _TOOL_TIMEOUT_SECONDS = 1_800.0
-_PRIVATE = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "SOFTLAUNCH_HOME", "COVERAGE_PROCESS_START", "COVERAGE_FILE")
+_PRIVATE = (
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE",
+    "SOFTLAUNCH_HOME",
+    "COVERAGE_PROCESS_START",
+    "COVERAGE_FILE",
+)
 """Of the caller's environment; a command that saw them would run with other packages than the release."""
 
 
@@ -64,7 +72,6 @@ class LocalWorkbench:
         environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
         environment |= {
             "PATH": path,
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHASHSEED": "0",
             "PYTHONUNBUFFERED": "1",
             **variables,
@@ -84,9 +91,11 @@ class LocalWorkbench:
             environment = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
             environment |= {
                 "PYTHONPATH": str(self._import_path),
-                "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONHASHSEED": "0",
                 "PYTHONWARNINGS": "ignore",
+                # Small batches gain nothing from more threads, and spinning ones starve on a busy machine.
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
             }
             module = f"softlaunch.adapters.python_env.scripts.{name}"
             arguments = [str(python), "-P", "-m", module, str(asked), str(answered)]

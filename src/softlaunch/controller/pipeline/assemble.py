@@ -20,7 +20,7 @@ ONNX_FILE = "model/model.onnx"
 def lay_out(service: spec.ServiceSpec, checkout: pathlib.Path, directory: pathlib.Path, *, lock: bytes | None) -> None:
     """Writes what does not depend on the model: code/ and the lock file."""
     named = files.not_code(service)
-    directory.mkdir()
+    (directory / CODE).mkdir(parents=True)
     files.copy(checkout, directory / CODE, [name for name in files.walk(checkout) if files.is_code(name, named)])
     if lock is not None:
         write(directory / LOCK, lock)

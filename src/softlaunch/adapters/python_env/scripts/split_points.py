@@ -10,7 +10,9 @@ to be known about the model: scaled, encoded and stacked trees are covered too; 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import itertools
 import pathlib
 from typing import Any
 
@@ -37,41 +39,63 @@ def find(request: dict[str, Any]) -> dict[str, Any]:
         found = model.answer(asked)
         return np.column_stack([np.asarray(found[name], dtype=np.float64).reshape(len(asked)) for name in outputs])
 
-    points: dict[str, list[float]] = {}
-    for position, grid in request["grids"].items():
-        try:
-            points[position] = _jumps(ask, rows, int(position), grid, request["count_max"])
-        except Exception:  # noqa: BLE001  # a model that raises on ordinary rows is found out by the comparison itself
-            points[position] = []
-    return {"points": points}
+    grids = {int(position): grid for position, grid in request["grids"].items()}
+    try:
+        brackets = _brackets(ask, rows, grids, request["count_max"])
+        points = _bisected(ask, brackets)
+    except Exception:  # noqa: BLE001  # a model that raises on ordinary rows is found out by the comparison itself
+        return {"points": {}}
+    return {"points": {str(position): sorted(found) for position, found in points.items()}}
 
 
-def _jumps(ask: Any, rows: list[Any], position: int, grid: list[float], count_max: int) -> list[float]:
-    lows, highs, bases = [], [], []
-    for row in rows:
-        answers = ask([_with(row, position, value) for value in grid])
-        for place in np.flatnonzero((answers[1:] != answers[:-1]).any(axis=1)).tolist():
-            lows.append(grid[place])
-            highs.append(grid[place + 1])
-            bases.append(row)
-    if not bases:
-        return []
-    chosen = np.unique(np.linspace(0, len(bases) - 1, min(count_max, len(bases))).astype(int)).tolist()
-    low, high = np.array(lows)[chosen], np.array(highs)[chosen]
-    kept = [bases[each] for each in chosen]
-    left = ask([_with(row, position, value) for row, value in zip(kept, low.tolist(), strict=True)])
+@dataclasses.dataclass(frozen=True)
+class _Bracket:
+    row: Any
+    position: int
+    low: float
+    high: float
+
+    def with_value(self, value: float) -> Any:
+        return (*self.row[: self.position], value, *self.row[self.position + 1 :])
+
+
+def _brackets(ask: Any, rows: list[Any], grids: dict[int, list[float]], count_max: int) -> list[_Bracket]:
+    """Neighbouring grid values with different answers, at most `count_max` per column."""
+    sought = [
+        _Bracket(row, position, low, high)
+        for position, grid in grids.items()
+        for row in rows
+        for low, high in itertools.pairwise(grid)
+    ]
+    lows = ask([each.with_value(each.low) for each in sought])
+    highs = ask([each.with_value(each.high) for each in sought])
+    differ = (lows != highs).any(axis=1).tolist()
+    chosen: list[_Bracket] = []
+    for position in grids:
+        found = [each for each, jumps in zip(sought, differ, strict=True) if jumps and each.position == position]
+        places = np.unique(np.linspace(0, len(found) - 1, min(count_max, len(found))).astype(int)) if found else ()
+        chosen += [found[place] for place in places]
+    return chosen
+
+
+def _bisected(ask: Any, brackets: list[_Bracket]) -> dict[int, set[float]]:
+    """By column: the last double before each jump. All brackets are halved together, one call a step."""
+    if not brackets:
+        return {}
+    low = np.array([each.low for each in brackets])
+    high = np.array([each.high for each in brackets])
+    left = ask([each.with_value(each.low) for each in brackets])
     for _ in range(_STEP_COUNT_MAX):
         middle = low + (high - low) / 2
         if bool(((middle <= low) | (middle >= high)).all()):
             break
-        there = ask([_with(row, position, value) for row, value in zip(kept, middle.tolist(), strict=True)])
+        there = ask([each.with_value(value) for each, value in zip(brackets, middle.tolist(), strict=True)])
         same = (there == left).all(axis=1)
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return sorted(set(low.tolist()))
-
-
-def _with(row: Any, position: int, value: float) -> Any:
-    return (*row[:position], value, *row[position + 1 :])
+    points: dict[int, set[float]] = {}
+    for each, value in zip(brackets, low.tolist(), strict=True):
+        points.setdefault(each.position, set()).add(value)
+    return points
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""A registry in memory; see ports.registry.Registry. It keeps releases by the digest of their files."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import re
+import stat
+from collections.abc import Sequence
+
+from softlaunch import errors
+from softlaunch.core import release, release_json
+
+_IGNORED = "__pycache__"
+
+
+class MemoryRegistry:
+    """See ports.registry.Registry."""
+
+    def __init__(self) -> None:
+        self._releases: dict[release.Digest, dict[str, tuple[bytes, bool]]] = {}
+        self._lineages: list[tuple[release.Digest, release.Lineage]] = []
+
+    def push(self, directory: pathlib.Path) -> release.Digest:
+        """See ports.registry.Registry.push."""
+        found = {}
+        for path in sorted(directory.rglob("*")):
+            if path.is_file() and _IGNORED not in path.parts:
+                executable = bool(path.stat().st_mode & stat.S_IXUSR)
+                found[path.relative_to(directory).as_posix()] = path.read_bytes(), executable
+        if "release.json" not in found:
+            raise errors.ConfigError(
+                f"{directory} is no release: it has no release.json.",
+                remedy="Name a directory that a build or a pull made.",
+                code=errors.Code.RELEASE_UNREADABLE,
+            )
+        total = hashlib.sha256()
+        for name, (raw, executable) in found.items():
+            total.update(f"{name}\0{executable}\0{len(raw)}\0".encode() + raw)
+        digest = release.Digest(f"sha256:{total.hexdigest()}")
+        self._releases[digest] = found
+        return digest
+
+    def pull(self, digest: release.Digest, directory: pathlib.Path) -> release.ReleaseContent:
+        """See ports.registry.Registry.pull."""
+        found = self._files(digest)
+        if not directory.is_dir():
+            for name, (raw, executable) in found.items():
+                path = directory / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(raw)
+                path.chmod(0o755 if executable else 0o644)
+        return release_json.load_content(found["release.json"][0])
+
+    def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
+        """See ports.registry.Registry.attach."""
+        self._files(digest)
+        if (digest, lineage) not in self._lineages:
+            self._lineages.append((digest, lineage))
+
+    def lineage(self, digest: release.Digest) -> Sequence[release.Lineage]:
+        """See ports.registry.Registry.lineage."""
+        return tuple(record for subject, record in self._lineages if subject == digest)
+
+    def resolve(self, reference: str, *, service: str | None = None) -> release.Digest | None:
+        """See ports.registry.Registry.resolve."""
+        owned = [digest for digest in self._releases if service in {None, self._service(digest)}]
+        if match := re.fullmatch(r"(?:sha256:)?([0-9a-f]{6,64})", reference):
+            fitting = [digest for digest in owned if digest.value.startswith(f"sha256:{match[1]}")]
+            if len(fitting) == 1:
+                return fitting[0]
+        latest = [(subject, record) for subject, record in reversed(self._lineages) if subject in owned]
+        is_commit = re.fullmatch(r"[0-9a-f]{7,64}", reference) is not None
+        meanings = (
+            [subject for subject, record in latest if reference in record.tags],
+            [subject for subject, record in latest if record.branch == reference],
+            [subject for subject, record in latest if is_commit and record.commit.startswith(reference)],
+        )
+        return next((found[0] for found in meanings if found), None)
+
+    def _files(self, digest: release.Digest) -> dict[str, tuple[bytes, bool]]:
+        if digest not in self._releases:
+            raise errors.ConfigError(
+                f"The registry has no release {digest.short}.", remedy="Build it.", code=errors.Code.NO_RELEASE
+            )
+        return self._releases[digest]
+
+    def _service(self, digest: release.Digest) -> str:
+        return release_json.load_content(self._releases[digest]["release.json"][0]).service

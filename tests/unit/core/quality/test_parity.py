@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+
+from softlaunch.core import predictions, release
+from softlaunch.core.quality import parity
+
+INPUTS = (
+    release.Column(name="temp", datatype=release.Datatype.FP64, nullable=True),
+    release.Column(name="hour", datatype=release.Datatype.INT64),
+    release.Column(name="carrier", datatype=release.Datatype.BYTES),
+)
+OUTPUTS = predictions.classifier_outputs([0, 1])
+ROWS = [(float(number), number, "UA") for number in range(40)]
+CASES = parity.ordinary(ROWS, list(range(40)))
+
+
+def answered(probabilities, labels=None, failed=None):
+    labels = labels if labels is not None else [int((each or 0) > 0.5) for each in probabilities]
+    return parity.Answered(columns={"label": labels, "probability": probabilities}, failed=failed or {})
+
+
+def differ(left, right):
+    return parity.disagreement(OUTPUTS, CASES[:2], left, right)
+
+
+def test_equal_answers_agree() -> None:
+    assert differ(answered([0.1, 0.9]), answered([0.10009, 0.9])) is None
+
+
+def test_the_row_and_both_answers_are_named() -> None:
+    assert (
+        differ(answered([0.1, 0.9]), answered([0.1, 0.8])) == "on reference row 1 its probability is 0.8 instead of 0.9"
+    )
+
+
+def test_labels_have_to_be_identical() -> None:
+    assert "its label is 1 instead of 0" in (differ(answered([0.5, 0.9], [0, 1]), answered([0.5, 0.9], [1, 1])) or "")
+
+
+def test_an_answer_where_the_original_raises_is_a_disagreement() -> None:
+    failing = answered([0.1, None], failed={1: "it raises ValueError"})
+
+    assert "the original does not" in (differ(failing, answered([0.1, 0.9])) or "")
+    assert "it does not" in (differ(answered([0.1, 0.9]), failing) or "")
+    assert differ(failing, failing) is None
+
+
+def test_only_what_clients_may_send_is_constructed() -> None:
+    made = parity.constructed(INPUTS, CASES, {})
+
+    assert any(case.row[0] is None for case in made)
+    assert all(case.row[1] is not None and case.row[2] is not None for case in made)
+    assert any(case.row[2] == "softlaunch-unseen" for case in made)
+    assert all(isinstance(case.row[1], int) for case in made)
+    assert all(case.row[0] is None or np.isfinite(np.float32(case.row[0])) for case in made)
+
+
+def test_a_split_point_is_asked_on_itself_and_one_float32_step_beside() -> None:
+    point = 39.47
+    made = parity.constructed(INPUTS, CASES, {0: [point]})
+    values = {case.row[0] for case in made}
+
+    assert point in values
+    assert {float(np.nextafter(np.float32(point), np.float32(side))) for side in (-np.inf, np.inf)} <= values
+
+
+def test_spaced_keeps_both_ends() -> None:
+    assert parity.spaced(list(range(100)), 4) == [0, 33, 66, 99]
+    assert parity.spaced([1, 2], 4) == [1, 2]
