@@ -3,7 +3,7 @@
 
 Uses the command line as a user does, and a load client as the users are. Release 1 goes live, 2 is promoted, four
 bad ones are taken back. Ends with a table of what happened, leaves nothing running, and exits 1 when anything went
-otherwise: another outcome, or more failed requests than a release may cost.
+otherwise: another outcome, or a single request that failed for a user.
 """
 
 from __future__ import annotations
@@ -37,13 +37,8 @@ COMMAND_SECONDS_MAX = 600.0
 SETTLE_SECONDS = 2.0
 """Traffic goes on this long after a launch, so that its last failures count."""
 
-FAILED_MAX: Mapping[str, int] = {"v6": 25}
-"""
-Requests that may fail for users, per release; none unless named here.
-
-A 422 is an answer: the gateway cannot tell a bad client from a bad release before the judge has compared both arms, so
-the few users who meet the renamed feature first do see it.
-"""
+WARM_SECONDS = 10.0
+"""Traffic before the first launch: what counts as slow is learned from stable, and a cold one finds nothing slow."""
 
 CONSOLE = rich.console.Console(highlight=False)
 
@@ -72,9 +67,8 @@ class Launch:
         found = []
         if self.view.get("outcome") != self.chapter.outcome:
             found.append(f"{self.chapter.tag} should be {self.chapter.outcome}, it is {self.view.get('outcome')}")
-        allowed = FAILED_MAX.get(self.chapter.tag, 0)
-        if self.failed_count > allowed:
-            found.append(f"{self.chapter.tag} cost users {self.failed_count} requests, {allowed} were allowed")
+        if self.failed_count:
+            found.append(f"{self.chapter.tag} cost users {self.failed_count} requests")
         return tuple(found)
 
 
@@ -90,6 +84,8 @@ class Softlaunch:
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith("SOFTLAUNCH_")}
         self._environment |= {"SOFTLAUNCH_HOME": str(home)}
         self._environment |= {name: str(port) for name, port in zip(names, ports, strict=True)}
+        # Builds train and compare small models: with threads they take several times as long while traffic runs.
+        self._environment.setdefault("OMP_NUM_THREADS", "1")
         self._repository = repository
         beside = pathlib.Path(sys.executable).parent / "softlaunch"
         self._program = str(beside) if beside.exists() else shutil.which("softlaunch")
@@ -143,6 +139,7 @@ def play(softlaunch: Softlaunch, production_port: int, rate_per_second: float) -
     with traffic.Background(load, arrivals.poisson(rate_per_second, seed=story.SEED)) as background:
         while load.tally().ok == 0 and load.tally().failed == 0:  # the flights are read first
             time.sleep(0.05)
+        time.sleep(WARM_SECONDS)
         for chapter in others:
             launches.append(launch(softlaunch, chapter, load))
             tell(launches[-1])
@@ -204,7 +201,7 @@ def say(line: str) -> None:
 
 def short(built: Mapping[str, Any]) -> str:
     """First twelve digits of what `softlaunch build` made."""
-    return str(built.get("digest") or built.get("release") or "").removeprefix("sha256:")[:12]
+    return str(built["release"]).removeprefix("sha256:")[:12]
 
 
 def free_ports(count: int) -> list[int]:
