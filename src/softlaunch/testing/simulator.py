@@ -15,7 +15,6 @@ play what happens to everything else.
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,13 +23,13 @@ from softlaunch import errors
 from softlaunch.controller import commands, shelf, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release as release_values
-from softlaunch.core import release_json, spec
+from softlaunch.core import spec
 from softlaunch.ports import fleet as fleet_port
 from softlaunch.ports import prober as prober_port
 from softlaunch.testing import clock as clocks
 from softlaunch.testing import fleet as fleets
 from softlaunch.testing import gateway as gateways
-from softlaunch.testing import releases, virtual_traffic
+from softlaunch.testing import registry, releases, virtual_traffic
 from softlaunch.testing import store as stores
 
 SERVICE = releases.SERVICE
@@ -39,64 +38,6 @@ PORT_FIRST = 20_000
 
 class KilledError(BaseException):
     """The control plane was killed here. Not an Exception: nothing in it may survive by catching it."""
-
-
-class InMemoryRegistry:
-    """A ports.registry.Registry that keeps releases as bytes."""
-
-    def __init__(self) -> None:
-        self._files: dict[release_values.Digest, dict[str, bytes]] = {}
-        self._lineage: dict[release_values.Digest, list[release_values.Lineage]] = {}
-
-    def push(self, directory: pathlib.Path) -> release_values.Digest:
-        files = {
-            str(path.relative_to(directory)): path.read_bytes()
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
-        }
-        summary = hashlib.sha256()
-        for name, content in files.items():
-            summary.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-        digest = release_values.Digest(f"sha256:{summary.hexdigest()}")
-        self._files[digest] = files
-        return digest
-
-    def pull(self, digest: release_values.Digest, directory: pathlib.Path) -> release_values.ReleaseContent:
-        if digest not in self._files:
-            raise errors.ConfigError(
-                f"The registry has no release {digest.short}.",
-                remedy="Push it first.",
-                code=errors.Code.NO_RELEASE,
-            )
-        if not directory.is_dir():
-            fresh = directory.with_name(f"{directory.name}.new")
-            for name, content in self._files[digest].items():
-                path = fresh / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            fresh.rename(directory)
-        return release_json.load_content(self._files[digest]["release.json"])
-
-    def attach(self, digest: release_values.Digest, lineage: release_values.Lineage) -> None:
-        known = self._lineage.setdefault(digest, [])
-        if lineage not in known:
-            known.append(lineage)
-
-    def lineage(self, digest: release_values.Digest) -> Sequence[release_values.Lineage]:
-        return tuple(self._lineage.get(digest, ()))
-
-    def resolve(self, reference: str, *, service: str | None = None) -> release_values.Digest | None:
-        for digest, files in self._files.items():
-            if service is not None and release_json.load_content(files["release.json"]).service != service:
-                continue
-            bare = reference.removeprefix("sha256:")
-            if len(bare) >= 6 and digest.value.removeprefix("sha256:").startswith(bare):
-                return digest
-            for found in self._lineage.get(digest, ()):
-                commit = len(reference) >= 7 and found.commit.startswith(reference)
-                if commit or reference in found.tags or reference == found.branch:
-                    return digest
-        return None
 
 
 class _Prober:
@@ -185,7 +126,7 @@ class Simulator:
         self.store = stores.InMemoryStore()
         self.gateway = gateways.InMemoryGateway()
         self.fleet = fleets.InMemoryFleet(clock=self.clock, start_seconds=start_seconds)
-        self.registry = InMemoryRegistry()
+        self.registry = registry.MemoryRegistry()
         self.rates: dict[virtual_traffic.Place, float] = {}
         """Requests per second by place, where they are not `request_rate`."""
         self.restart_count = 0

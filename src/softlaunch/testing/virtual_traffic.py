@@ -79,6 +79,7 @@ class _Try:
     """One attempt as it went, before it is a line."""
 
     release: str
+    socket: str
     status: int
     seconds: float
     """Until it was over."""
@@ -167,7 +168,8 @@ class VirtualTraffic:
         self._log(route, first, asked, number=1, composite=False)
         if not first.bad or first.status in range(400, 500):
             return not first.bad
-        again = self._try(route.stable)
+        others = tuple(replica for replica in route.stable.replicas if replica.socket != first.socket)
+        again = self._try(dataclasses.replace(route.stable, replicas=others or route.stable.replicas))
         self._log(route, again, asked, after=first.seconds, number=2, composite=False)
         return not again.bad
 
@@ -210,22 +212,28 @@ class VirtualTraffic:
         replica = self._chance.choice(arm.replicas)
         short = pathlib.PurePath(replica.socket).name.split(".", 1)[0]
         if not self._alive(replica.socket):
-            return _Try(release=short, status=503, flags="UF", seconds=0.0005, answered=False)
+            return _Try(release=short, socket=replica.socket, status=503, flags="UF", seconds=0.0005, answered=False)
         found = self._behaviours.get(short, Behaviour())
         seconds = found.latency_ms / 1000 * math.exp(self._chance.gauss(0.0, found.latency_spread))
         left = self._chance.random()
         for rate, outcome in (
-            (found.error_rate, _Try(release=short, status=500, seconds=seconds)),
-            (found.reset_rate, _Try(release=short, status=0, flags="UC", seconds=seconds, answered=False)),
-            (found.client_error_rate, _Try(release=short, status=422, seconds=seconds)),
-            (found.invalid_rate, _Try(release=short, status=500, seconds=seconds, invalid=True)),
-            (found.shed_rate, _Try(release=short, status=503, seconds=seconds, shed=True)),
-            (found.hang_rate, _Try(release=short, status=0, flags="UT", seconds=math.inf, answered=False)),
+            (found.error_rate, _Try(release=short, socket=replica.socket, status=500, seconds=seconds)),
+            (
+                found.reset_rate,
+                _Try(release=short, socket=replica.socket, status=0, flags="UC", seconds=seconds, answered=False),
+            ),
+            (found.client_error_rate, _Try(release=short, socket=replica.socket, status=422, seconds=seconds)),
+            (found.invalid_rate, _Try(release=short, socket=replica.socket, status=500, seconds=seconds, invalid=True)),
+            (found.shed_rate, _Try(release=short, socket=replica.socket, status=503, seconds=seconds, shed=True)),
+            (
+                found.hang_rate,
+                _Try(release=short, socket=replica.socket, status=0, flags="UT", seconds=math.inf, answered=False),
+            ),
         ):
             left -= rate
             if left < 0:
                 return outcome
-        return _Try(release=short, status=200, seconds=seconds)
+        return _Try(release=short, socket=replica.socket, status=200, seconds=seconds)
 
     def _log(
         self, route: traffic.RouteSpec, found: _Try, asked: _Asked, *, number: int, composite: bool, after: float = 0.0
