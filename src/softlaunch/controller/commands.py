@@ -87,6 +87,13 @@ class Commands:
                 )
             live = self._loop.ledger.lives.get(place)
             if live is not None and live.stable == request.release:
+                if live.spec.env != request.environment.env:
+                    raise errors.ConfigError(
+                        f"{request.release.short} is already live in {request.environment.name}, with another `env:`.",
+                        remedy="A changed environment is launched with a changed release: commit the change that needs "
+                        "it, or deploy another release first.",
+                        code=errors.Code.ENV_CHANGED,
+                    )
                 self._loop.ledger.put_live(dataclasses.replace(live, spec=request.environment))
                 try:
                     self._loop.flush()

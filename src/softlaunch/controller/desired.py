@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from softlaunch.core import release
+from softlaunch.core import release, spec
 from softlaunch.core.rollout import phases, traffic
 from softlaunch.ports import fleet, store
 
@@ -31,8 +31,10 @@ def replica_name(live: store.LiveRecord, digest: release.Digest, number: int) ->
     return f"{live.service}/{live.environment}/{digest.short}/{number}"
 
 
-def arm_specs(live: store.LiveRecord, digest: release.Digest, count: int) -> list[fleet.ReplicaSpec]:
-    """The replicas of one release in one environment."""
+def arm_specs(
+    live: store.LiveRecord, digest: release.Digest, environment: spec.EnvironmentSpec
+) -> list[fleet.ReplicaSpec]:
+    """The replicas of one release, as the environment it was launched into asks for them."""
     return [
         fleet.ReplicaSpec(
             name=replica_name(live, digest, number),
@@ -40,9 +42,9 @@ def arm_specs(live: store.LiveRecord, digest: release.Digest, count: int) -> lis
             environment=live.environment,
             release=digest,
             number=number,
-            env=live.spec.env,
+            env=environment.env,
         )
-        for number in range(count)
+        for number in range(environment.replica_count)
     ]
 
 
@@ -53,18 +55,18 @@ def replicas(
     wanted: dict[str, fleet.ReplicaSpec] = {}
     for live in lives:
         rollout = rollouts.get((live.service, live.environment))
-        digests: list[tuple[release.Digest, int]] = []
+        arms: list[tuple[release.Digest, spec.EnvironmentSpec]] = []
         if rollout is None:
             if live.stable is not None:
-                digests.append((live.stable, live.spec.replica_count))
+                arms.append((live.stable, live.spec))
         else:
             desire = phases.desired(rollout.state)
             if desire.candidate_runs:
-                digests.append((rollout.candidate, rollout.spec.replica_count))
+                arms.append((rollout.candidate, rollout.spec))
             if desire.old_stable_runs and rollout.stable is not None:
-                digests.append((rollout.stable, live.spec.replica_count))
-        for digest, count in digests:
-            wanted.update({found.name: found for found in arm_specs(live, digest, count)})
+                arms.append((rollout.stable, live.spec))
+        for digest, environment in arms:
+            wanted.update({found.name: found for found in arm_specs(live, digest, environment)})
     return wanted
 
 
@@ -100,7 +102,7 @@ def snapshot(
         stable = _arm(live, stable_digest, statuses)
         if stable is None:
             continue
-        spec = live.spec if rollout is None else rollout.spec
+        environment = live.spec if rollout is None else rollout.spec
         candidate = _arm(live, rollout.candidate, statuses) if rollout is not None and weight else None
         tuning = tunings.get(rollout.id) if rollout is not None else None
         routes.append(
@@ -112,10 +114,10 @@ def snapshot(
                 candidate=candidate,
                 candidate_weight=weight if candidate is not None else 0,
                 salt=rollout.salt if rollout is not None else "",
-                key_header=spec.strategy.key_header,
-                fallback_body=spec.fallback_body,
+                key_header=environment.strategy.key_header,
+                fallback_body=environment.fallback_body,
                 try_timeout_seconds=tuning.try_timeout_seconds if tuning else TRY_TIMEOUT_SECONDS_DEFAULT,
-                request_timeout_seconds=spec.request_timeout_seconds,
+                request_timeout_seconds=environment.request_timeout_seconds,
                 fuse_failures=tuning.fuse_failures if tuning else traffic.RouteSpec.fuse_failures,
             )
         )

@@ -109,8 +109,8 @@ class ControlLoop:
             for live in self.ledger.lives.values():
                 if live.stable is None:
                     continue
-                for spec in desired.arm_specs(live, live.stable, live.spec.replica_count):
-                    status = self.statuses.get(spec.name)
+                for replica in desired.arm_specs(live, live.stable, live.spec):
+                    status = self.statuses.get(replica.name)
                     if status is None or status.phase is fleets.ReplicaPhase.STARTING:
                         return False
             return True
@@ -258,7 +258,7 @@ class ControlLoop:
 
     def _readiness(self, record: stores.RolloutRecord, now: float) -> messages.Event | None:
         live = self.ledger.lives[record.service, record.environment]
-        names = [found.name for found in desired.arm_specs(live, record.candidate, record.spec.replica_count)]
+        names = [found.name for found in desired.arm_specs(live, record.candidate, record.spec)]
         statuses = [self.statuses[name] for name in names if name in self.statuses]
         broken = next((found for found in statuses if found.phase is fleets.ReplicaPhase.FAILED), None)
         if broken is not None:

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import errno
 import pathlib
+import shutil
 import tempfile
 
 from softlaunch import errors
@@ -237,7 +238,7 @@ class _Build:
         if model_file is None:
             return None
         kept = self.scratch / f"obtained{model_file.suffix}"
-        kept.write_bytes(model_file.read_bytes())
+        shutil.copyfile(model_file, kept)
         return kept
 
     def _attached(self, record: records.Record) -> release.Lineage:
