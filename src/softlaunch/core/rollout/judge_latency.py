@@ -34,7 +34,7 @@ from softlaunch.core.rollout import evidence, judge_policy
 from softlaunch.core.stats import absolute, quantiles, relative
 
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
-_WEIGHTS = (0.1, 0.1, 0.05, 0.15, 0.6)
+_WEIGHTS = (0.15, 0.05, 0.03, 0.12, 0.65)
 """Of each threshold's evidence in the mean. The median sees a shift of everything much sooner than the p99 sees a slow
 tail, so the tail gets what the median can spare."""
 
@@ -51,13 +51,14 @@ _BLOCK_MAX = 16
 """Attempts judged at once: the median then says what it has to say at most 16 attempts late."""
 
 _GRIDS = (
-    (1.1, 1.25, 1.5, 1.9),
-    (1.15, 1.4, 2.0, 3.0),
-    (1.25, 1.6, 2.5, 6.0),
-    (1.25, 1.6, 2.5, 4.0, 12.0),
-    (2.0, 5.0, 12.0, 50.0),
+    (1.1, 1.3, 1.7),
+    (1.2, 1.5, 2.2),
+    (1.3, 2.0, 5.0),
+    (1.4, 2.2, 5.0),
+    (2.5, 7.0, 25.0),
 )
-"""Ratios bet on: an exceedance of the p50 can become 2 times as frequent, one of the p99 100 times."""
+"""Ratios bet on: an exceedance of the p50 can become at most 2 times as frequent, one of the p99 100 times, and a
+candidate that slow everywhere is seen at the median. Three each: every further bet takes a share from the others."""
 
 
 class _Block:
@@ -283,7 +284,9 @@ class LatencyEvidence:
         if self._slo_us is not None:
             absolute_parts.append((3.0, self._slo_below.log_e(bad=self.slo_events, count=self.slo_trials)))
         if self._seen is None:
-            absolute_parts.append((1.0, self._alone_below.log_e(bad=self.events_candidate, count=self.trials_candidate)))
+            absolute_parts.append(
+                (1.0, self._alone_below.log_e(bad=self.events_candidate, count=self.trials_candidate))
+            )
             relative_parts.append((3.0, self._mirror.log_e))
         return evidence.Promotion.mean(absolute_parts=absolute_parts, relative_parts=relative_parts)
 
