@@ -15,13 +15,12 @@ import secrets
 import signal
 import socket
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import structlog
-import uvicorn
 
 from softlaunch import errors, wiring
-from softlaunch.api import app as apps
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 
@@ -29,12 +28,31 @@ LOG = structlog.get_logger()
 HOST = "127.0.0.1"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: ours tell an interrupt from a termination."""
+class _Server(Protocol):
+    """What is used of uvicorn.Server."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    should_exit: bool
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None: ...
+
+
+class _Ending:
+    """Whether and how the process shall end; may be asked before there is a server to tell."""
+
+    def __init__(self) -> None:
+        self.everything = False
+        self._asked = False
+        self._server: _Server | None = None
+
+    def ask(self, *, everything: bool) -> None:
+        self.everything = everything
+        self._asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def watch(self, server: _Server) -> None:
+        self._server = server
+        server.should_exit = self._asked
 
 
 def run(home: homes.Home, settings: setting.Settings) -> None:
@@ -48,38 +66,48 @@ def run(home: homes.Home, settings: setting.Settings) -> None:
     # The port first: when it is taken, nothing has been started yet.
     with _listen(settings) as listener, wiring.control_plane(home, settings) as plane:
         token, instance = secrets.token_urlsafe(32), secrets.token_hex(8)
-        everything = False
-
-        def stop() -> None:
-            nonlocal everything
-            everything = True
-            server.should_exit = True
+        ending = _Ending()
 
         def on_signal(number: int, _frame: types.FrameType | None) -> None:
-            nonlocal everything
-            everything = number == signal.SIGINT
-            server.should_exit = True
+            ending.ask(everything=number == signal.SIGINT)
 
-        app = apps.create(
-            loop=plane.loop,
-            operations=plane.commands,
-            store=plane.store,
-            token=token,
-            instance=instance,
-            ready=plane.ready,
-            stop=stop,
-        )
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, on_signal)
+        plane.start()
+        server = _server(plane, token, instance, stop=lambda: ending.ask(everything=True))
+        ending.watch(server)
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         _announce(home.control_file, {"url": address, "token": token, "pid": os.getpid(), "instance": instance})
-        plane.start()
         LOG.info("up", url=address, home=str(home.root))
         server.run(sockets=[listener])
-        plane.stop(everything=everything)
+        plane.stop(everything=ending.everything)
         home.control_file.unlink(missing_ok=True)
-        LOG.info("down", everything=everything)
+        LOG.info("down", everything=ending.everything)
+
+
+def _server(plane: wiring.ControlPlane, token: str, instance: str, *, stop: Callable[[], None]) -> _Server:
+    """The API's server. Its imports take half a second, in which model servers already start."""
+    import uvicorn  # noqa: PLC0415 - see above
+
+    from softlaunch.api import app as apps  # noqa: PLC0415 - see above
+
+    class Server(uvicorn.Server):
+        """uvicorn without its signal handlers: ours tell an interrupt from a termination."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    app = apps.create(
+        loop=plane.loop,
+        operations=plane.commands,
+        store=plane.store,
+        token=token,
+        instance=instance,
+        ready=plane.ready,
+        stop=stop,
+    )
+    return Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Client:
             headers={"authorization": f"Bearer {self._address['token']}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
+            verify=False,  # noqa: S501 - plain HTTP on loopback; loading certificates takes longer than the answer
         )
 
     def get(self, path: str, **query: Any) -> Any:
@@ -56,16 +57,16 @@ def read_address(home: homes.Home) -> dict[str, Any] | None:
     """{"url", "token", "pid", "instance"} of the control plane last started there; None when there is none."""
     path: pathlib.Path = home.control_file
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):  # also a home that is no directory: who uses it will say what is wrong with it
         return None
-    return found
+    return found if isinstance(found, dict) and found.keys() >= {"url", "token", "pid", "instance"} else None
 
 
 def healthy(address: dict[str, Any]) -> bool:
     """Whether the control plane of that address answers, has made its first turn and is the one that was asked."""
     try:
-        answer = httpx.get(f"{address['url']}/healthz", timeout=2.0, trust_env=False)
+        answer = httpx.get(f"{address['url']}/healthz", timeout=2.0, trust_env=False, verify=False)  # noqa: S501 - as above
         body = answer.json()
     except (httpx.HTTPError, ValueError):
         return False
@@ -79,11 +80,24 @@ def _error(answer: httpx.Response) -> errors.SoftlaunchError:
     }
     try:
         body = answer.json()
+        if answer.status_code == 500:
+            return errors.InvariantError(body["error"])
         kind = kinds.get(answer.status_code, errors.ConfigError)
         return kind(body["error"], remedy=body["remedy"], code=errors.Code(body["code"]))
     except (ValueError, KeyError, TypeError):
         return errors.UnavailableError(
-            f"The control plane answered {answer.status_code}: {answer.text[:300]}",
+            f"The control plane answered {answer.status_code}: {_detail(answer)}",
             remedy="Look into logs/control-plane.log in softlaunch's home.",
             code=errors.Code.BAD_ANSWER,
         )
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What a web framework says about a request it did not take, in words; else the beginning of the answer."""
+    try:
+        detail = answer.json()["detail"]
+        if isinstance(detail, str):
+            return detail
+        return "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in detail)
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]

@@ -35,6 +35,8 @@ HISTORY_TRIALS_MAX = 1_000_000
 EJECTION_SECONDS = 0.5
 REAPPLY_SECONDS = 1.0
 """What the gateway believes is checked against the saved state this often, changed or not."""
+REVIVE_SECONDS = 0.1
+"""Whether the gateway still runs is looked at this often: while it does not, nobody is answered."""
 SMOKE_ROWS_DEFAULT = 20
 START_SECONDS_MAX = 300.0
 """A candidate that is not ready by then has failed; environments are built before, so this is model loading."""
@@ -79,6 +81,7 @@ class ControlLoop:
         self._flushed_cursor = self.ledger.cursor
         self._ejection_at = 0.0
         self._applied_at = 0.0
+        self._revived_at = 0.0
         self._applied: traffic.RoutingSnapshot | None = None
         self._troubles: set[str] = set()
         self.statuses: Mapping[str, fleets.ReplicaStatus] = {}
@@ -352,15 +355,19 @@ class ControlLoop:
                 return
             snapshot = desired.only_back(snapshot, self._applied)
         now = self._clock.now()
-        if snapshot != self._applied or now - self._applied_at >= REAPPLY_SECONDS:
-            try:
-                self._gateway.ensure_running()
+        due = snapshot != self._applied or now - self._applied_at >= REAPPLY_SECONDS
+        try:
+            if due or now - self._revived_at >= REVIVE_SECONDS:
+                self._revived_at = now
+                due = self._gateway.ensure_running() or due
+            if due:
                 self._gateway.apply(snapshot)
-            except (errors.UnavailableError, errors.ConflictError) as error:
-                self._trouble("gateway", str(error))
-                for record in tuple(self.ledger.rollouts.values()):
-                    self.advance(record, messages.GatewayRefused(reason=str(error)))
-                return
+        except (errors.UnavailableError, errors.ConflictError) as error:
+            self._trouble("gateway", str(error))
+            for record in tuple(self.ledger.rollouts.values()):
+                self.advance(record, messages.GatewayRefused(reason=str(error)))
+            return
+        if due:
             self._applied_at = now
             if snapshot != self._applied:
                 self._applied = snapshot

@@ -89,7 +89,8 @@ def test_without_envoy_a_change_is_an_error_that_says_so(fresh: gateway_bench.Be
 
 
 @pytest.mark.parametrize(
-    ("binary", "words"), [("/nowhere/envoy", "cannot be started"), ("/bin/false", "did not become ready")]
+    ("binary", "words"),
+    [("/nowhere/envoy", "cannot be started"), ("/bin/false", "ready. It ended. It printed last:\nnothing")],
 )
 def test_an_envoy_that_cannot_start_is_an_error_that_says_so(
     fresh: gateway_bench.Bench, binary: str, words: str

@@ -19,10 +19,14 @@ class Admin:
 
     def ready(self) -> bool:
         """Envoy is there and has its first configuration."""
+        return self.standing().startswith("LIVE")
+
+    def standing(self) -> str:
+        """LIVE, or what Envoy says it is doing instead, or why it says nothing."""
         try:
-            return self.get("/ready").startswith("LIVE")
-        except errors.UnavailableError:
-            return False
+            return self.get("/ready").strip()
+        except errors.UnavailableError as error:
+            return error.message
 
     def stats(self, pattern: str) -> dict[str, str]:
         """Statistics whose whole name matches, by name; text values without their quotes."""

@@ -12,6 +12,7 @@ import os
 import pathlib
 import secrets
 import subprocess
+import time
 
 import envoy  # type: ignore[import-untyped]  # the wheel ships no types
 import msgspec
@@ -195,12 +196,15 @@ class EnvoyProcess:
         ]
 
     def _await_ready(self, pid: int) -> None:
-        until = self._clock.now() + _START_SECONDS
+        # Not by the wall clock: a machine whose clock is set while Envoy starts would give up at once.
+        until = time.monotonic() + _START_SECONDS
         while not self._admin.ready():
-            if self._gone(pid, seconds=0.0) or self._clock.now() > until:
-                words = "\n".join(self.last_words().splitlines()[-5:])
+            ended = self._gone(pid, seconds=0.0)
+            if ended or time.monotonic() > until:
+                standing = "It ended." if ended else f"After {_START_SECONDS:g} s: {self._admin.standing()}"
+                words = "\n".join(self.last_words().splitlines()[-5:]) or "nothing"
                 raise errors.UnavailableError(
-                    f"Envoy did not become ready. It printed last:\n{words}",
+                    f"Envoy did not become ready. {standing} It printed last:\n{words}",
                     remedy=f"Read {self._log}, then run `softlaunch doctor`.",
                     code=errors.Code.GATEWAY_UNREACHABLE,
                 )
