@@ -8,10 +8,12 @@ status codes are chosen here and nowhere else.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import fastapi
+import fastapi.exceptions
 import fastapi.responses
 
 import softlaunch
@@ -19,7 +21,8 @@ from softlaunch import errors
 from softlaunch.api import schemas
 from softlaunch.controller import commands, explain, views
 from softlaunch.controller import loop as loops
-from softlaunch.core import release, spec_json
+from softlaunch.core import release, spec, spec_json
+from softlaunch.core.rollout import phases
 from softlaunch.ports import store as stores
 
 STATUS = {
@@ -62,6 +65,18 @@ def create(
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
         body = {"error": error.message, "remedy": error.remedy, "code": error.code.value}
         return fastapi.responses.JSONResponse(body, status_code=status)
+
+    @app.exception_handler(fastapi.exceptions.RequestValidationError)
+    async def _refuse_body(_request: fastapi.Request, error: Exception) -> fastapi.Response:
+        assert isinstance(error, fastapi.exceptions.RequestValidationError)
+        # The offending value is not repeated: a body may carry what nobody wants in a log.
+        found = "; ".join(f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors())
+        body = {
+            "error": f"The request cannot be used: {found}.",
+            "remedy": "docs/reference/api.md describes every route; a client of another version may ask differently.",
+            "code": errors.Code.BAD_REQUEST.value,
+        }
+        return fastapi.responses.JSONResponse(body, status_code=422)
 
     @app.middleware("http")
     async def _authenticate(
@@ -160,7 +175,7 @@ def create(
     def _request(body: schemas.Deploy) -> commands.DeployRequest:
         return commands.DeployRequest(
             service=body.service,
-            environment=spec_json.load_environment(body.environment.encode()),
+            environment=_environment(body.environment),
             release=release.Digest(body.release),
             ref=body.ref,
             commit=body.commit,
@@ -168,3 +183,22 @@ def create(
         )
 
     return app
+
+
+def _environment(text: str) -> spec.EnvironmentSpec:
+    found = spec_json.load_environment(text.encode())
+    if not re.fullmatch(schemas.NAME, found.name):
+        raise errors.ConfigError(
+            f"{found.name!r} is no name of an environment.",
+            remedy="Use lower-case letters, digits and hyphens.",
+            code=errors.Code.BAD_REQUEST,
+        )
+    try:
+        phases.plan_of(found, compared=True)
+    except errors.InvariantError as error:  # softlaunch.yaml's parser lets none through; another client may
+        raise errors.ConfigError(
+            f"The strategy of {found.name!r} makes no plan: {error.message}",
+            remedy="Use rising shares that end at 100 %.",
+            code=errors.Code.BAD_REQUEST,
+        ) from error
+    return found

@@ -6,13 +6,16 @@ import enum
 
 import pydantic
 
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""A host name, as softlaunch.yaml asks for: it becomes part of paths and virtual hosts."""
+
 
 class Deploy(pydantic.BaseModel):
     """A launch."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    service: str
+    service: str = pydantic.Field(pattern=NAME)
     environment: str
     """core.spec_json of the EnvironmentSpec, as a string."""
     release: str = pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")

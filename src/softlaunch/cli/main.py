@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -54,6 +55,10 @@ def main() -> None:
         sys.exit(output.failure(error, as_json="--json" in sys.argv))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - exit code 1 is an answer ("taken back"), and a bug must not look like one
+        traceback.print_exc()
+        bug = errors.InvariantError(f"{type(error).__name__}: {error}")
+        sys.exit(output.failure(bug, as_json="--json" in sys.argv))
 
 
 if __name__ == "__main__":
