@@ -46,7 +46,15 @@ TWICE_AS_BAD = tuple(
     for share in (0.1, 0.5)
 )
 EQUAL = tuple(
-    simulate.Scenario(name=f"equal at {share:.0%}", attempts=int(3_000 / share), shares=(share,))
+    simulate.Scenario(
+        name=f"equal at {share:.0%}, {errors:.1%} errors",
+        attempts=int(3_000 / share),
+        shares=(share,),
+        error_rate=constant(errors),
+        client_error_rate=0.001,
+        invalid_rate=0.0,
+    )
+    for errors in (0.001, 0.03)
     for share in (0.05, 0.1, 0.25, 0.5)
 )
 NO_TRAFFIC = simulate.Scenario(name="no traffic", real_shares=(0.0,), attempts=6_000)

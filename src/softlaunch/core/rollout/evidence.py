@@ -8,9 +8,13 @@ Three questions are asked of the same events:
 * promotion: is it either below what is acceptable, or not worse by the margin? (lets pass)
 
 Heavy users. With a sticky key all attempts of a user land on one arm, and one user whose requests always fail would
-look like a bad arm. So only a user's first event counts, and with it the user leaves the guardrail's risk set: later
-attempts count neither as events nor in the share rho. That is the at-risk share of Cox's proportional hazards, and
-keeps rho exact. The absolute bound of promotion counts every event: leaving some out would flatter the candidate.
+look like a bad arm. So a user's events are compared only with those of users who have had as many: the second event of
+a user is judged at the share rho of attempts by users with exactly one. That is the conditional model of Prentice,
+Williams and Peterson (Biometrika 1981) for repeated events. A user who always fails soon is alone in a stratum, where
+rho is 1 and nothing can be learned; everybody else goes on counting however long the rollout takes. (Counting first
+events only does the first and not the second: after a day of 1 % errors every user has had one.) The alarm without
+comparison counts first events only. The absolute bound of promotion counts every event: leaving some out would flatter
+the candidate.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.core.rollout import judge_policy
+from softlaunch.core.rollout import judge_keys, judge_policy
 from softlaunch.core.stats import absolute, relative
 
 _PROMOTION_WEIGHT_ABSOLUTE = 0.8
@@ -32,7 +36,10 @@ _QUICK = 0.1
 """The second, weaker prior is worth this part of the first: 50 attempts."""
 
 _UNSEEN = 10
-"""Attempts of stable imagined beside the seen ones for the lowest share: without a candidate attempt it is 0."""
+"""Attempts of stable imagined beside the seen ones for the lowest share (without a candidate attempt it is 0), and of
+the candidate for the highest where nothing was configured (without an attempt it is 1)."""
+
+_NOBODY = (0, 0)
 
 
 class RoutingEpoch:
@@ -55,6 +62,7 @@ class RoutingEpoch:
         "latency_total",
         "left",
         "prior",
+        "repeats",
         "share",
         "total",
     )
@@ -66,15 +74,36 @@ class RoutingEpoch:
         self.alone = alone
         self.candidate = 0
         self.total = 0
-        guardrail_count = len(judge_policy.GUARDRAILS)
+        guardrail_count = len(judge_keys.COUNTED)
         self.candidate_left = [0] * guardrail_count
         self.left = [0] * guardrail_count
+        self.repeats: list[dict[int, list[int]]] = [{} for _ in range(guardrail_count)]
+        """Per guardrail and number of events: attempts of users who have had so many, the candidate's and all."""
         self.latency_candidate = 0
         self.latency_total = 0
 
-    def rho(self, index: int) -> tuple[float, float]:
-        """The candidate's share of the attempts at risk in guardrail `index`: at least, and at most."""
-        return self._bracket(self.candidate - self.candidate_left[index], self.total - self.left[index])
+    def rho(self, index: int, had: int) -> tuple[float, float]:
+        """The candidate's share of attempts by users with `had` events of guardrail `index`: at least, and at most."""
+        if not had:
+            return self._bracket(self.candidate - self.candidate_left[index], self.total - self.left[index])
+        candidate, total = self.repeats[index].get(had, _NOBODY)
+        # Who has already failed is not drawn by the configured share: nothing is known here but what was seen.
+        return candidate / (total + _UNSEEN), (candidate + _UNSEEN) / (total + _UNSEEN)
+
+    def count(self, from_candidate: bool, had: tuple[int, ...]) -> None:  # noqa: FBT001  # an observation
+        """Count an attempt of a user with so many events per guardrail."""
+        self.total += 1
+        self.candidate += from_candidate
+        if had is judge_keys.NO_EVENTS:
+            return
+        for index, number in enumerate(had):
+            if number:
+                self.left[index] += 1
+                self.candidate_left[index] += from_candidate
+                if number < judge_keys.STRATA:
+                    seen = self.repeats[index].setdefault(number, [0, 0])
+                    seen[0] += from_candidate
+                    seen[1] += 1
 
     def rho_latency(self) -> tuple[float, float]:
         """The candidate's share of the attempts that have a latency: at least, and at most."""
@@ -88,7 +117,9 @@ class RoutingEpoch:
 
     def state(self) -> dict[str, Any]:
         """A JSON-able object; `load` makes an equal epoch of it."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "candidate_prior"}
+        state = {name: getattr(self, name) for name in self.__slots__ if name not in ("candidate_prior", "repeats")}
+        state["repeats"] = [[[had, *seen] for had, seen in sorted(strata.items())] for strata in self.repeats]
+        return state
 
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> RoutingEpoch:
@@ -98,6 +129,9 @@ class RoutingEpoch:
             setattr(epoch, name, int(state[name]))
         epoch.candidate_left = [int(count) for count in state["candidate_left"]]
         epoch.left = [int(count) for count in state["left"]]
+        epoch.repeats = [
+            {int(had): [int(candidate), int(total)] for had, candidate, total in strata} for strata in state["repeats"]
+        ]
         return epoch
 
 

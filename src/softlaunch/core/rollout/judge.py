@@ -149,25 +149,21 @@ class Judge:
         # A line without a release reached no replica: it belongs to the arm its route had chosen.
         from_candidate = release == self._candidate or (not release and (attempt.composite or self._stable is None))
         bad = outcome is not attempts.Outcome.OK
-        left = 0
-        if attempt.key and self._departed and self._policy.dedupe_keys:
-            left = self._departed.mask(attempt.key)
+        had = judge_keys.NO_EVENTS
+        if attempt.key and self._policy.dedupe_keys:
+            had = self._departed.counts(attempt.key)
         changed = False
         if bad:
-            changed = self._count_event(_INDEX_OF_OUTCOME[outcome], epoch, from_candidate, attempt.key, left)
+            changed = self._count_event(_INDEX_OF_OUTCOME[outcome], epoch, from_candidate, attempt.key, had)
         if not bad or "UT" in attempt.flags:
             self._count_latency(epoch, from_candidate, attempt)
             # Evidence of latency moves with every attempt, but can complete a FAIL only above where it last failed to.
             latency = self._latency
             changed = changed or latency.relative_e > self._latency_e_checked or latency.alone_e > self._alone_e_checked
-        if left:
-            _exempt(epoch, from_candidate, left)
-        epoch.total += 1
-        if from_candidate:
-            epoch.candidate += 1
-            if epoch.alone:
-                for index, found in enumerate(self._evidence):
-                    found.alone_count += not left >> index & 1
+        epoch.count(from_candidate, had)
+        if epoch.alone and from_candidate:
+            for found, number in zip(self._evidence, had, strict=True):
+                found.alone_count += not number
         if changed and self._failure is None:
             self._combine()
 
@@ -177,20 +173,21 @@ class Judge:
         epoch: evidence.RoutingEpoch,
         from_candidate: bool,  # noqa: FBT001  # an observation, not an option
         key: str,
-        left: int,
+        had: tuple[int, ...],
     ) -> bool:
         found = self._evidence[index]
         if from_candidate:
             found.events_candidate += 1
         else:
             found.events_stable += 1
-        if left >> index & 1:
+        number = had[index]
+        if number >= judge_keys.STRATA:
             return False
         if key and self._policy.dedupe_keys:
             self._departed.leave(key, index)
         if not epoch.alone:
-            found.compare(from_candidate, *epoch.rho(index))
-        elif from_candidate:
+            found.compare(from_candidate, *epoch.rho(index, number))
+        elif from_candidate and not number:
             found.alarm()
         return True
 
@@ -366,14 +363,6 @@ class Judge:
             subject=latency.subject,
             missing=missing,
         )
-
-
-def _exempt(epoch: evidence.RoutingEpoch, from_candidate: bool, left: int) -> None:  # noqa: FBT001  # an observation
-    """Take an attempt of a user whose event was counted out of the risk sets of those guardrails."""
-    for index in range(len(judge_keys.COUNTED)):
-        if left >> index & 1:
-            epoch.left[index] += 1
-            epoch.candidate_left[index] += from_candidate
 
 
 def _alone_rate(

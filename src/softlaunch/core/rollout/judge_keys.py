@@ -1,5 +1,9 @@
 """
-Users who have left a guardrail's risk set, by hash: their names are never stored.
+How many bad answers each user has had, by hash: users' names are never stored.
+
+A user is in the stratum of a guardrail that says how many of its events the user has had (0, 1, 2, ...). An event is
+stored as a hash of the user's key and the event's number, so that what is stored is a growing set, and the number is
+how far the chain of hashes reaches.
 """
 
 from __future__ import annotations
@@ -11,61 +15,77 @@ from typing import NamedTuple
 from softlaunch.core import spec
 
 COUNTED = (spec.GuardrailName.ERRORS, spec.GuardrailName.CLIENT_ERRORS, spec.GuardrailName.INVALID)
-"""Guardrails whose events are bad answers, and of which a user's first event counts; a set of them is a bit mask."""
+"""Guardrails whose events are bad answers, in the order of a user's counts."""
+
+STRATA = 20
+"""After so many events of a guardrail a user counts there no more: a bound on what is stored, and a guess."""
+
+NO_EVENTS = (0,) * len(COUNTED)
 
 _MEMO_MAX = 65_536
-"""Keys whose hash is remembered, because hashing costs more than looking up; then it starts over."""
+"""Keys whose counts are remembered, because hashing costs more than looking up; then it starts over."""
 
 
 class DepartedKey(NamedTuple):
-    """A user whose first event in a guardrail was counted. `key_hash` is an unsigned 64-bit integer."""
+    """A user who left a stratum of a guardrail by an event. `key_hash` is a signed 64-bit integer (SQL's bigint)."""
 
     guardrail: spec.GuardrailName
     key_hash: int
 
 
-def key_hash(key: str) -> int:
-    """The same unsigned 64-bit number for a key in every process."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+def key_hash(key: str, number: int) -> int:
+    """The same signed 64-bit number for a user's event in every process."""
+    found = hashlib.blake2b(key.encode(), digest_size=8, salt=number.to_bytes(16, "big"))
+    return int.from_bytes(found.digest(), "big", signed=True)
 
 
 class DepartedKeys:
-    """Which users have left which guardrails."""
+    """How many events of each guardrail every user has had, up to STRATA."""
 
-    __slots__ = ("_masks", "_memo", "_new")
+    __slots__ = ("_counts", "_new", "_seen")
 
     def __init__(self) -> None:
-        self._masks: dict[int, int] = {}
-        self._memo: dict[str, int] = {}
+        self._seen: tuple[set[int], ...] = tuple(set() for _ in COUNTED)
+        self._counts: dict[str, tuple[int, ...]] = {}
         self._new: list[DepartedKey] = []
 
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def mask(self, key: str) -> int:
-        """Bit `index` is set when the user has left COUNTED[index]."""
-        return self._masks.get(self._hash(key), 0)
+    def counts(self, key: str) -> tuple[int, ...]:
+        """The user's events, in the order of COUNTED."""
+        found = self._counts.get(key)
+        if found is None:
+            if len(self._counts) >= _MEMO_MAX:
+                self._counts.clear()
+            found = self._counts[key] = self._reach(key)
+        return found
 
     def leave(self, key: str, index: int) -> None:
-        """Remember that the user has left COUNTED[index]."""
-        hashed = self._hash(key)
-        self._masks[hashed] = self._masks.get(hashed, 0) | 1 << index
+        """Count an event of COUNTED[index]; not more than STRATA times."""
+        counts = list(self.counts(key))
+        counts[index] += 1
+        hashed = key_hash(key, counts[index])
+        self._seen[index].add(hashed)
+        self._counts[key] = tuple(counts)
         self._new.append(DepartedKey(COUNTED[index], hashed))
 
     def take_new(self) -> list[DepartedKey]:
-        """Those who left since the last call."""
+        """Events counted since the last call."""
         taken, self._new = self._new, []
         return taken
 
     def load(self, keys: Iterable[DepartedKey]) -> None:
-        """Go on with everybody who left before, in any order."""
+        """Go on from everything `take_new` ever gave, in any order."""
         for guardrail, hashed in keys:
-            self._masks[hashed] = self._masks.get(hashed, 0) | 1 << COUNTED.index(spec.GuardrailName(guardrail))
+            self._seen[COUNTED.index(spec.GuardrailName(guardrail))].add(hashed)
+        self._counts.clear()
 
-    def _hash(self, key: str) -> int:
-        hashed = self._memo.get(key)
-        if hashed is None:
-            if len(self._memo) >= _MEMO_MAX:
-                self._memo.clear()
-            hashed = self._memo[key] = key_hash(key)
-        return hashed
+    def _reach(self, key: str) -> tuple[int, ...]:
+        first = key_hash(key, 1)
+        if not any(first in seen for seen in self._seen):
+            return NO_EVENTS
+        counts = []
+        for seen in self._seen:
+            number = 0
+            while number < STRATA and key_hash(key, number + 1) in seen:
+                number += 1
+            counts.append(number)
+        return tuple(counts)

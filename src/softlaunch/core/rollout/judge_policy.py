@@ -58,7 +58,7 @@ class JudgePolicy:
     latency_slack_ms: float = 0.0
     """The candidate may be slower by this ratio, and by this much more, before an attempt counts as slow."""
     dedupe_keys: bool = True
-    """Count only a user's first event per guardrail; without a key every attempt is a user of its own."""
+    """Compare a user's events only with those of users who have had as many; without a key nobody is known."""
     alone_weight: float = _ALONE_WEIGHT_HOLDBACK
     """Share of the error budget of the absolute alarm, which judges while the candidate has all traffic."""
     rho_prior_attempts: float = 500.0

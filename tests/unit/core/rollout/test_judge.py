@@ -272,19 +272,45 @@ def test_a_restored_judge_goes_on_bit_for_bit(*, seed: int, cut: int, with_histo
     assert whole.take_new_keys() == keys + second.take_new_keys()
 
 
-def test_one_users_failures_count_once_and_the_user_leaves_the_share_at_risk() -> None:
+def test_one_user_who_always_fails_is_no_evidence_beyond_the_first_failure() -> None:
+    judge = judge_of(ERRORS_ONLY, share=0.5)
+    judge.observe(attempt(0, candidate=True, status=503, key="unlucky"))
+    after_the_first = judge.report().log_e
+    for index in range(1, 200):
+        judge.observe(attempt(index, candidate=True, status=503, key="unlucky"))
+
+    # Nobody else has failed before, so the share at risk is 1 and nothing is learned.
+    assert after_the_first == pytest.approx(judge.report().log_e)
+    assert 200 == guardrail(judge, spec.GuardrailName.ERRORS).events_candidate
+    ((_, epoch),) = judge.state()["epochs"]
+    assert [199, 0, 0] == epoch["left"] == epoch["candidate_left"]
+    assert 1 == epoch["repeats"][0][0][2]
+
+
+def test_users_who_failed_before_are_compared_with_each_other() -> None:
+    judge = judge_of(ERRORS_ONLY, share=0.5)
+    for index in range(400):  # everybody fails once, and then only the candidate's users fail again
+        judge.observe(attempt(index, candidate=index % 2 == 0, status=503, key=f"u{index}"))
+    assert not judge.failed
+    for index in range(400):
+        judge.observe(attempt(1_000 + index, candidate=index % 2 == 0, key=f"u{index}"))
+    for index in range(0, 400, 2):
+        judge.observe(attempt(2_000 + index, candidate=True, status=503, key=f"u{index}"))
+
+    assert judge.failed
+
+
+def test_a_user_leaves_the_last_stratum_for_good() -> None:
     judge = judge_of(ERRORS_ONLY, share=0.5)
     for index in range(50):
         judge.observe(attempt(index, candidate=True, status=503, key="unlucky"))
 
-    assert not judge.failed
-    assert [judge_keys.DepartedKey(spec.GuardrailName.ERRORS, judge_keys.key_hash("unlucky"))] == judge.take_new_keys()
+    expected = [
+        judge_keys.DepartedKey(spec.GuardrailName.ERRORS, judge_keys.key_hash("unlucky", number + 1))
+        for number in range(judge_keys.STRATA)
+    ]
+    assert expected == judge.take_new_keys()
     assert [] == judge.take_new_keys()
-    errors_report = guardrail(judge, spec.GuardrailName.ERRORS)
-    assert 50 == errors_report.events_candidate
-    (_, epoch), *_ = judge.state()["epochs"]
-    assert 49 == epoch["candidate_left"][0] == epoch["left"][0]
-    assert 0 == epoch["left"][1]
 
 
 def test_a_user_who_failed_still_counts_in_the_other_guardrails() -> None:
