@@ -144,7 +144,7 @@ def test_what_is_uncommitted_is_not_built(repository, home) -> None:
     assert built(home, repository)[0].digest == first.digest
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("seconds", [0.1, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_killed_build_leaves_no_half_release(tmp_path, repository, home, seconds) -> None:
     repository.commit(files())
     process = elsewhere(home, repository.folder)

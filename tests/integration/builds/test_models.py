@@ -91,6 +91,7 @@ def test_a_forest_without_names_takes_the_chosen_columns(repository, home) -> No
     assert [each.name for each in content.signature.inputs] == ["hour", "delay"]
 
 
+@pytest.mark.slow
 def test_a_regressor_is_judged_by_its_error(repository, home) -> None:
     files = {
         "model.joblib": kit.regression(),
@@ -138,27 +139,41 @@ def test_a_python_class_says_what_it_answers_by_answering(repository, home) -> N
     assert (directory / "code" / "delay.py").read_text() == code
 
 
-@pytest.mark.parametrize("make", [kit.logistic, pytest.param(kit.boosting, marks=pytest.mark.slow)])
-def test_the_same_model_compiles_to_the_same_bytes(tmp_path, make) -> None:
+def compile_by_hand(folder, make, number=0) -> bytes:
     import joblib
 
-    joblib.dump(make(), tmp_path / "model.joblib")
-    shop = kit.shop_of(tmp_path / "home", tmp_path)
+    joblib.dump(make(), folder / "model.joblib")
+    shop = kit.shop_of(folder / "home", folder)
     kinds = {"carrier": "BYTES", "hour": "INT64", "temp": "FP64"}
-    names = list(make().feature_names_in_)
-    found = []
-    for number in range(2):
-        answer = shop.workbench.tool(
-            "compile_sklearn",
-            {
-                "path": str(tmp_path / "model.joblib"),
-                "code": None,
-                "inputs": [{"name": name, "datatype": kinds[name]} for name in names],
-                "onnx": str(tmp_path / f"{number}.onnx"),
-            },
-            python=shop.serving_python,
-        )
-        assert answer["problem"] is None
-        found.append((tmp_path / f"{number}.onnx").read_bytes())
+    answer = shop.workbench.tool(
+        "compile_sklearn",
+        {
+            "path": str(folder / "model.joblib"),
+            "code": None,
+            "inputs": [{"name": name, "datatype": kinds[name]} for name in make().feature_names_in_],
+            "onnx": str(folder / f"{number}.onnx"),
+        },
+        python=shop.serving_python,
+    )
+    assert answer["problem"] is None
+    return (folder / f"{number}.onnx").read_bytes()
 
-    assert found[0] == found[1]
+
+@pytest.mark.parametrize("make", [kit.logistic, pytest.param(kit.boosting, marks=pytest.mark.slow)])
+def test_the_same_model_compiles_to_the_same_bytes_and_is_served_when_committed(
+    tmp_path, repository, home, make
+) -> None:
+    raw = compile_by_hand(tmp_path, make, 0)
+    assert raw == compile_by_hand(tmp_path, make, 1)
+    names = tuple(make().feature_names_in_)
+    model = spec.ModelSpec(source=spec.ModelSource.PATH, path="model.onnx", features=names)
+    files = {"model.onnx": raw, "train.parquet": kit.frame(), "data/holdout.parquet": kit.frame()}
+    service = kit.service(model, reference="train.parquet", tests=kit.quality(("accuracy", ">=", 0.5)))
+
+    result, content, directory = built(repository, home, files, service)
+
+    assert content.runtime is release.Runtime.ONNX
+    assert tuple(each.name for each in content.signature.inputs) == names
+    assert [each.name for each in content.signature.outputs] == ["label", "probability"]
+    assert (directory / "model" / "model.onnx").read_bytes() == raw
+    assert [each.name for each in result.gates] == ["accuracy"]

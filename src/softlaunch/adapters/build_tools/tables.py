@@ -74,11 +74,11 @@ def _column(name: str, chunks: Any) -> tables.TableColumn | None:
     if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and kind != pa.uint64()):
         datatype = release.Datatype.BOOL if pa.types.is_boolean(kind) else release.Datatype.INT64
         plain = np.bool_ if pa.types.is_boolean(kind) else np.int64
-        cast = chunks.cast(pa.float64() if missing.any() and plain is np.int64 else kind)
+        cast = chunks.cast(pa.float64() if missing.any() and plain is np.int64 else kind, safe=False)
         values = cast.to_numpy().astype(np.float64 if missing.any() else plain)
         return tables.TableColumn(name=name, datatype=datatype, values=values, missing=missing)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.uint64():
-        values = chunks.cast(pa.float64()).to_numpy().astype(np.float64)
+        values = chunks.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
         return tables.TableColumn(
             name=name, datatype=release.Datatype.FP64, values=values, missing=missing | np.isnan(values)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -86,8 +87,8 @@ def _values(column: release.Column, values: list[Any], missing: list[bool], what
         if isinstance(plain, bool) and column.datatype in (release.Datatype.INT64, release.Datatype.FP64):
             plain = int(plain)
         accepted = taken(plain)
-        if accepted is None and isinstance(plain, float):
-            result.append(None)  # an infinite number: no client can send one
+        if accepted is None and isinstance(plain, float) and math.isinf(plain):
+            result.append(None)  # no client can send one
             continue
         if accepted is None:
             raise columns_error(

@@ -89,7 +89,7 @@ def answers_of(
     """
     names = [column.name for column in outputs]
     scores = [name for name in names if name.startswith(f"{predictions.PROBABILITY}_")]
-    if predictions.PROBABILITY not in names and predictions.LABEL not in names:
+    if not scores and predictions.PROBABILITY not in names and predictions.LABEL not in names:
         return _numbers(columns, names, label=label, truth=truth)
     known = (
         list(classes) if classes is not None else sorted(set(truth.tolist()), key=lambda each: (str(type(each)), each))

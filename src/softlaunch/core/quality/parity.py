@@ -19,7 +19,7 @@ import numpy as np
 from softlaunch.core import predictions, release
 
 TOLERANCE = 1e-4
-"""Of probabilities, absolute; of other numbers, relative to the number or the spread of all answers."""
+"""Of probabilities, absolute; of other numbers, relative to the answer or to the mean size of ordinary answers."""
 BASE_ROW_COUNT = 8
 """A guess: each constructed value is tried in this many ordinary rows."""
 FAR = 1e12
@@ -37,6 +37,8 @@ class Case:
     row: Row
     what: str
     """Names the row for people: "reference row 17", "reference row 4 with carrier = null"."""
+    made: bool = False
+    """Constructed; else a row of the reference."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ def constructed(
             Case(
                 row=tuple(None if position in nullable else value for position, value in enumerate(base.row)),
                 what=f"{base.what} with everything missing that may be",
+                made=True,
             )
             for base in bases
         ]
@@ -87,7 +90,7 @@ def disagreement(
     outputs: Sequence[release.Column], cases: Sequence[Case], original: Answered, compiled: Answered
 ) -> str | None:
     """The first row on which the two differ, as a clause; None when they agree on all."""
-    scales = {column.name: _scale(column, original) for column in outputs}
+    scales = {column.name: _scale(column, cases, original) for column in outputs}
     for number, case in enumerate(cases):
         if number in original.failed and number in compiled.failed:
             continue  # both answers are kept from the user
@@ -142,16 +145,17 @@ def _changed(base: Case, position: int, column: release.Column, value: Any) -> C
     return Case(
         row=(*base.row[:position], value, *base.row[position + 1 :]),
         what=f"{base.what} with {column.name} = {predictions.shown(value)}",
+        made=True,
     )
 
 
-def _scale(column: release.Column, original: Answered) -> float:
-    """What a difference of a number is measured by: the width of its bounds, else the usual size of the answers."""
+def _scale(column: release.Column, cases: Sequence[Case], original: Answered) -> float:
+    """What a difference of a number is measured by: the width of its bounds, else the mean size of ordinary answers."""
     if column.minimum is not None and column.maximum is not None:
         return column.maximum - column.minimum
-    known = [value for row, value in enumerate(original.columns[column.name]) if row not in original.failed]
-    sizes = [abs(value) for value in known if isinstance(value, int | float)]
-    return float(np.median(sizes)) if sizes else 1.0
+    known = zip(cases, original.columns[column.name], strict=True)
+    sizes = [abs(value) for case, value in known if not case.made and isinstance(value, int | float)]
+    return float(np.mean(sizes)) if sizes else 1.0
 
 
 def _same(column: release.Column, left: Any, right: Any, scale: float) -> bool:

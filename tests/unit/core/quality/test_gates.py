@@ -66,3 +66,42 @@ def test_a_metric_the_model_cannot_have_is_undefined() -> None:
 def test_a_label_the_model_does_not_know_is_named() -> None:
     with pytest.raises(metrics.UndefinedError, match="maybe"):
         answers({"label": ["no"]}, predictions.classifier_outputs(["no", "yes"]), ["maybe"], ["no", "yes"])
+
+
+def test_several_classes_are_taken_from_their_probabilities() -> None:
+    outputs = predictions.classifier_outputs(["a", "b", "c"])[1:]
+    columns = {"probability_a": [0.8, 0.1], "probability_b": [0.1, 0.7], "probability_c": [0.1, 0.2]}
+    found = answers(columns, outputs, ["a", "c"], ["a", "b", "c"])
+
+    assert gates.judge(gate("accuracy", ">=", 0.5), found).value == 0.5
+    assert gates.judge(gate("log_loss", "<", 2.0), found).value == pytest.approx(
+        -(np.log(0.8) + np.log(0.2)) / 2, abs=1e-6
+    )
+
+
+def test_classes_that_nobody_named_are_those_of_the_truth() -> None:
+    found = answers({"label": [3, 7], "probability": [0.2, 0.8]}, predictions.classifier_outputs([0, 1]), [3, 7])
+
+    assert gates.judge(gate("accuracy", ">=", 1.0), found).passed
+
+
+def test_a_python_class_may_answer_text_or_numbers() -> None:
+    text = (release.Column(name="when", datatype=release.Datatype.BYTES),)
+    number = (
+        release.Column(name="late", datatype=release.Datatype.FP64),
+        release.Column(name="other", datatype=release.Datatype.FP64),
+    )
+    words = answers({"when": ["soon", "later"]}, text, ["soon", "soon"])
+    minutes = answers({"late": [3.0, 9.0], "other": [0.0, 0.0]}, number, [3.0, 7.0])
+
+    assert gates.judge(gate("accuracy", ">=", 0.5), words).value == 0.5
+    assert gates.judge(gate("mae", "<=", 1.0), minutes).value == 1.0
+
+
+def test_outputs_that_nobody_can_tell_apart_are_undefined() -> None:
+    outputs = tuple(release.Column(name=name, datatype=release.Datatype.FP64) for name in ("a", "b"))
+
+    with pytest.raises(metrics.UndefinedError, match="none of the outputs a, b"):
+        answers({"a": [1.0], "b": [1.0]}, outputs, [1.0])
+    with pytest.raises(metrics.UndefinedError, match="no such metric"):
+        gates.judge(gate("gini", ">", 0.1), gates.Answers(truth=np.array([1])))

@@ -34,6 +34,19 @@ def test_the_row_and_both_answers_are_named() -> None:
     )
 
 
+def test_numbers_are_compared_by_the_size_of_ordinary_answers() -> None:
+    outputs = predictions.regressor_outputs()
+    cases = [*CASES[:2], parity.Case(row=ROWS[0], what="made", made=True)]
+
+    def numbers(*values):
+        return parity.Answered(columns={"prediction": values}, failed={})
+
+    original = numbers(1e-7, 2.0, 1e12)
+    assert parity.disagreement(outputs, cases, original, numbers(2e-7, 2.00005, 1e12 + 1e7)) is None
+    assert parity.disagreement(outputs, cases, original, numbers(1e-7, 2.001, 1e12)) is not None
+    assert parity.disagreement(outputs, cases, original, numbers(2e-4, 2.0, 1e12)) is not None
+
+
 def test_labels_have_to_be_identical() -> None:
     assert "its label is 1 instead of 0" in (differ(answered([0.5, 0.9], [0, 1]), answered([0.5, 0.9], [1, 1])) or "")
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from softlaunch import errors
+from softlaunch.controller.pipeline import files
+from softlaunch.core import spec
+
+SERVICE = spec.ServiceSpec(
+    service="flight-delay",
+    model=spec.ModelSpec(source=spec.ModelSource.PATH, path="./models/model.joblib"),
+    reference="data/train.parquet",
+    tests=spec.TestsSpec(quality=spec.QualitySpec(data="data/holdout.parquet", label="late", gates=())),
+    environments=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("features.py", True),
+        ("tests/test_features.py", True),
+        ("data/airports.csv", True),
+        ("deep/softlaunch.yaml", True),
+        ("softlaunch.yaml", False),
+        ("softlaunch.lock", False),
+        ("requirements.lock", False),
+        ("requirements.txt", False),
+        ("models/model.joblib", False),
+        ("data/train.parquet", False),
+        ("data/holdout.parquet", False),
+        (".gitignore", False),
+        (".github/workflows/ci.yaml", False),
+        ("deep/.gitattributes", False),
+    ],
+)
+def test_code_is_everything_but_what_has_a_place_of_its_own(name, code) -> None:
+    assert files.is_code(name, files.not_code(SERVICE)) is code
+
+
+def tree(directory, umask=0o022):
+    before = os.umask(umask)
+    try:
+        (directory / "a").mkdir(parents=True)
+        (directory / "a" / "b.txt").write_text("b")
+        (directory / "a.txt").write_text("a")
+        (directory / "link").symlink_to("a")
+        script = directory / "run.sh"
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o700)
+    finally:
+        os.umask(before)
+    return directory
+
+
+def test_the_digest_of_files_is_of_names_modes_and_bytes_only(tmp_path) -> None:
+    first, other = tree(tmp_path / "one"), tree(tmp_path / "two", umask=0o077)
+
+    assert files.digest(first) == files.digest(other)
+    (other / "run.sh").chmod(0o600)
+    assert files.digest(first) != files.digest(other)
+    assert files.digest(first, without={"run.sh"}) == files.digest(other, without={"run.sh"})
+
+
+def test_a_copy_is_the_same_files(tmp_path) -> None:
+    first = tree(tmp_path / "one")
+
+    files.copy(first, tmp_path / "two", files.walk(first))
+
+    assert list(files.walk(tmp_path / "two")) == ["a.txt", "a/b.txt", "link", "run.sh"]
+    assert files.digest(tmp_path / "two") == files.digest(first)
+
+
+def test_requirements_lock_comes_before_requirements_txt(tmp_path) -> None:
+    assert files.lock_name(tmp_path) is None
+    (tmp_path / "requirements.txt").write_text("")
+    assert files.lock_name(tmp_path) == "requirements.txt"
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "uv.lock").write_text("")
+    assert files.lock_name(tmp_path) == "requirements.lock"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "link"])
+def test_a_path_that_leads_out_is_refused(tmp_path, name) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to("../outside")
+
+    with pytest.raises(errors.ConfigError):
+        files.inside(tmp_path / "in", name)
