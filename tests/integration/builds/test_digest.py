@@ -61,10 +61,12 @@ def built(home, repository, ref="HEAD", wanted=None):
 
 
 def elsewhere(home: pathlib.Path, folder: pathlib.Path, **environment: str) -> subprocess.Popen[str]:
+    scratch = home.with_name("scratch")  # a killed build cannot clear its own
+    scratch.mkdir(exist_ok=True)
     script = SCRIPT.format(folder=str(pathlib.Path(__file__).parent))
     return subprocess.Popen(
         [sys.executable, "-c", script, str(home), str(folder)],
-        env={**os.environ, **environment},
+        env={**os.environ, "TMPDIR": str(scratch), **environment},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
