@@ -27,16 +27,16 @@ _MEMO_MAX = 65_536
 
 
 class DepartedKey(NamedTuple):
-    """A user who left a stratum of a guardrail by an event. `key_hash` is a signed 64-bit integer (SQL's bigint)."""
+    """A user who left a stratum of a guardrail by an event. `key_hash` is an unsigned 64-bit integer."""
 
     guardrail: spec.GuardrailName
     key_hash: int
 
 
 def key_hash(key: str, number: int) -> int:
-    """The same signed 64-bit number for a user's event in every process."""
+    """The same unsigned 64-bit number for a user's event in every process."""
     found = hashlib.blake2b(key.encode(), digest_size=8, salt=number.to_bytes(16, "big"))
-    return int.from_bytes(found.digest(), "big", signed=True)
+    return int.from_bytes(found.digest(), "big")
 
 
 class DepartedKeys:
