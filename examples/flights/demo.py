@@ -41,7 +41,7 @@ SETTLE_SECONDS = 2.0
 WARM_SECONDS = 10.0
 """Traffic before the first launch: what counts as slow is learned from stable, and a cold one finds nothing slow."""
 
-CONSOLE = rich.console.Console(highlight=False)
+CONSOLE = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 118)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,12 +173,11 @@ def table(launches: Sequence[Launch]) -> rich.table.Table:
     """What happened."""
     found = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("release", no_wrap=True)
-    found.add_column("what is wrong with it")
+    found.add_column("what is wrong with it", overflow="fold")
     found.add_column("outcome", no_wrap=True)
-    found.add_column("first bad attempt to all on stable", justify="right")
-    found.add_column("candidate requests (bad)", justify="right")
-    found.add_column("failed for users", justify="right")
-    found.add_column("why")
+    found.add_column("first bad attempt\nto all on stable", justify="right", no_wrap=True)
+    found.add_column("candidate\nrequests (bad)", justify="right", no_wrap=True)
+    found.add_column("failed\nfor users", justify="right", no_wrap=True)
     for each in launches:
         measured = each.view.get("measured") or {}
         back = each.stable_again_seconds
@@ -190,7 +189,6 @@ def table(launches: Sequence[Launch]) -> rich.table.Table:
             "-" if back is None else f"{back:.2f} s",
             f"{spent:,} ({measured.get('candidate_bad') or 0:,})" if each.request_count else "-",
             f"{each.failed_count:,} of {each.request_count:,}" if each.request_count else "-",
-            str(each.view.get("reason") or ""),
         )
     return found
 

@@ -37,7 +37,7 @@ REAPPLY_SECONDS = 1.0
 """What the gateway believes is checked against the saved state this often, changed or not."""
 REVIVE_SECONDS = 0.1
 """Whether the gateway still runs is looked at this often: while it does not, nobody is answered."""
-SMOKE_ROWS_DEFAULT = 20
+SMOKE_ROWS_DEFAULT = 10
 START_SECONDS_MAX = 300.0
 """A candidate that is not ready by then has failed; environments are built before, so this is model loading."""
 

@@ -104,7 +104,7 @@ def test_a_release_that_fails_verification_gets_no_traffic(world, production, st
     view = world.launch(broken, production)
 
     assert view["outcome"] == "rolled_back"
-    assert "20 of 20 smoke requests failed. First: 422 no such column" in view["reason"]
+    assert "10 of 10 smoke requests failed. First: 422 no such column" in view["reason"]
     assert world.truth().candidate[broken.short] == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 1.0
 
 
 class GroundStops:
