@@ -65,6 +65,26 @@ def test_what_is_pulled_is_what_was_pushed(registry, tmp_path) -> None:
     assert (tmp_path / "pulled" / "code" / "run.sh").stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.parametrize("tamper", ["changed", "added", "removed"])
+def test_an_unpacked_release_that_somebody_changed_is_unpacked_anew(registry, tmp_path, tamper) -> None:
+    digest = registry.push(unpacked(tmp_path / "one"))
+    pulled = tmp_path / "pulled"
+    registry.pull(digest, pulled)
+    weights = pulled / "model" / "model.onnx"
+    match tamper:
+        case "changed":
+            weights.write_bytes(b"poison!")
+        case "added":
+            (pulled / "code" / "sitecustomize.py").write_text("import evil\n")
+        case "removed":
+            weights.unlink()
+
+    registry.pull(digest, pulled)
+
+    assert weights.read_bytes() == b"weights"
+    assert not (pulled / "code" / "sitecustomize.py").exists()
+
+
 def test_the_digest_is_of_the_content_alone(registry, tmp_path) -> None:
     first = registry.push(unpacked(tmp_path / "one"))
     second = registry.push(unpacked(tmp_path / "elsewhere" / "two"))

@@ -29,7 +29,7 @@ class Shelf:
 
         Raises:
             ConfigError: the registry has no such release.
-            UnavailableError: stored or unpacked bytes do not match their digest, or the disk is full.
+            UnavailableError: stored bytes do not match their digest, or the disk is full.
         """
         directory = self._directory / digest.value.removeprefix("sha256:")
         if digest not in self._checked:

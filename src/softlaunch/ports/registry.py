@@ -23,11 +23,11 @@ class Registry(Protocol):
         """
         Unpacks the release into `directory` (created by rename, so it is whole or absent), checking every digest.
 
-        A directory that is there already is checked against the digest instead.
+        A directory that is there already is checked against the digest, and unpacked anew when it differs.
 
         Raises:
             ConfigError: there is no such release.
-            UnavailableError: the stored or unpacked bytes do not match their digest.
+            UnavailableError: the stored bytes do not match their digest.
         """
         ...
 

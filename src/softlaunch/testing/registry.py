@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
+import shutil
 import stat
 from collections.abc import Sequence
 
@@ -23,11 +24,7 @@ class MemoryRegistry:
 
     def push(self, directory: pathlib.Path) -> release.Digest:
         """See ports.registry.Registry.push."""
-        found = {}
-        for path in sorted(directory.rglob("*")):
-            if path.is_file() and _IGNORED not in path.parts:
-                executable = bool(path.stat().st_mode & stat.S_IXUSR)
-                found[path.relative_to(directory).as_posix()] = path.read_bytes(), executable
+        found = _files_of(directory)
         if "release.json" not in found:
             raise errors.ConfigError(
                 f"{directory} is no release: it has no release.json.",
@@ -44,6 +41,8 @@ class MemoryRegistry:
     def pull(self, digest: release.Digest, directory: pathlib.Path) -> release.ReleaseContent:
         """See ports.registry.Registry.pull."""
         found = self._files(digest)
+        if directory.is_dir() and _files_of(directory) != found:
+            shutil.rmtree(directory)
         if not directory.is_dir():
             for name, (raw, executable) in found.items():
                 path = directory / name
@@ -87,3 +86,12 @@ class MemoryRegistry:
 
     def _service(self, digest: release.Digest) -> str:
         return release_json.load_content(self._releases[digest]["release.json"][0]).service
+
+
+def _files_of(directory: pathlib.Path) -> dict[str, tuple[bytes, bool]]:
+    """Content and executable bit of each file, by its path."""
+    return {
+        path.relative_to(directory).as_posix(): (path.read_bytes(), bool(path.stat().st_mode & stat.S_IXUSR))
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and _IGNORED not in path.parts
+    }

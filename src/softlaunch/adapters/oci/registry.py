@@ -7,13 +7,16 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import structlog
 
 from softlaunch import errors
 from softlaunch.adapters.oci import blobs, layers, layout
 from softlaunch.core import release, release_json
 
+_LOG = structlog.get_logger(__name__)
 _LAYERS = (
     (layout.DOC_LAYER, ("release.json", "requirements.lock", "profile.json", "smoke.json")),
     (layout.WEIGHT_LAYER, ("model",)),
@@ -85,9 +88,12 @@ class OciRegistry:
                 remedy="Build it, or list what there is with `softlaunch history`.",
                 code=errors.Code.NO_RELEASE,
             )
-        if directory.is_dir():
-            return _described(directory)
         manifest = self._document(digest)
+        if directory.is_dir():
+            if [each["digest"] for each in manifest["layers"]] == list(_layer_digests(directory)):
+                return _described(directory)
+            _LOG.warning("unpacked_release_changed", release=digest.short, directory=str(directory))
+            _discard(directory)
         with blobs.disk_errors(directory.parent):
             directory.parent.mkdir(parents=True, exist_ok=True)
             scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pulling-"))
@@ -194,6 +200,24 @@ class OciRegistry:
             artifact_type=artifact_type,
             annotations=annotations,
         )
+
+
+def _layer_digests(directory: pathlib.Path) -> Iterator[str]:
+    """Digests of the layers that pushing the directory would make."""
+    for _, names in _LAYERS:
+        found = [entry for name in names for entry in layers.entries(directory, name)]
+        if found:
+            with open(os.devnull, "wb") as nowhere:
+                writer = blobs.BlobWriter(nowhere)
+                layers.write(writer, directory, found)
+            yield writer.digest.value
+
+
+def _discard(directory: pathlib.Path) -> None:
+    """Takes the directory out of its place at once, then removes it."""
+    scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".discarded-"))
+    directory.rename(scratch / directory.name)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _described(directory: pathlib.Path) -> release.ReleaseContent:
