@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -207,7 +208,7 @@ def _layer_digests(directory: pathlib.Path) -> Iterator[str]:
     for _, names in _LAYERS:
         found = [entry for name in names for entry in layers.entries(directory, name)]
         if found:
-            with open(os.devnull, "wb") as nowhere:
+            with pathlib.Path(os.devnull).open("wb") as nowhere:
                 writer = blobs.BlobWriter(nowhere)
                 layers.write(writer, directory, found)
             yield writer.digest.value
