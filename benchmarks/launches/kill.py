@@ -293,6 +293,15 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
+def line(result: Result) -> str:
+    """One row of the table people read while it runs."""
+    seconds = result.restart_seconds or result.unserved_seconds
+    return (
+        f"{result.case.name:<44} {result.outcome:<12} {result.user_failed:>4} of {result.user_requests:<6} failed  "
+        f"{'' if seconds is None else f'{seconds:.1f} s':<7} {result.reason[:60]}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--victim", action="append", choices=VICTIMS)
@@ -303,11 +312,7 @@ def main() -> None:
         for case in matrix():
             if case.victim in (options.victim or VICTIMS) and case.phase in (options.phase or [case.phase]):
                 result = made.run(case)
-                print(
-                    f"{case.name:<45} {result.outcome:<12} failed {result.user_failed}/{result.user_requests}"
-                    f"  up {result.restart_seconds}  unserved {result.unserved_seconds}  {result.reason[:80]}",
-                    flush=True,
-                )
+                print(line(result), flush=True)
     rows = [document(result) for result in made.results]
     for row in rows:
         if row["wrong"]:

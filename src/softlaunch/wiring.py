@@ -63,11 +63,18 @@ class ControlPlane:
         return self._runner.turned and self.loop.settled
 
     def stop(self, *, everything: bool) -> None:
-        """Stops the loop; with `everything` also the model servers and the gateway, in that order of draining."""
-        self._runner.stop()
-        if everything:
-            self._fleet.stop_all()
-            self._gateway.stop()
+        """
+        Stops the loop; with `everything` also the model servers and the gateway, in that order of draining.
+
+        Raises:
+            UnavailableError: the last state could not be written (a full disk); everything is stopped all the same.
+        """
+        try:
+            self._runner.stop()
+        finally:
+            if everything:
+                self._fleet.stop_all()
+                self._gateway.stop()
 
 
 @contextlib.contextmanager

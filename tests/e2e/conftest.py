@@ -13,7 +13,7 @@ import lab
 import process_lab
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running() -> Iterator[process_lab.ProcessLab]:
     """`softlaunch up` with one service live in production; for tests that leave it as they found it."""
     with process_lab.laboratory() as found:

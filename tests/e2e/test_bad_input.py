@@ -207,9 +207,7 @@ def test_a_full_disk_refuses_a_deploy_and_traffic_goes_on() -> None:
         stable = found.client.get("/v1/status")["services"][0]["stable"]
         candidate = found.make("next")
         fill = place / "fill"
-        with contextlib.suppress(OSError), fill.open("wb", buffering=0) as sink:
-            while sink.write(bytes(65_536)) == 65_536:
-                pass
+        fill_up(fill)
 
         refusal = process_lab.refused(lambda: found.start(candidate, lab.strategy()))
 
@@ -218,7 +216,17 @@ def test_a_full_disk_refuses_a_deploy_and_traffic_goes_on() -> None:
         fill.unlink()
         after = found.client.get("/v1/status")["services"][0]
         assert (stable, None) == (after["stable"], after["rollout"])
+        fill_up(fill)  # leaving the laboratory checks that `down` stops everything on a full disk, too
         assert process_lab.serves(found.port)
+
+
+def fill_up(path: pathlib.Path) -> None:
+    """To the last block."""
+    with path.open("wb", buffering=0) as sink:
+        for size in (65_536, 512):
+            with contextlib.suppress(OSError):
+                while sink.write(bytes(size)) == size:
+                    pass
 
 
 @contextlib.contextmanager

@@ -80,8 +80,10 @@ def run(home: homes.Home, settings: setting.Settings) -> None:
         _announce(home.control_file, {"url": address, "token": token, "pid": os.getpid(), "instance": instance})
         LOG.info("up", url=address, home=str(home.root))
         server.run(sockets=[listener])
-        plane.stop(everything=ending.everything)
-        home.control_file.unlink(missing_ok=True)
+        try:
+            plane.stop(everything=ending.everything)
+        finally:
+            home.control_file.unlink(missing_ok=True)
         LOG.info("down", everything=ending.everything)
 
 

@@ -82,6 +82,7 @@ class ControlLoop:
         self._ejection_at = 0.0
         self._applied_at = 0.0
         self._revived_at = 0.0
+        self._losing = False
         self._applied: traffic.RoutingSnapshot | None = None
         self._troubles: set[str] = set()
         self.statuses: Mapping[str, fleets.ReplicaStatus] = {}
@@ -207,9 +208,11 @@ class ControlLoop:
                 analysis.observe(attempt)
         self.ledger.put_cursor(batch.cursor)
         if batch.gap is not None:
-            LOG.warning("attempts_lost", reason=batch.gap)
+            if not self._losing:  # a full disk loses some at every turn
+                LOG.warning("attempts_lost", reason=batch.gap)
             for record in tuple(self.ledger.rollouts.values()):
                 self.advance(record, messages.EvidenceLost(reason=batch.gap))
+        self._losing = batch.gap is not None
 
     def _history(self, live: stores.LiveRecord) -> judge_history.ArmHistory | None:
         """Stable's own record; it starts anew when it is so long that it speaks of the past."""
