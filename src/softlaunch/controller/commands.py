@@ -234,7 +234,7 @@ class Commands:
         book.announce(record, step.announcements, at=now)
         try:
             self._loop.flush()
-        except errors.UnavailableError:
+        except errors.SoftlaunchError:
             # Refused must mean that it does not start when the disk has room again.
             self._loop.withdraw(record, first=known is None, new_listener=listener is not None)
             raise

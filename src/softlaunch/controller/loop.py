@@ -332,7 +332,7 @@ class ControlLoop:
             return True
         try:
             self.flush()
-        except errors.UnavailableError as error:
+        except errors.SoftlaunchError as error:  # a full disk, or a bug of ours: neither may stop a rollback
             self._trouble("store", str(error))
             return False
         self._relief("store")

@@ -115,6 +115,18 @@ def test_a_rollback_does_not_wait_for_a_full_disk(world, production, stable) -> 
     assert world.truth().failed_for_user == 0
 
 
+def test_a_rollback_does_not_wait_for_a_state_that_is_refused_as_a_bug(world, production, stable) -> None:
+    new = world.release("new")
+    number = world.deploy(new, production).rollout_id
+    world.reach(number, "stepping")
+    unwritable = world.store.events(rollout_id=number)[0]  # it has a number already, which the store refuses
+    world.loop.ledger._events_pending.append(unwritable)
+    world.behave(new, BROKEN)
+    world.run(lambda: world.weight() == 0, seconds_max=5.0)
+
+    assert world.truth().failed_for_user == 0
+
+
 def test_a_rollback_does_not_wait_for_another_service_s_step(world, production, stable) -> None:
     world.launch(stable, production, service="other")
     good, bad = world.release("good"), world.release("bad")
