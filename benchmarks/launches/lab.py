@@ -171,5 +171,5 @@ def strategy(**changes: Any) -> spec.EnvironmentSpec:
         name=ENVIRONMENT,
         strategy=spec.StrategySpec(**chosen),
         fallback_body=b'{"fallback": true}',
-        request_timeout_seconds=2.0,
+        request_timeout_seconds=1.0,
     )
