@@ -3,7 +3,9 @@ Single-row requests per second of one model server against FastAPI + uvicorn + o
 
 Closed loop: 64 connections, each sending its next request when the last was answered, from a client in this process
 over Unix sockets. Both servers run throughout, rounds alternate, and the ratio is taken per round, because machines are
-noisy and shared. Run: python benchmarks/serving/quick.py [--seconds 2] [--rounds 3]
+noisy and shared.
+
+    python benchmarks/serving/quick.py --rounds 5 --out benchmarks/results/serving_quick.json
 """
 
 from __future__ import annotations
@@ -151,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=pathlib.Path)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slb-") as name:
         directory = pathlib.Path(name)
@@ -179,16 +182,21 @@ def measure(ours: pathlib.Path, theirs: pathlib.Path, sent: list[bytes], chosen:
     uvloop.run(load(ours, sent, 0.5))
     uvloop.run(load(theirs, sent, 0.5))
     ratios = []
+    rounds = []
     for number in range(chosen.rounds):
         rate, latencies = uvloop.run(load(ours, sent, chosen.seconds))
         rate_baseline, latencies_baseline = uvloop.run(load(theirs, sent, chosen.seconds))
         ratios.append(rate / rate_baseline)
         p50, p50_baseline = (statistics.median(found) * 1e3 for found in (latencies, latencies_baseline))
+        rounds.append({"ours": rate, "fastapi": rate_baseline, "ratio": ratios[-1]})
         print(
             f"round {number + 1}: softlaunch {rate:,.0f}/s (p50 {p50:.1f} ms), "
             f"FastAPI {rate_baseline:,.0f}/s (p50 {p50_baseline:.1f} ms), ratio {ratios[-1]:.1f}"
         )
     print(f"median ratio {statistics.median(ratios):.1f}")
+    if chosen.out is not None:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(json.dumps({"rounds": rounds}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
