@@ -77,7 +77,7 @@ def render(view: dict[str, Any], events: list[dict[str, Any]]) -> rich.console.G
     )
     history = rich.text.Text("\n".join(f"{clock(event['at'])}  {event['text']}" for event in events[-6:]), style="dim")
     parts: list[rich.console.RenderableType] = [head, _steps(view)]
-    if view["evidence"]:
+    if view["evidence"] and any(entry["candidate_trials"] for entry in view["evidence"]["guardrails"].values()):
         parts.append(_evidence(view["evidence"]))
     if view["hold"]:
         parts.append(rich.text.Text(f"Held: {view['hold']['reason']}", style="yellow"))
