@@ -150,3 +150,8 @@ def short(digest: str | None) -> str:
 def clock(seconds: float) -> str:
     """Local time of day."""
     return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S.%f")[:-4]
+
+
+def day(seconds: float) -> str:
+    """Local date and minute."""
+    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -72,7 +72,7 @@ def history(
     for view in found:
         table.add_row(
             str(view["id"]),
-            live.clock(view["created_at"])[:8],
+            live.day(view["created_at"]),
             view["service"],
             view["environment"],
             live.short(view["candidate"]),
