@@ -159,6 +159,7 @@ class ControlLoop:
         self.ledger.announce(following, step.announcements, at=now)
         if machine.is_final(step.state):
             self.analyses.pop(record.id, None)
+            self._smokes.pop(record.id, None)
         return following
 
     def flush(self) -> None:
