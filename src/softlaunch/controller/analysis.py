@@ -196,7 +196,7 @@ def _try_timeout(environment: spec.EnvironmentSpec, history: judge_history.ArmHi
     """
     How long a try may take before stable is asked as well.
 
-    max(50 ms, 2 x stable's p99.9): a fixed short try would double the load of a slow model.
+    max(250 ms, 2 x stable's p99.9): a fixed short try would double the load of a slow model.
     """
     longest = environment.request_timeout_seconds / 2
     if history is None or history.latency.count < judge_policy.JudgePolicy.latency_history_min:
