@@ -59,7 +59,8 @@ class Case:
 
     @property
     def drain_seconds(self) -> float:
-        restarts = self.victim == "control plane" and self.phase in ("finishing", "returning")
+        ends_soon = self.phase in ("finishing", "returning") or self.bad == "at the kill"
+        restarts = self.victim == "control plane" and ends_soon
         return DRAIN_SECONDS_RESTART if restarts else DRAIN_SECONDS
 
     @property
