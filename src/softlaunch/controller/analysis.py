@@ -17,8 +17,8 @@ from softlaunch.ports import store
 
 LATENCY_SLACK_RATIO = 1.25
 LATENCY_SLACK_MS = 5.0
-"""What the latency guardrail tolerates: two processes of the same release on one busy machine differ by a few
-milliseconds (docs/benchmarks.md), and nobody takes a release back for that."""
+"""What the latency guardrail tolerates: a guess. Two processes of the same release on one busy machine differ by a few
+milliseconds, and nobody takes a release back for that."""
 
 TRY_TIMEOUT_FACTOR = 2.0
 TRY_TIMEOUT_QUANTILE = 0.999
