@@ -20,12 +20,12 @@ HEAD = """# Benchmarks
 This page is written by `python benchmarks/report.py` from the results in benchmarks/results/; `make bench` makes them
 anew, all but "Times a user waits", which were noted by hand. Two shared virtual cores, Linux, Python 3.11, Envoy 1.40.
 
-How these numbers came about: the machine was busy during most runs. Of the bad launches only `hang` was measured with
-today's shortest try of 250 ms, the other faults with 50 ms. The kill table joins two runs: in the first, one case could
-not be recounted because its rollout ended before its load, and the control plane's cases were run again. The run of
-equal launches followed two others: 36 launches without a rollback, the last of which never ended (mended since), and some
-90 with three rollbacks (two for errors, one for latency), stopped to lengthen the shortest try from 50 to 250 ms. The bars
-of 10,000 simulated launches were run with the counts shown.
+How these numbers came about: the machine was busy during most runs. Of the bad launches only `hang` was measured
+with today's shortest try of 250 ms, the other faults with 50 ms. The kill table joins two runs: in the first, one
+case could not be recounted because its rollout ended before its load, and the control plane's cases were run again.
+The run of equal launches followed two others: 36 launches without a rollback, the last of which never ended (mended
+since), and some 90 with three rollbacks (two for errors, one for latency), stopped to lengthen the shortest try
+from 50 to 250 ms. The bars of 10,000 simulated launches were run with the counts shown.
 
 A request has *failed for the user* when its status is not the expected one, or it is a fallback answer, or its body
 does not validate.
