@@ -86,6 +86,7 @@ class Code(enum.StrEnum):
     LATENCY_UNMET = "latency-unmet"
     DISK_FULL = "disk-full"
     REGISTRY_DAMAGED = "registry-damaged"
+    DRILL_FAULT = "drill-fault"
 
 
 class SoftlaunchError(Exception):

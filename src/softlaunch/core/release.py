@@ -96,6 +96,10 @@ class ReleaseContent:
     gates: tuple[GateResult, ...] = ()
     compile_note: str = ""
     """Which form of the model is served and why, one sentence."""
+    drill: str | None = None
+    """
+    Name of the fault planted in it (core.drills, drill.json); such a release is never promoted. None for real ones.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,10 @@ SCHEMA_VERSION = 1
 
 def dump_content(content: release.ReleaseContent) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8, one final newline."""
-    return _canonical({"schema": SCHEMA_VERSION, **dataclasses.asdict(content)})
+    document = dataclasses.asdict(content)
+    if content.drill is None:
+        del document["drill"]  # releases from before there were drills keep their digests
+    return _canonical({"schema": SCHEMA_VERSION, **document})
 
 
 def load_content(raw: bytes) -> release.ReleaseContent:
@@ -40,6 +43,7 @@ def load_content(raw: bytes) -> release.ReleaseContent:
             smoke_file=document["smoke_file"],
             gates=tuple(release.GateResult(**found) for found in document["gates"]),
             compile_note=document["compile_note"],
+            drill=document.get("drill"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(repr(error)) from error

@@ -19,7 +19,7 @@ from typing import NoReturn
 from softlaunch import errors
 from softlaunch.core import predictions
 from softlaunch.serving import app as app_module
-from softlaunch.serving import batching, listener, model_thread, rows_codec, settings, unpacked
+from softlaunch.serving import batching, faults, listener, model_thread, rows_codec, settings, unpacked
 from softlaunch.serving.runtimes import model
 
 QUIET_SECONDS = 0.2
@@ -49,13 +49,15 @@ async def _serve(chosen: settings.Settings) -> int:
         instance=chosen.instance,
         body_bytes_max=chosen.body_bytes_max,
     )
-    server = listener.Listener(app, chosen.socket)
+    planted = faults.read(found)
+    faulty = None if planted is None else faults.FaultyApp(app, planted, found.version)
+    server = listener.Listener(faulty or app, chosen.socket)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     serving = loop.create_task(server.serve())
-    loading = loop.create_task(_load(found, app, chosen))
+    loading = loop.create_task(_load(found, app, chosen, faulty))
     stopped = loop.create_task(stopping.wait())
     try:
         await asyncio.wait({serving, loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -71,26 +73,34 @@ async def _serve(chosen: settings.Settings) -> int:
     return await _drain(app, server, serving, chosen.grace_seconds)
 
 
-async def _load(found: unpacked.Unpacked, app: app_module.App, chosen: settings.Settings) -> None:
+async def _load(
+    found: unpacked.Unpacked, app: app_module.App, chosen: settings.Settings, faulty: faults.FaultyApp | None
+) -> None:
     thread = model_thread.ModelThread()
     loaded = await thread.run(lambda: unpacked.load_model(found, thread_count=chosen.threads))
     signature = predictions.narrowed(found.content.signature, loaded.float32_names)
     rows = unpacked.smoke_rows(found, signature)
     if rows:
         await thread.run(lambda: _warm(loaded, rows))
-    app.loaded = app_module.Loaded(
-        batcher=batching.Batcher(
-            loaded.answer,
-            signature.outputs,
-            thread=thread,
-            batch_rows_max=chosen.batch_rows_max,
-            queue_rows_max=chosen.queue_rows_max,
-        ),
-        codec=rows_codec.RowsCodec(signature, found.version),
-        signature=signature,
-        declared=found.content.signature,
-        platform=loaded.platform,
-    )
+
+    def loaded_with(answer: faults.Answer) -> app_module.Loaded:
+        return app_module.Loaded(
+            batcher=batching.Batcher(
+                answer,
+                signature.outputs,
+                thread=thread,
+                batch_rows_max=chosen.batch_rows_max,
+                queue_rows_max=chosen.queue_rows_max,
+            ),
+            codec=rows_codec.RowsCodec(signature, found.version),
+            signature=signature,
+            declared=found.content.signature,
+            platform=loaded.platform,
+        )
+
+    if faulty is not None:
+        await faulty.prepare(loaded_with, loaded.answer)
+    app.loaded = loaded_with(loaded.answer)
     gc.collect()
     gc.freeze()  # what the model and the libraries made stays: later collections need not walk it again
     if app.phase is app_module.Phase.LOADING:

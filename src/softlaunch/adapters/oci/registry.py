@@ -19,7 +19,7 @@ from softlaunch.core import release, release_json
 
 _LOG = structlog.get_logger(__name__)
 _LAYERS = (
-    (layout.DOC_LAYER, ("release.json", "requirements.lock", "profile.json", "smoke.json")),
+    (layout.DOC_LAYER, ("release.json", "requirements.lock", "profile.json", "smoke.json", "drill.json")),
     (layout.WEIGHT_LAYER, ("model",)),
     (layout.CODE_LAYER, ("code",)),
 )
