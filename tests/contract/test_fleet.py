@@ -225,3 +225,26 @@ def test_a_replica_stopped_before_it_was_ready_never_becomes_ready(stage: Stage)
     stage.fleet.stop(spec().name, grace_seconds=0.0)
 
     assert status_of(stage, spec().name) is None
+
+
+def test_a_replica_asked_to_stop_is_stopping_until_its_process_has_ended(stage: Stage) -> None:
+    stage.fleet.start(spec(0))
+    stage.fleet.start(spec(1))
+    ready = wait_for(stage, spec(0).name, fleet.ReplicaPhase.READY)
+    assert frozenset() == stage.fleet.stopping()
+    stage.fleet.stop(spec(0).name, grace_seconds=1.0)
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while stage.fleet.stopping() and time.monotonic() < give_up_at:
+        assert stage.fleet.stopping() == {spec(0).name}
+        time.sleep(0.005)
+
+    assert frozenset() == stage.fleet.stopping()
+    assert not stage.runs(ready.pid)
+
+
+def test_a_failed_replica_that_is_stopped_has_nothing_left_to_end(stage: Stage) -> None:
+    stage.fleet.start(spec(digest=BROKEN))
+    wait_for(stage, spec(digest=BROKEN).name, fleet.ReplicaPhase.FAILED)
+    stage.fleet.stop(spec(digest=BROKEN).name)
+
+    assert frozenset() == stage.fleet.stopping()

@@ -25,7 +25,7 @@ PRODUCTION = spec.EnvironmentSpec(
     after="integration",
     strategy=spec.StrategySpec(
         kind=spec.StrategyKind.CANARY,
-        weights=(100, 2_500, 10_000),
+        steps=spec.shares(100, 2_500, 10_000),
         key_header="x-user-id",
         guardrails=(spec.GuardrailName.ERRORS, spec.GuardrailName.LATENCY),
         latency_slo_ms=12.5,
@@ -80,8 +80,39 @@ def note(text: str, **changes) -> store.HistoryEvent:
     return dataclasses.replace(record, **changes)
 
 
+def pin(at: float = 10.0, **changes) -> store.Pin:
+    record = store.Pin(
+        service="flights",
+        environment="production",
+        release=TWO,
+        commit="c" * 40,
+        reason="Errors: 12 of 50 against 1 of 5,000.",
+        by="softlaunch",
+        at=at,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def complaint(text: str, **changes) -> store.Complaint:
+    record = store.Complaint(
+        id=0,
+        at=5.5,
+        service="flights",
+        environment="production",
+        release=TWO.short,
+        prediction="req-1:0",
+        text=text,
+        by="ann",
+        source="cli",
+    )
+    return dataclasses.replace(record, **changes)
+
+
 def test_a_new_store_is_empty(kept: store.Store) -> None:
     assert store.World() == kept.load()
+    assert () == tuple(kept.pins())
+    assert () == tuple(kept.complaints())
+    assert kept.bookmark("spool") is None
     assert () == tuple(kept.rollouts())
     assert () == tuple(kept.events())
     assert () == tuple(kept.keys(1))
@@ -94,14 +125,15 @@ def test_an_empty_change_changes_nothing(kept: store.Store) -> None:
 
 
 def test_what_was_committed_is_loaded_field_for_field(kept: store.Store) -> None:
-    place = live(stable=None, previous=TWO, epoch=7, history={"errors": {"rate": 0.005}})
-    launch = rollout(3, evidence={"errors": [1.5, -2.25]}, measured={"first_bad_at": None})
+    place = live(stable=None, previous=TWO, warm_until=1_700_000_900.5, epoch=7, history={"errors": {"rate": 0.005}})
+    following = store.Successor(id=4, release=ONE, spec=PRODUCTION, ref="hotfix", commit="d" * 40, requested_by="bob")
+    launch = rollout(3, evidence={"errors": [1.5, -2.25]}, measured={"first_bad_at": None}, successor=following)
     cursor = gateway.LogCursor(file_id=77, offset=4_096)
 
     kept.commit(store.Change(lives=[place], rollouts=[launch], listeners={"production": 8080}, cursor=cursor))
 
     world = store.World(
-        lives=(place,), rollouts=(launch,), listeners={"production": 8080}, cursor=cursor, rollout_id_last=3
+        lives=(place,), rollouts=(launch,), listeners={"production": 8080}, cursor=cursor, rollout_id_last=4
     )
     assert world == kept.load()
 
@@ -157,6 +189,13 @@ def test_a_finished_rollout_leaves_the_world_but_not_the_store(kept: store.Store
     assert () == kept.load().rollouts
     assert 4 == kept.load().rollout_id_last
     assert (finished(4),) == tuple(kept.rollouts())
+
+
+def test_the_number_promised_to_a_successor_counts_as_given(kept: store.Store) -> None:
+    following = store.Successor(id=7, release=ONE, spec=PRODUCTION, ref="v2", commit="d" * 40, requested_by="bob")
+    kept.commit(store.Change(rollouts=[finished(1), rollout(2, successor=following)]))
+
+    assert 7 == kept.load().rollout_id_last
 
 
 def test_one_change_may_end_a_rollout_and_begin_the_next(kept: store.Store) -> None:
@@ -344,3 +383,70 @@ def test_half_a_character_in_a_message_does_not_stop_a_commit(kept: store.Store)
 
     assert kept.load().rollouts[0].state.reason.startswith("printed ")
     assert kept.events()[0].text.startswith("printed ")
+
+
+def test_pins_are_listed_newest_first_and_by_place(kept: store.Store) -> None:
+    elsewhere = pin(30.0, environment="integration")
+    kept.commit(store.Change(pins=[pin(10.0), pin(20.0, release=ONE), elsewhere]))
+
+    assert [elsewhere, pin(20.0, release=ONE), pin(10.0)] == list(kept.pins())
+    assert [elsewhere] == list(kept.pins(environment="integration"))
+    assert [] == list(kept.pins(service="taxi"))
+
+
+def test_a_lifted_pin_replaces_the_one_it_was_and_a_later_pin_of_the_same_release_is_another(kept: store.Store) -> None:
+    lifted = pin(10.0, lifted_at=15.25, lifted_by="bob", lifted_reason="the fault was the feed's")
+    kept.commit(store.Change(pins=[pin(10.0)]))
+    kept.commit(store.Change(pins=[lifted]))
+    kept.commit(store.Change(pins=[pin(20.0)]))
+
+    assert [pin(20.0), lifted] == list(kept.pins(service="flights", environment="production"))
+
+
+def test_complaints_are_numbered_and_listed_newest_first(kept: store.Store) -> None:
+    kept.commit(store.Change(complaints=[complaint("late", at=7.0), complaint("early", at=3.0)]))
+    kept.commit(store.Change(complaints=[complaint("also late", at=7.0)]))
+
+    found = kept.complaints()
+    assert ["also late", "late", "early"] == [each.text for each in found]
+    assert len({each.id for each in found} - {0}) == 3
+    assert complaint("early", at=3.0, id=found[2].id) == found[2]
+
+
+def test_complaints_are_filtered_by_place_and_time_and_limited(kept: store.Store) -> None:
+    kept.commit(
+        store.Change(
+            complaints=[
+                complaint("a", at=1.0),
+                complaint("b", at=2.0, service="taxi"),
+                complaint("c", at=3.0, environment="integration"),
+                complaint("d", at=4.0),
+            ]
+        )
+    )
+
+    assert ["d", "a"] == [found.text for found in kept.complaints(service="flights", environment="production")]
+    assert ["d", "c", "b"] == [found.text for found in kept.complaints(since=2.0)]
+    assert ["d", "c"] == [found.text for found in kept.complaints(limit=2)]
+
+
+def test_the_same_ticket_told_twice_is_one_complaint(kept: store.Store) -> None:
+    kept.commit(store.Change(complaints=[complaint("first", external_id="T-1"), complaint("again", external_id="T-1")]))
+    kept.commit(store.Change(complaints=[complaint("and again", external_id="T-1"), complaint("other")]))
+    kept.commit(store.Change(complaints=[complaint("no ticket either")]))
+
+    assert ["no ticket either", "other", "first"] == [found.text for found in kept.complaints()]
+
+
+def test_a_complaint_that_brings_its_own_number_is_refused(kept: store.Store) -> None:
+    with pytest.raises(errors.InvariantError):
+        kept.commit(store.Change(complaints=[complaint("a", id=5)], bookmarks={"spool": "7"}))
+
+    assert kept.bookmark("spool") is None
+
+
+def test_a_bookmark_holds_what_was_last_written_under_its_name(kept: store.Store) -> None:
+    kept.commit(store.Change(bookmarks={"spool": "segment 7", "hooks": "[]"}))
+    kept.commit(store.Change(bookmarks={"spool": "segment 8"}))
+
+    assert ("segment 8", "[]", None) == (kept.bookmark("spool"), kept.bookmark("hooks"), kept.bookmark("nothing"))

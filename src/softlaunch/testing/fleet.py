@@ -32,11 +32,16 @@ class InMemoryFleet:
     Args:
         clock: Tells when a replica has been starting for long enough.
         start_seconds: How long a replica is STARTING before it is READY; 0: it is READY when first observed.
+        stop_seconds: How long a replica's process takes to end once it was asked to; 0: it ends at once.
     """
 
-    def __init__(self, *, clock: clock_port.Clock | None = None, start_seconds: float = 0.0) -> None:
+    def __init__(
+        self, *, clock: clock_port.Clock | None = None, start_seconds: float = 0.0, stop_seconds: float = 0.0
+    ) -> None:
         self._clock = clock or testing_clock.ManualClock()
         self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._ends_at: dict[str, float] = {}
         self._entries: dict[str, _Entry] = {}
         self._refusals: dict[release.Digest, str] = {}
         self._pids = itertools.count(1000)
@@ -54,16 +59,23 @@ class InMemoryFleet:
         self._entries[spec.name] = _Entry(
             spec=spec,
             pid=0 if refusal is not None else next(self._pids),
-            ready_at=self._clock.now() + self._start_seconds,
+            ready_at=max(self._clock.now(), self._ends_at.get(spec.name, 0.0)) + self._start_seconds,
             failure=refusal,
         )
 
-    def stop(self, name: str, *, grace_seconds: float = 10.0) -> None:  # noqa: ARG002 (nothing here needs time to end)
-        if self._entries.pop(name, None) is not None:
-            self.stopped.append(name)
+    def stop(self, name: str, *, grace_seconds: float = 10.0) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            return
+        self.stopped.append(name)
+        if entry.failure is None and name not in self.stopping():
+            self._ends_at[name] = self._clock.now() + min(self._stop_seconds, grace_seconds)
 
     def observe(self) -> Sequence[fleet.ReplicaStatus]:
         return tuple(self._status(entry) for entry in self._entries.values())
+
+    def stopping(self) -> frozenset[str]:
+        return frozenset(name for name, ends_at in self._ends_at.items() if ends_at > self._clock.now())
 
     def crash(self, name: str, detail: str = "killed by SIGKILL") -> None:
         """The replica's process ends by itself."""

@@ -26,6 +26,9 @@ class _Content:
     cursor: gateway.LogCursor = dataclasses.field(default_factory=gateway.LogCursor)
     events: list[store.HistoryEvent] = dataclasses.field(default_factory=list)
     keys: dict[int, list[tuple[str, int]]] = dataclasses.field(default_factory=dict)
+    pins: dict[tuple[str, str, str, float], store.Pin] = dataclasses.field(default_factory=dict)
+    complaints: list[store.Complaint] = dataclasses.field(default_factory=list)
+    bookmarks: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class InMemoryStore:
@@ -45,16 +48,15 @@ class InMemoryStore:
     def load(self) -> store.World:
         with self._lock:
             content = self._content
+            found = [content.rollouts[number] for number in sorted(content.rollouts)]
+            running = tuple(record for record in found if record.finished_at is None)
+            promised = [record.successor.id for record in running if record.successor is not None]
             return store.World(
                 lives=tuple(content.lives[place] for place in sorted(content.lives)),
-                rollouts=tuple(
-                    content.rollouts[number]
-                    for number in sorted(content.rollouts)
-                    if content.rollouts[number].finished_at is None
-                ),
+                rollouts=running,
                 listeners=dict(content.listeners),
                 cursor=content.cursor,
-                rollout_id_last=max(content.rollouts, default=0),
+                rollout_id_last=max(*content.rollouts, *promised, 0, 0),
             )
 
     def commit(self, change: store.Change) -> None:
@@ -78,6 +80,11 @@ class InMemoryStore:
                 content.keys.setdefault(number, []).extend(keys)
             if change.cursor is not None:
                 content.cursor = change.cursor
+            for pin in change.pins:
+                content.pins[pin.service, pin.environment, pin.release.value, pin.at] = pin
+            for complaint in change.complaints:
+                _add_complaint(content, complaint)
+            content.bookmarks.update(change.bookmarks)
             self.commit_count += 1
 
     def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
@@ -111,6 +118,32 @@ class InMemoryStore:
             found for found in later if _matches(found, service, environment) and rollout_id in (None, found.rollout_id)
         )[:limit]
 
+    def pins(self, *, service: str | None = None, environment: str | None = None) -> Sequence[store.Pin]:
+        with self._lock:
+            found = [self._content.pins[key] for key in sorted(self._content.pins)]
+        newest_first = sorted(found, key=lambda pin: -pin.at)
+        return tuple(pin for pin in newest_first if _matches(pin, service, environment))
+
+    def complaints(
+        self, *, service: str | None = None, environment: str | None = None, since: float = 0.0, limit: int = 1_000
+    ) -> Sequence[store.Complaint]:
+        with self._lock:
+            newest_first = sorted(self._content.complaints, key=lambda found: (-found.at, -found.id))
+        return tuple(found for found in newest_first if found.at >= since and _matches(found, service, environment))[
+            :limit
+        ]
+
+    def bookmark(self, name: str) -> str | None:
+        with self._lock:
+            return self._content.bookmarks.get(name)
+
+
+def _add_complaint(content: _Content, complaint: store.Complaint) -> None:
+    """A ticket that is there already is left as it was."""
+    known = {found.external_id for found in content.complaints if found.external_id}
+    if complaint.external_id not in known:
+        content.complaints.append(dataclasses.replace(complaint, id=len(content.complaints) + 1))
+
 
 def _check(content: _Content, change: store.Change) -> None:
     """The rules a database schema would enforce, all of them before anything is touched."""
@@ -127,8 +160,8 @@ def _check(content: _Content, change: store.Change) -> None:
             raise errors.InvariantError(
                 f"Environment {environment!r} listens on {given}, which never changes to {port}."
             )
-    if any(event.id for event in change.events):
-        raise errors.InvariantError("A history record in a change has a number: the store gives the numbers.")
+    if any(found.id for found in (*change.events, *change.complaints)):
+        raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
     for _, key in itertools.chain.from_iterable(change.keys.values()):
         if not 0 <= key < 1 << 64:
             raise errors.InvariantError(f"Not an unsigned 64-bit number: {key}.")
@@ -148,5 +181,9 @@ def _written(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return written
 
 
-def _matches(found: store.RolloutRecord | store.HistoryEvent, service: str | None, environment: str | None) -> bool:
+def _matches(
+    found: store.RolloutRecord | store.HistoryEvent | store.Pin | store.Complaint,
+    service: str | None,
+    environment: str | None,
+) -> bool:
     return service in (None, found.service) and environment in (None, found.environment)

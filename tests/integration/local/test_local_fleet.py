@@ -349,7 +349,9 @@ def test_an_unfinished_stop_is_finished_by_the_next_control_plane(directory: pat
     second = reopened(directory)
 
     assert second.observe() == ()
-    local_stages.wait_for(lambda: not alive(pid))
+    assert second.stopping() == {local_stages.spec().name}
+    local_stages.wait_for(lambda: not second.stopping())
+    assert not alive(pid)
     second.close()
 
 

@@ -24,7 +24,7 @@ from softlaunch.ports import store as records
 KEYS_PER_COMMIT = 100
 DIGEST = release.Digest("sha256:" + "1" * 64)
 PRODUCTION = spec.EnvironmentSpec(
-    name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=(100, 10_000))
+    name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 10_000))
 )
 STATE = machine.begin(phases.plan_of(PRODUCTION, compared=True), now=1.0, reason="Launch.").state
 

@@ -104,7 +104,7 @@ def _live(number: int) -> records.LiveRecord:
         service="flights",
         environment="production",
         spec=spec.EnvironmentSpec(
-            name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, weights=(10_000,))
+            name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, steps=spec.shares(10_000))
         ),
         stable=release.Digest("sha256:" + "1" * 64),
         epoch=number,

@@ -134,6 +134,12 @@ class LocalFleet:
             statuses = [replica.status() for replica in self._replicas.values()]
         return tuple(status for status in statuses if status is not None)
 
+    def stopping(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(
+                name for name, replica in self._replicas.items() if replica.record.stage is records.Stage.STOPPING
+            )
+
     def stop_all(self, *, grace_seconds: float = 10.0) -> None:
         """
         Stops every replica, orphans included, and returns when all are gone.

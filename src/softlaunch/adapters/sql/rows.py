@@ -27,6 +27,7 @@ def live_row(record: store.LiveRecord) -> Row:
         "previous": _text(record.previous),
         "epoch": record.epoch,
         "history": dump_facts(record.history),
+        "warm_until": record.warm_until,
     }
 
 
@@ -39,6 +40,7 @@ def live(row: sa.RowMapping) -> store.LiveRecord:
         previous=_digest(row["previous"]),
         epoch=row["epoch"],
         history=json.loads(row["history"]),
+        warm_until=row["warm_until"],
     )
 
 
@@ -60,6 +62,7 @@ def rollout_row(record: store.RolloutRecord) -> Row:
         "spec": _line(spec_json.dump_environment(record.spec)),
         "evidence": dump_facts(record.evidence),
         "measured": dump_facts(record.measured),
+        "successor": None if record.successor is None else _successor_text(record.successor),
     }
 
 
@@ -80,6 +83,7 @@ def rollout(row: sa.RowMapping) -> store.RolloutRecord:
         finished_at=row["finished_at"],
         evidence=json.loads(row["evidence"]),
         measured=json.loads(row["measured"]),
+        successor=None if row["successor"] is None else _successor(row["successor"]),
     )
 
 
@@ -90,12 +94,54 @@ def event_row(event: store.HistoryEvent) -> Row:
         "environment": event.environment,
         "rollout_id": event.rollout_id,
         "kind": event.kind,
-        "text": event.text.encode(errors="replace").decode(),  # may quote what a process printed
+        "text": _whole(event.text),  # may quote what a process printed
     }
 
 
 def event(row: sa.RowMapping) -> store.HistoryEvent:
     return store.HistoryEvent(**row)
+
+
+def pin_row(pin: store.Pin) -> Row:
+    return {
+        "service": pin.service,
+        "environment": pin.environment,
+        "release": pin.release.value,
+        "at": pin.at,
+        "commit_id": pin.commit,
+        "reason": _whole(pin.reason),
+        "by": _whole(pin.by),
+        "lifted_at": pin.lifted_at,
+        "lifted_by": _whole(pin.lifted_by),
+        "lifted_reason": _whole(pin.lifted_reason),
+    }
+
+
+def pin(row: sa.RowMapping) -> store.Pin:
+    found = dict(row)
+    return store.Pin(commit=found.pop("commit_id"), release=release.Digest(found.pop("release")), **found)
+
+
+def complaint_row(complaint: store.Complaint) -> Row:
+    return {
+        "at": complaint.at,
+        "service": complaint.service,
+        "environment": complaint.environment,
+        "release": complaint.release,
+        "prediction": _whole(complaint.prediction),
+        "text": _whole(complaint.text),
+        "by": _whole(complaint.by),
+        "source": complaint.source,
+        "external_id": _whole(complaint.external_id),
+    }
+
+
+def complaint(row: sa.RowMapping) -> store.Complaint:
+    return store.Complaint(**row)
+
+
+def bookmark_row(name: str, text: str) -> Row:
+    return {"name": name, "text": _whole(text)}
 
 
 def dump_facts(facts: Mapping[str, Any]) -> str:
@@ -117,6 +163,35 @@ def signed(value: int) -> int:
 
 def unsigned(value: int) -> int:
     return value + _WRAP if value < 0 else value
+
+
+def _successor_text(successor: store.Successor) -> str:
+    document = {
+        "id": successor.id,
+        "release": successor.release.value,
+        "spec": json.loads(spec_json.dump_environment(successor.spec)),
+        "ref": successor.ref,
+        "commit": successor.commit,
+        "requested_by": successor.requested_by,
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _successor(text: str) -> store.Successor:
+    document = json.loads(text)
+    return store.Successor(
+        id=document["id"],
+        release=release.Digest(document["release"]),
+        spec=spec_json.load_environment(json.dumps(document["spec"]).encode()),
+        ref=document["ref"],
+        commit=document["commit"],
+        requested_by=document["requested_by"],
+    )
+
+
+def _whole(text: str) -> str:
+    """What SQLite takes: half a character, as a process may print it, becomes a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def _line(raw: bytes) -> str:

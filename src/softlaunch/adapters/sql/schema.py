@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
-REVISIONS = ("r0001",)
+REVISIONS = ("r0001", "r0002")
 """Every migration, oldest first; a database with another version was written by a newer softlaunch."""
 
 LIVES = sa.Table(
@@ -25,6 +25,7 @@ LIVES = sa.Table(
     sa.Column("previous", sa.Text),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("history", sa.Text, nullable=False),
+    sa.Column("warm_until", sa.Double, nullable=False, server_default="0"),
 )
 
 ROLLOUTS = sa.Table(
@@ -46,6 +47,7 @@ ROLLOUTS = sa.Table(
     sa.Column("spec", sa.Text, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("measured", sa.Text, nullable=False),
+    sa.Column("successor", sa.Text),
 )
 _UNFINISHED = ROLLOUTS.c.finished_at.is_(None)
 # Loading the world reads this index only, however many rollouts are finished; unique: one rollout at a time in a place.
@@ -99,3 +101,51 @@ KEYS = sa.Table(
 )
 # No unique index over the hashes: random inserts would rewrite a page for every key, and the judge never repeats one.
 sa.Index("keys_by_rollout", KEYS.c.rollout_id)
+
+PINS = sa.Table(
+    "pins",
+    METADATA,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("environment", sa.Text, primary_key=True),
+    sa.Column("release", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, primary_key=True),
+    sa.Column("commit_id", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("lifted_at", sa.Double),
+    sa.Column("lifted_by", sa.Text, nullable=False),
+    sa.Column("lifted_reason", sa.Text, nullable=False),
+)
+
+COMPLAINTS = sa.Table(
+    "complaints",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("environment", sa.Text, nullable=False),
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("prediction", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+# Rows may be deleted by hand: a complaint is a person's text about a person.
+COMPLAINT_IS_A_TICKET = sa.text("external_id != ''")
+sa.Index(
+    "complaints_by_ticket",
+    COMPLAINTS.c.external_id,
+    unique=True,
+    sqlite_where=COMPLAINT_IS_A_TICKET,
+    postgresql_where=COMPLAINT_IS_A_TICKET,
+)
+sa.Index("complaints_by_time", COMPLAINTS.c.at)
+
+BOOKMARKS = sa.Table(
+    "bookmarks",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)

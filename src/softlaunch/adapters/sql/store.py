@@ -67,12 +67,14 @@ class SqlStore:
             places = connection.execute(sa.select(lives).order_by(lives.c.service, lives.c.environment)).mappings()
             # Not ordered by SQL: SQLite would then walk the whole table by its key, not the index of the unfinished.
             unfinished = connection.execute(sa.select(rollouts).where(rollouts.c.finished_at.is_(None))).mappings()
+            running = tuple(sorted((rows.rollout(row) for row in unfinished), key=_number))
+            number_last = connection.execute(sa.select(sa.func.max(rollouts.c.id))).scalar() or 0
             return store.World(
                 lives=tuple(rows.live(row) for row in places),
-                rollouts=tuple(sorted((rows.rollout(row) for row in unfinished), key=_number)),
+                rollouts=running,
                 listeners={row["environment"]: row["port"] for row in ports},
                 cursor=_cursor(cursor),
-                rollout_id_last=connection.execute(sa.select(sa.func.max(rollouts.c.id))).scalar() or 0,
+                rollout_id_last=max(number_last, *(found.successor.id for found in running if found.successor), 0),
             )
 
     def commit(self, change: store.Change) -> None:
@@ -81,8 +83,11 @@ class SqlStore:
         rollouts = [rows.rollout_row(record) for record in sorted(change.rollouts, key=_finished_first)]
         events = [rows.event_row(event) for event in change.events]
         keys = _key_rows(change)
-        if any(event.id for event in change.events):
-            raise errors.InvariantError("A history record in a change has a number: the store gives the numbers.")
+        pins = [rows.pin_row(pin) for pin in change.pins]
+        complaints = [rows.complaint_row(complaint) for complaint in change.complaints]
+        bookmarks = [rows.bookmark_row(name, text) for name, text in change.bookmarks.items()]
+        if any(found.id for found in (*change.events, *change.complaints)):
+            raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
         with self._lock:
             self._check_present()
             with engines.writing(self._engine, self._path) as connection:
@@ -96,6 +101,9 @@ class SqlStore:
                     _upsert(connection, schema.CURSOR, [_cursor_row(change.cursor)])
                 if keys:
                     connection.execute(sa.insert(schema.KEYS), keys)
+                _upsert(connection, schema.PINS, pins)
+                _add_complaints(connection, complaints)
+                _upsert(connection, schema.BOOKMARKS, bookmarks)
 
     def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
         table = schema.KEYS
@@ -136,6 +144,30 @@ class SqlStore:
             found = connection.execute(statement.order_by(table.c.id).limit(limit)).mappings().all()
         return tuple(rows.event(row) for row in found)
 
+    def pins(self, *, service: str | None = None, environment: str | None = None) -> Sequence[store.Pin]:
+        table = schema.PINS
+        statement = _in_place(sa.select(table), table, service, environment)
+        order = (table.c.at.desc(), table.c.service, table.c.environment, table.c.release)
+        with self._reading() as connection:
+            found = connection.execute(statement.order_by(*order)).mappings().all()
+            return tuple(rows.pin(row) for row in found)
+
+    def complaints(
+        self, *, service: str | None = None, environment: str | None = None, since: float = 0.0, limit: int = 1_000
+    ) -> Sequence[store.Complaint]:
+        table = schema.COMPLAINTS
+        statement = _in_place(sa.select(table).where(table.c.at >= since), table, service, environment)
+        order = (table.c.at.desc(), table.c.id.desc())
+        with self._reading() as connection:
+            found = connection.execute(statement.order_by(*order).limit(limit)).mappings().all()
+        return tuple(rows.complaint(row) for row in found)
+
+    def bookmark(self, name: str) -> str | None:
+        table = schema.BOOKMARKS
+        with self._reading() as connection:
+            found: str | None = connection.execute(sa.select(table.c.text).where(table.c.name == name)).scalar()
+        return found
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         self._check_present()
@@ -145,8 +177,8 @@ class SqlStore:
         except (errors.ConfigError, errors.InvariantError) as error:
             # The schema's version was checked when the file was opened: no softlaunch wrote a row that cannot be read.
             raise engines.damaged(self._path, error.message.rstrip(".")) from error
-        except ValueError as error:
-            raise engines.damaged(self._path, f"not JSON: {error}") from error
+        except (ValueError, KeyError) as error:
+            raise engines.damaged(self._path, f"not the JSON that was written: {error}") from error
 
     def _check_whole(self) -> None:
         with engines.reading(self._engine, self._path) as connection:
@@ -183,6 +215,15 @@ def _upsert(connection: sa.Connection, table: sa.Table, found: Sequence[rows.Row
     keys = [column.name for column in table.primary_key]
     updates = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=updates), list(found))
+
+
+def _add_complaints(connection: sa.Connection, found: Sequence[rows.Row]) -> None:
+    """A ticket that is there already is left as it was."""
+    if found:
+        statement = sqlite.insert(schema.COMPLAINTS).on_conflict_do_nothing(
+            index_elements=["external_id"], index_where=schema.COMPLAINT_IS_A_TICKET
+        )
+        connection.execute(statement, list(found))
 
 
 def _put_listener(connection: sa.Connection, environment: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -29,9 +30,11 @@ from softlaunch.ports import store as records
 
 DIGEST = release.Digest("sha256:" + "1" * 64)
 PRODUCTION = spec.EnvironmentSpec(
-    name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=(100, 10_000))
+    name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 10_000))
 )
 STATE = machine.begin(phases.plan_of(PRODUCTION, compared=True), now=1.0, reason="Launch.").state
+FIRST = pathlib.Path(__file__).parent / "state_r0001.sql"
+"""What softlaunch wrote before there were steps of other kinds than shares, as `sqlite3 state.db .dump` tells it."""
 EVIDENCE = {"bins": [random.Random(1).random() for _ in range(260)]}
 """About 5 kB of JSON, as the judge's state is."""
 
@@ -294,10 +297,10 @@ def test_a_migration_that_fails_halfway_leaves_the_file_as_it_was(
         kept.commit(change(1))
     scripts = tmp_path / "scripts"
     shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "r0002_breaks.py").write_text(
+    (scripts / "versions" / "r9998_breaks.py").write_text(
         "from alembic import op\n"
         "import sqlalchemy as sa\n"
-        "revision, down_revision = 'r0002', 'r0001'\n"
+        f"revision, down_revision = 'r9998', {schema.REVISIONS[-1]!r}\n"
         "def upgrade():\n"
         "    op.create_table('half', sa.Column('id', sa.Integer))\n"
         "    op.execute('DROP TABLE listeners')\n"
@@ -306,7 +309,7 @@ def test_a_migration_that_fails_halfway_leaves_the_file_as_it_was(
 
     with monkeypatch.context() as patched:
         patched.setattr(migrate, "SCRIPTS", scripts)
-        patched.setattr(schema, "REVISIONS", ("r0001", "r0002"))
+        patched.setattr(schema, "REVISIONS", (*schema.REVISIONS, "r9998"))
         with pytest.raises(errors.UnavailableError, match="nowhere"):
             store.SqlStore(path)
 
@@ -322,19 +325,57 @@ def test_an_older_file_is_brought_up_to_date_when_it_is_opened(
         kept.commit(change(1))
     scripts = tmp_path / "scripts"
     shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "r0002_adds.py").write_text(
+    (scripts / "versions" / "r9998_adds.py").write_text(
         "from alembic import op\n"
         "import sqlalchemy as sa\n"
-        "revision, down_revision = 'r0002', 'r0001'\n"
+        f"revision, down_revision = 'r9998', {schema.REVISIONS[-1]!r}\n"
         "def upgrade():\n"
         "    op.add_column('events', sa.Column('by', sa.Text, nullable=False, server_default=''))\n"
     )
     monkeypatch.setattr(migrate, "SCRIPTS", scripts)
-    monkeypatch.setattr(schema, "REVISIONS", ("r0001", "r0002"))
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "r9998"))
 
     with store.SqlStore(path) as kept:
         assert "by" in {column["name"] for column in sa.inspect(kept._engine).get_columns("events")}
         assert {1} == offsets(kept)
+
+
+def test_a_file_of_the_first_schema_opens_with_all_it_held_and_takes_what_is_new(path: pathlib.Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST.read_text(encoding="utf-8"))
+
+    with store.SqlStore(path) as kept:
+        (live,), (launch,) = kept.load().lives, kept.load().rollouts
+        assert (0.0, 3, {"attempts": 7}) == (live.warm_until, live.epoch, live.history)
+        assert (None, phases.Phase.STEPPING, 1) == (launch.successor, launch.state.phase, launch.state.step)
+        assert spec.shares(100, 2_500, 10_000) == launch.spec.strategy.steps == launch.state.plan.steps
+        assert [("errors", 2**63 + 1)] == list(kept.keys(1))
+        assert ["Launch."] == [event.text for event in kept.events()]
+        successor = records.Successor(
+            id=2, release=DIGEST, spec=PRODUCTION, ref="v2", commit="c" * 40, requested_by="bob"
+        )
+        following = dataclasses.replace(launch, successor=successor)
+        kept.commit(
+            records.Change(
+                lives=[dataclasses.replace(live, warm_until=9.5)], rollouts=[following], bookmarks={"spool": "7"}
+            )
+        )
+        assert (following,) == kept.load().rollouts
+        assert 9.5 == kept.load().lives[0].warm_until
+        context = alembic.migration.MigrationContext.configure(kept._engine.connect())
+        assert [] == alembic.autogenerate.compare_metadata(context, schema.METADATA)
+
+
+def test_a_successor_no_softlaunch_wrote_is_damage(path: pathlib.Path) -> None:
+    with store.SqlStore(path) as kept:
+        kept.commit(change(1))
+        with kept._engine.begin() as connection:
+            connection.exec_driver_sql("""UPDATE rollouts SET successor = '{"ref":"v2"}'""")
+
+        with pytest.raises(errors.UnavailableError, match="'id'") as refused:
+            kept.load()
+
+    assert errors.Code.STATE_DAMAGED is refused.value.code
 
 
 @pytest.mark.parametrize("table", ["events", "keys"])
