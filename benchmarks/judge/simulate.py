@@ -233,7 +233,7 @@ def judge_for(
         history=history_of(rng, scenario) if scenario.history else None,
     )
     for index, share in enumerate(scenario.shares):
-        court.begin_epoch(index + 1, share)
+        court.begin_epochs({index + 1: share})
     return court
 
 

@@ -80,7 +80,7 @@ def judged(launch: Launch, seed: int, policy: judge_policy.JudgePolicy | None = 
         policy=policy or judge_policy.JudgePolicy(), stable=STABLE, candidate=CANDIDATE, history=history
     )
     for index, share in enumerate(launch.shares):
-        court.begin_epoch(index + 1, share)
+        court.begin_epochs({index + 1: share})
     passed = False
     for index, line in enumerate(lines_of(launch, rng)):
         court.observe(line)

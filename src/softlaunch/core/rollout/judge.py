@@ -2,7 +2,7 @@
 The judge of one rollout: attempts go in, a verdict with its reason comes out.
 
     judge = Judge(policy=policy, stable="0a1b...", candidate="9f8e...", history=history)
-    judge.begin_epoch(7, share=0.01)         # before the gateway is told
+    judge.begin_epochs({7: 0.01, 8: 0.5})    # before the gateway is told: a routing decision and its populations
     judge.observe(attempt)                   # every line of the attempt log, in any order of siblings
     judge.failed, judge.report()
 
@@ -87,7 +87,7 @@ class Judge:
         self._latency_weight = policy.weight(spec.GuardrailName.LATENCY)
         self._threshold = 1.0 / policy.alpha
         self._epochs: dict[int, evidence.RoutingEpoch] = {}
-        self._epoch: int | None = None
+        self._current: tuple[int, ...] = ()
         self._latency_e_checked = 0.0
         self._alone_e_checked = 0.0
         self._departed = judge_keys.DepartedKeys()
@@ -101,27 +101,35 @@ class Judge:
         """Whether the candidate must be taken back; cheap, to be asked after every attempt."""
         return self._failure is not None
 
-    def begin_epoch(self, epoch: int, share: float) -> None:
+    def begin_epochs(self, shares: Mapping[int, float]) -> None:
         """
         Announce a routing decision before the gateway is told; the same again (after a restart) does nothing.
 
         Args:
-            epoch: RouteSpec.epoch, logged with every attempt routed under it.
-            share: The candidate's configured share of first attempts, 0 to 1. At 0 nothing is compared, at 1 (or
-                without a stable release) the candidate is judged alone.
+            shares: The candidate's configured share of first attempts, 0 to 1, in every population of the decision, by
+                the epoch its attempts are logged with. At 0 nothing is compared, at 1 (or without a stable release)
+                the candidate is judged alone. Populations are never compared with each other.
 
         Raises:
-            InvariantError: the share is not one, or the epoch was begun with another share.
+            InvariantError: a share is not one, or an epoch was begun with another share; nothing has begun then.
         """
-        if not 0.0 <= share <= 1.0:
-            raise errors.InvariantError(f"epoch {epoch} begins with a share of {share}, not between 0 and 1.")
-        known = self._epochs.get(epoch)
-        if known is None:
-            alone = share >= 1.0 or self._stable is None
-            self._epochs[epoch] = evidence.RoutingEpoch(share=share, prior=self._policy.rho_prior_attempts, alone=alone)
-        elif known.share != share:
-            raise errors.InvariantError(f"epoch {epoch} began with a share of {known.share}, and now with {share}.")
-        self._epoch = epoch
+        for epoch, share in shares.items():
+            if not 0.0 <= share <= 1.0:
+                raise errors.InvariantError(f"epoch {epoch} begins with a share of {share}, not between 0 and 1.")
+            known = self._epochs.get(epoch)
+            if known is not None and known.share != share:
+                raise errors.InvariantError(f"epoch {epoch} began with a share of {known.share}, and now with {share}.")
+        for epoch, share in shares.items():
+            if epoch not in self._epochs:
+                alone = share >= 1.0 or self._stable is None
+                self._epochs[epoch] = evidence.RoutingEpoch(
+                    share=share, prior=self._policy.rho_prior_attempts, alone=alone
+                )
+        self._current = tuple(sorted(shares))
+
+    def begin_epoch(self, epoch: int, share: float) -> None:
+        """A routing decision with a single population; as `begin_epochs`."""
+        self.begin_epochs({epoch: share})
 
     def observe(self, attempt: attempts.Attempt) -> None:
         """Take one line of the attempt log into account: exactly once each, in the order of the log."""
@@ -241,7 +249,7 @@ class Judge:
             "stable": self._stable,
             "candidate": self._candidate,
             "alone_rates": self._alone_rates,
-            "epoch": self._epoch,
+            "current": list(self._current),
             "epochs": [[number, epoch.state()] for number, epoch in self._epochs.items()],
             "evidence": [found.state() for found in self._evidence],
             "latency": self._latency.state(),
@@ -271,7 +279,7 @@ class Judge:
             judge._evidence.append(found)
         judge._latency.load(state["latency"])
         judge._firsts.load(state["firsts"])
-        judge._epoch = state["epoch"]
+        judge._current = _current(state)
         judge._epochs = {int(number): evidence.RoutingEpoch.load(saved) for number, saved in state["epochs"]}
         judge._shed, judge._censored, judge._unrouted = (int(count) for count in state["counts"])
         if state["failure"] is not None:
@@ -306,7 +314,7 @@ class Judge:
             tally=judge_report.Tally(
                 trials_stable=sum(epoch.total - epoch.candidate for epoch in self._epochs.values()),
                 trials_candidate=self._trials_candidate(),
-                epoch=self._epoch,
+                epoch=min(self._current, default=None),
                 epoch_trials_stable=self._epoch_trials(candidate=False),
                 epoch_trials_candidate=self._epoch_trials(candidate=True),
                 repeats=self._firsts.repeats,
@@ -321,10 +329,8 @@ class Judge:
         return sum(epoch.candidate for epoch in self._epochs.values())
 
     def _epoch_trials(self, *, candidate: bool) -> int:
-        epoch = None if self._epoch is None else self._epochs[self._epoch]
-        if epoch is None:
-            return 0
-        return epoch.candidate if candidate else epoch.total - epoch.candidate
+        current = [self._epochs[number] for number in self._current]
+        return sum(epoch.candidate if candidate else epoch.total - epoch.candidate for epoch in current)
 
     def _guardrail_reports(self) -> tuple[judge_report.GuardrailReport, ...]:
         trials_candidate = self._trials_candidate()
@@ -370,3 +376,10 @@ def _alone_rate(
 ) -> float:
     recorded = None if history is None else history.rate_upper(name)
     return min(_ALONE_RATE_MAX, max(policy.acceptable_rate, recorded or 0.0))
+
+
+def _current(state: Mapping[str, Any]) -> tuple[int, ...]:
+    """The current populations; states from before there were several name one epoch, or none."""
+    if "current" in state:
+        return tuple(int(number) for number in state["current"])
+    return () if state["epoch"] is None else (int(state["epoch"]),)

@@ -19,10 +19,21 @@ _WEIGHTS = {
     spec.GuardrailName.CLIENT_ERRORS: 0.06,
     spec.GuardrailName.LATENCY: 0.19,
     spec.GuardrailName.INVALID: 0.07,
+    spec.GuardrailName.OUTPUTS: 0.05,
+    spec.GuardrailName.DISAGREEMENT: 0.05,
+    spec.GuardrailName.SHED: 0.03,
+    spec.GuardrailName.CPU: 0.05,
+    spec.GuardrailName.MEMORY: 0.10,
 }
 """
-Shares of alpha. With 0.68, three failed requests at a share of 10 % still suffice (the e-value is 206), and 1 -> 5 %
-errors cost 6 % more requests than with all of it. Latency has its share paid back by the attempts below its median.
+Shares of alpha, before they are divided by the sum of those that enforce. With 0.68, three failed requests at a share
+of 10 % still suffice (the e-value is 206), and 1 -> 5 % errors cost 6 % more requests than with all of it. Latency has
+its share paid back by the attempts below its median.
+
+The first four sum to 1, so a launch with only them is judged as it was calibrated. The others are small, because most
+of them gather evidence with every answer and lose a weight of 0.05 (3 nats) in some tens of attempts more; memory has
+one observation per window of requests, each worth at most a factor of 2, and 0.10 costs it four windows. All nine
+together leave errors 0.53 of alpha: a candidate that only fails is then found with at most one more failed request.
 """
 
 RESERVE = 0.03
@@ -51,7 +62,7 @@ class JudgePolicy:
     """Probability of ever passing, per guardrail, a release worse than the margin and above `acceptable_rate`."""
     margin_ratio: float = 2.0
     acceptable_rate: float = 0.01
-    enforcing: tuple[spec.GuardrailName, ...] = GUARDRAILS
+    enforcing: tuple[spec.GuardrailName, ...] = spec.GUARDRAILS_DEFAULT
     """These decide; the others are reported with all of alpha to themselves and decide nothing."""
     latency_slo_ms: float | None = None
     latency_slack_ratio: float = 1.0

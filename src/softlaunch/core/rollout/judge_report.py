@@ -57,8 +57,9 @@ class Tally:
     trials_stable: int
     trials_candidate: int
     epoch: int | None
-    """The routing decision begun last."""
+    """The routing decision begun last: the smallest epoch of its populations."""
     epoch_trials_stable: int
+    """In all its populations together."""
     epoch_trials_candidate: int
     repeats: int
     """Retries and hedges: neither trials nor events."""

@@ -58,7 +58,7 @@ def judge_of(
     judge = judging.Judge(
         policy=policy or judge_policy.JudgePolicy(), stable=stable, candidate=CANDIDATE, history=history
     )
-    judge.begin_epoch(1, share)
+    judge.begin_epochs({1: share})
     return judge
 
 
@@ -250,7 +250,7 @@ def test_a_restored_judge_goes_on_bit_for_bit(*, seed: int, cut: int, with_histo
 
     def fresh() -> judging.Judge:
         judge = judge_of(policy, share=0.3, history=history)
-        judge.begin_epoch(2, 1.0 if seed % 3 == 0 else 0.3)
+        judge.begin_epochs({2: 1.0 if seed % 3 == 0 else 0.3})
         return judge
 
     whole = fresh()
@@ -348,7 +348,7 @@ def test_the_share_is_the_observed_one_of_the_epoch_and_excludes_the_attempt_its
 
 def test_an_attempt_is_judged_by_the_epoch_it_was_routed_under() -> None:
     judge = judge_of(ERRORS_ONLY, share=0.01)
-    judge.begin_epoch(2, 0.9)
+    judge.begin_epochs({2: 0.9})
     for index in range(2):
         judge.observe(attempt(index, candidate=True, status=503, epoch=2))
     assert not judge.failed
@@ -367,14 +367,49 @@ def test_attempts_of_unknown_epochs_and_of_share_zero_are_ignored() -> None:
     assert 100 == judge.report().tally.ignored
 
 
-def test_an_epoch_begins_once_with_one_share() -> None:
+def test_the_same_decision_again_does_nothing_and_its_populations_are_counted_together() -> None:
+    judge = judge_of(ERRORS_ONLY, share=0.1)
+    judge.begin_epochs({4: 0.1, 5: 0.5, 6: 0.5})
+    for index in range(30):
+        judge.observe(attempt(index, candidate=index % 3 == 0, epoch=(1, 4, 6)[index % 3 - 1]))
+    before = judge.state()
+    judge.begin_epochs({4: 0.1, 5: 0.5, 6: 0.5})
+
+    tally = judge.report().tally
+    assert before == judge.state()
+    assert (4, 10, 10) == (tally.epoch, tally.epoch_trials_candidate, tally.epoch_trials_stable)
+    assert 10 == tally.trials_stable - tally.epoch_trials_stable
+
+
+def test_populations_that_cannot_begin_leave_everything_as_it_was() -> None:
     judge = judge_of(share=0.1)
-    judge.begin_epoch(1, 0.1)
+    before = judge.state()
 
     with pytest.raises(errors.InvariantError):
-        judge.begin_epoch(1, 0.2)
+        judge.begin_epochs({2: 0.5, 1: 0.3})
+    assert before == judge.state()
+
+
+@pytest.mark.parametrize("epoch", [1, None])
+def test_a_state_of_the_time_with_one_epoch_still_loads(epoch: int | None) -> None:
+    judge = judge_of(ERRORS_ONLY, share=0.1)
+    judge.observe(attempt(0, candidate=True))
+    state = judge.state()
+    del state["current"]
+    restored = judging.Judge.restore({**state, "epoch": epoch}, [])
+
+    assert epoch == restored.report().tally.epoch
+    assert (0 if epoch is None else 1) == restored.report().tally.epoch_trials_candidate
+
+
+def test_an_epoch_begins_once_with_one_share() -> None:
+    judge = judge_of(share=0.1)
+    judge.begin_epochs({1: 0.1})
+
     with pytest.raises(errors.InvariantError):
-        judge.begin_epoch(2, 1.2)
+        judge.begin_epochs({1: 0.2})
+    with pytest.raises(errors.InvariantError):
+        judge.begin_epochs({2: 1.2})
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -470,7 +505,7 @@ def test_without_history_thresholds_come_from_the_first_stable_attempts_and_judg
 
 def test_a_first_release_is_judged_by_the_absolute_tests_and_latency_only_with_an_slo() -> None:
     policy = judge_policy.of_strategy(
-        spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=(10_000,)), has_stable=False
+        spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(10_000)), has_stable=False
     )
     judge = judge_of(policy, stable=None, share=1.0)
     for index in range(700):

@@ -10,7 +10,7 @@ from softlaunch.core.rollout import judge_history, judge_policy, judge_report
 
 STRATEGY = spec.StrategySpec(
     kind=spec.StrategyKind.CANARY,
-    weights=(100, 10_000),
+    steps=spec.shares(100, 10_000),
     guardrails=(spec.GuardrailName.INVALID, spec.GuardrailName.ERRORS),
     acceptable_percent=2.0,
     margin_ratio=3.0,
