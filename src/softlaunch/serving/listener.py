@@ -7,12 +7,14 @@ must leave nothing behind that still serves the socket.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pathlib
 import socket
 import stat
-from typing import Any
+import sys
+from typing import Any, Protocol
 
 from granian import constants, http
 from granian.server import embed
@@ -23,6 +25,18 @@ PATH_BYTES_MAX = 107
 """Of sun_path in Linux, without the final zero."""
 _IDLE_MS_MAX = 24 * 3600 * 1000
 """hyper counts an idle kept connection as a slow header: after its 30 s it would close what Envoy is about to use."""
+
+QUIET_SECONDS = 0.2
+"""A draining server ends when nobody has sent anything for this long; a guess, some times a client's think time."""
+
+
+class Drained(Protocol):
+    """An application that can be waited for. It closes connections, one answer each, while it drains."""
+
+    in_flight: int
+    """Requests it owes an answer."""
+    last_request_at: float
+    """Loop time of the latest answer while draining."""
 
 
 class Listener(embed.Server):
@@ -70,6 +84,21 @@ class Listener(embed.Server):
         bound.rename(self._path)
         # granian unlinks whatever is at bind_uds when it ends, a successor's socket too; withdraw() does it better.
         self.bind_uds = None
+
+
+async def drain(app: Drained, server: Listener, serving: asyncio.Task[None], grace_seconds: float) -> int:
+    """Answers what was accepted, closing each connection after its answer; 0 when all of it was answered in time."""
+    loop = asyncio.get_running_loop()
+    app.last_request_at = loop.time()
+    deadline = loop.time() + grace_seconds
+    while app.in_flight or loop.time() - app.last_request_at < QUIET_SECONDS:
+        if loop.time() > deadline:
+            sys.stderr.write(f"softlaunch.serving: {app.in_flight} requests unanswered after {grace_seconds:g} s\n")
+            return 1
+        await asyncio.sleep(0.01)
+    server.stop()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
+    await asyncio.wait({serving}, timeout=max(0.1, deadline - loop.time()))
+    return 0
 
 
 def _check(path: pathlib.Path) -> None:

@@ -19,11 +19,9 @@ from typing import NoReturn
 from softlaunch import errors
 from softlaunch.core import predictions
 from softlaunch.serving import app as app_module
-from softlaunch.serving import batching, faults, listener, model_thread, rows_codec, settings, unpacked
+from softlaunch.serving import batching, faults, listener, meter, model_thread, rows_codec, segments, settings, unpacked
+from softlaunch.serving import capture as capturing
 from softlaunch.serving.runtimes import model
-
-QUIET_SECONDS = 0.2
-"""A draining server ends when nobody has sent anything for this long; a guess, some times a client's think time."""
 
 
 def run(chosen: settings.Settings) -> NoReturn:
@@ -43,12 +41,16 @@ def run(chosen: settings.Settings) -> NoReturn:
 
 async def _serve(chosen: settings.Settings) -> int:
     found = unpacked.read(chosen.release, chosen.socket)
+    capture = _capture(found, chosen)
     app = app_module.App(
         service=found.content.service,
         version=found.version,
         instance=chosen.instance,
         body_bytes_max=chosen.body_bytes_max,
+        capture=capture,
+        tells_service_time=chosen.tell_service_time,
     )
+    app.meter.watch()
     planted = faults.read(found)
     faulty = None if planted is None else faults.FaultyApp(app, planted, found.version)
     server = listener.Listener(faulty or app, chosen.socket)
@@ -70,7 +72,7 @@ async def _serve(chosen: settings.Settings) -> int:
     finally:
         app.phase = app_module.Phase.DRAINING
         server.withdraw()
-    return await _drain(app, server, serving, chosen.grace_seconds)
+    return await listener.drain(app, server, serving, chosen.grace_seconds)
 
 
 async def _load(
@@ -83,6 +85,8 @@ async def _load(
     if rows:
         await thread.run(lambda: _warm(loaded, rows))
 
+    cpu_clock = meter.cpu_clock(chosen.threads)
+
     def loaded_with(answer: faults.Answer) -> app_module.Loaded:
         return app_module.Loaded(
             batcher=batching.Batcher(
@@ -91,6 +95,7 @@ async def _load(
                 thread=thread,
                 batch_rows_max=chosen.batch_rows_max,
                 queue_rows_max=chosen.queue_rows_max,
+                cpu_clock=cpu_clock,
             ),
             codec=rows_codec.RowsCodec(signature, found.version),
             signature=signature,
@@ -131,23 +136,3 @@ def _warm(loaded: model.Model, rows: Sequence[predictions.Row]) -> None:
         f"The model raised on every one of its {len(rows)} smoke rows (last: {model.one_line(raised or Exception())}).",
         remedy="Fix the model, or its signature, and build the release again.",
     ) from raised
-
-
-async def _drain(
-    app: app_module.App,
-    server: listener.Listener,
-    serving: asyncio.Task[None],
-    grace_seconds: float,
-) -> int:
-    """Answers what was accepted, closing each connection after its answer; 0 when all of it was answered in time."""
-    loop = asyncio.get_running_loop()
-    app.last_request_at = loop.time()
-    deadline = loop.time() + grace_seconds
-    while app.in_flight or loop.time() - app.last_request_at < QUIET_SECONDS:
-        if loop.time() > deadline:
-            sys.stderr.write(f"softlaunch.serving: {app.in_flight} requests unanswered after {grace_seconds:g} s\n")
-            return 1
-        await asyncio.sleep(0.01)
-    server.stop()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
-    await asyncio.wait({serving}, timeout=max(0.1, deadline - loop.time()))
-    return 0
