@@ -40,7 +40,7 @@ class Analysis:
         self._candidate = record.candidate.short
         self._stable = record.stable.short if record.stable else None
         self._judge = court
-        self._weight = 0
+        self._share = 0.0
         self._tuning: desired.Tuning | None = None
         self._candidate_history = judge_history.ArmHistory(release=self._candidate)
         self._measured: dict[str, Any] = {
@@ -75,15 +75,15 @@ class Analysis:
         """The analysis as `state` and `measured` left it."""
         departed = [judge_keys.DepartedKey(spec.GuardrailName(name), key) for name, key in keys]
         found = cls(record, judge.Judge.restore(record.evidence["judge"], departed), record.measured)
-        found._weight = int(record.evidence["weight"])
+        found._share = float(record.evidence.get("share", record.evidence.get("weight", 0) / spec.WEIGHT_FULL))
         found._candidate_history = judge_history.ArmHistory.from_json(record.evidence["candidate_history"])
         return found
 
-    def begin_epoch(self, epoch: int, weight: int) -> None:
-        """A routing decision: the candidate's share, in 1/10000, of everything routed under `epoch`."""
-        self._weight = weight
+    def begin_epochs(self, shares: Mapping[int, float]) -> None:
+        """A routing decision: the candidate's share of first attempts in every population, by epoch."""
+        self._share = max(shares.values())
         self._tuning = None
-        self._judge.begin_epoch(epoch, weight / spec.WEIGHT_FULL)
+        self._judge.begin_epochs(shares)
         self.changed = True
 
     def observe(self, attempt: attempts.Attempt) -> None:
@@ -106,13 +106,24 @@ class Analysis:
             self._measured["stable_again_at"] = at
             self.changed = True
 
+    def down(self, at: float) -> None:
+        """From now on nothing but a fallback answers, because the plan recreates."""
+        self._measured["downtime_began_at"] = at
+        self.changed = True
+
+    def up(self, at: float) -> None:
+        """A release answers again."""
+        began = self._measured.get("downtime_began_at")
+        if began is not None and "downtime_seconds" not in self._measured:
+            self._measured["downtime_seconds"] = at - began
+            self.changed = True
+
     def tuning(self) -> desired.Tuning:
         """What the routes need to know; the same for as long as the share is."""
         if self._tuning is None:
-            rho = self._weight / spec.WEIGHT_FULL
             self._tuning = desired.Tuning(
                 try_timeout_seconds=self._measured["try_timeout_seconds"],
-                fuse_failures=self._judge.events_to_fail(rho) + FUSE_MARGIN,
+                fuse_failures=self._judge.events_to_fail(self._share) + FUSE_MARGIN,
             )
         return self._tuning
 
@@ -125,7 +136,7 @@ class Analysis:
         self.changed = False
         return {
             "judge": self._judge.state(),
-            "weight": self._weight,
+            "share": self._share,
             "candidate_history": self._candidate_history.to_json(),
         }
 

@@ -8,15 +8,19 @@ kill -9. The control loop then makes the world agree.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 from softlaunch import errors
+from softlaunch.controller import launches
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
 from softlaunch.core import env_references, release, spec
-from softlaunch.core.rollout import machine, messages, phases
+from softlaunch.core.rollout import messages, phases
 from softlaunch.ports import registry, store
+
+_NAME_LENGTH_MIN = 7
+"""So much of a digest or commit names it; git's own length of short names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,8 @@ class DeployRequest:
     ref: str
     commit: str
     by: str
+    replace: bool = True
+    """Take the place of a rollout that runs; False: refuse while one does."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class Deployed:
     rollout_id: int | None
     """None: the release is already this environment's stable release and nothing was started."""
     text: str
+    after: int | None = None
+    """The rollout that ends first, when another one had to make way."""
 
 
 class Commands:
@@ -67,56 +75,90 @@ class Commands:
         """
         Starts a rollout of a release into an environment.
 
+        A rollout that runs there makes way: it goes back to its stable release, or, when it was promoted already, its
+        watch window ends. Then the new one begins.
+
         Raises:
-            ConfigError: no such release, it has not passed the environment named in `after`, or `env:` names a variable
-                that is not set.
-            ConflictError: a rollout runs in that environment.
+            ConfigError: no such release, it has not passed the environment named in `after`, it is pinned, or `env:`
+                names a variable that is not set.
+            ConflictError: a rollout runs in that environment and `replace` is False.
         """
         self._check_exists(request.release)
         env_references.resolve(request.environment.env, self._variables)
+        drill = self._loop.is_drill(request.release)
         place = (request.service, request.environment.name)
         with self._loop.lock:
-            self._check_free(place)
+            running = self._loop.ledger.rollouts.get(place)
+            if running is not None and running.candidate == request.release and running.successor is None:
+                return Deployed(
+                    rollout_id=running.id, text=f"Rollout {running.id} brings {request.release.short} already."
+                )
+            if not request.replace:
+                self._check_free(place)
+            self._check_pins(place, request.release)
             after = request.environment.after
-            if after is not None and not self._passed(request.service, after, request.release):
+            if after is not None and not drill and not self._passed(request.service, after, request.release):
                 raise errors.ConfigError(
                     f"Release {request.release.short} has not passed {after!r}, and {request.environment.name!r} takes "
                     f"only releases that have.",
                     remedy=f"Run `softlaunch deploy {request.ref} --env {after}` first.",
                     code=errors.Code.NOT_PASSED,
                 )
+            if running is not None:
+                return self._replace(running, request)
             live = self._loop.ledger.lives.get(place)
             if live is not None and live.stable == request.release:
-                if live.spec.env != request.environment.env:
-                    raise errors.ConfigError(
-                        f"{request.release.short} is already live in {request.environment.name}, with another `env:`.",
-                        remedy="A changed environment is launched with a changed release: commit the change that needs "
-                        "it, or deploy another release first.",
-                        code=errors.Code.ENV_CHANGED,
-                    )
-                self._loop.ledger.put_live(dataclasses.replace(live, spec=request.environment))
-                try:
-                    self._loop.flush()
-                except errors.UnavailableError:
-                    self._loop.ledger.put_live(live)
-                    raise
-                return Deployed(
-                    rollout_id=None, text=f"{request.release.short} is already live in {request.environment.name}."
-                )
-            return self._start(request, immediate=False)
+                return self._refresh(live, request)
+            return self._start(request, drill=drill)
 
-    def rollback(self, *, service: str, environment: str, to: str, by: str) -> Deployed:
+    def _refresh(self, live: store.LiveRecord, request: DeployRequest) -> Deployed:
+        """The release is live already; what the environment says around it may have changed."""
+        if live.spec.env != request.environment.env:
+            raise errors.ConfigError(
+                f"{request.release.short} is already live in {request.environment.name}, with another `env:`.",
+                remedy="A changed environment is launched with a changed release: commit the change that needs "
+                "it, or deploy another release first.",
+                code=errors.Code.ENV_CHANGED,
+            )
+        self._loop.ledger.put_live(dataclasses.replace(live, spec=request.environment))
+        try:
+            self._loop.flush()
+        except errors.UnavailableError:
+            self._loop.ledger.put_live(live)
+            raise
+        return Deployed(rollout_id=None, text=f"{request.release.short} is already live in {request.environment.name}.")
+
+    def _replace(self, running: store.RolloutRecord, request: DeployRequest) -> Deployed:
+        book = self._loop.ledger
+        promised = running.successor
+        number = book.rollout_id_last + 1 if promised is None else promised.id
+        following = self._tell(running, messages.ReplaceAsked(by=request.by, release=request.release.short))
+        book.put_rollout(dataclasses.replace(following, successor=_asked(request, number)))
+        book.rollout_id_last = max(book.rollout_id_last, number)
+        try:
+            self._loop.flush()
+        except errors.SoftlaunchError:
+            book.put_rollout(following)
+            raise
+        ending = "ends its watch window" if running.state.phase is phases.Phase.WATCHING else "makes way first"
+        text = f"Rollout {running.id} ({running.candidate.short}) {ending}; then {request.release.short} follows."
+        return Deployed(rollout_id=number, text=text, after=running.id)
+
+    def rollback(self, *, service: str, environment: str, to: str, by: str, reason: str = "") -> Deployed:
         """
         Goes back: ends the running rollout, or sends all traffic to an earlier release at once.
+
+        The release that is left is pinned.
 
         Args:
             service: The service.
             environment: Where.
             to: `previous`, or a digest, commit, tag or branch of a release that exists.
             by: Who asks.
+            reason: Why, for the pin.
 
         Raises:
-            ConfigError: nothing is live there, there is no previous release, or `to` names none.
+            ConfigError: nothing is live there, there is no previous release, `to` names none or one that is pinned.
             ConflictError: a rollout runs and `to` is not the release it would go back to.
         """
         place = (service, environment)
@@ -127,7 +169,11 @@ class Commands:
                 target = running.stable if to == "previous" else self._resolve(to, service)
                 if target != running.stable:
                     self._check_free(place)
-                self._tell(running, messages.AbortAsked(by=by, reason="Rollback asked."))
+                said = f"Rollback asked. {reason}".strip()
+                following = self._tell(running, messages.AbortAsked(by=by, reason=said))
+                if following.state is not running.state and not running.state.plan.drill:
+                    launches.pin(self._loop.ledger, running, by=by, reason=said, now=self._loop.now())
+                    self._loop.flush()
                 return Deployed(rollout_id=running.id, text="The running rollout goes back to its stable release.")
             target = live.previous if to == "previous" else self._resolve(to, service)
             if target is None:
@@ -139,6 +185,7 @@ class Commands:
             if target == live.stable:
                 return Deployed(rollout_id=None, text=f"{target.short} is already live in {environment}.")
             self._check_exists(target)
+            self._check_pins(place, target)
             request = DeployRequest(
                 service=service,
                 environment=live.spec,
@@ -147,7 +194,121 @@ class Commands:
                 commit=self._commit(target),
                 by=by,
             )
-            return self._start(request, immediate=True)
+            assert live.stable is not None, "what is live has a stable release unless its first rollout runs"
+            left, commit = live.stable, self._commit(live.stable)
+            started = self._start(request, immediate=True)
+            launches.pin_release(
+                self._loop.ledger,
+                place,
+                left,
+                commit=commit,
+                by=by,
+                reason=f"Rolled back by {by}. {reason}".strip(),
+                now=self._loop.now(),
+            )
+            self._loop.flush()
+            return started
+
+    def retry(self, *, service: str, environment: str, by: str, lift_reason: str | None = None) -> Deployed:
+        """
+        Launches the release of the last rollout again, by the plan it had.
+
+        Args:
+            service: The service.
+            environment: Where.
+            by: Who asks.
+            lift_reason: Why a pin that stands in the way is lifted; None: it is not.
+
+        Raises:
+            ConfigError: there was no rollout, it did not end by going back, or its release is pinned.
+            ConflictError: a rollout runs there.
+        """
+        with self._loop.lock:
+            self._check_free((service, environment))
+            last = next(iter(self._store.rollouts(service=service, environment=environment, limit=1)), None)
+            if last is None or last.state.phase is phases.Phase.PROMOTED:
+                raise errors.ConfigError(
+                    f"The last rollout of {service!r} in {environment!r} "
+                    + ("was promoted: there is nothing to try again." if last else "does not exist."),
+                    remedy="See `softlaunch history`; launch something with `softlaunch deploy REF`.",
+                    code=errors.Code.NOT_NOW,
+                )
+            if lift_reason is not None and self._pin((service, environment), last.candidate) is not None:
+                self.lift(
+                    service=service, environment=environment, release=last.candidate.value, by=by, reason=lift_reason
+                )
+            return self.deploy(
+                DeployRequest(
+                    service=service,
+                    environment=last.spec,
+                    release=last.candidate,
+                    ref=last.ref,
+                    commit=last.commit,
+                    by=by,
+                )
+            )
+
+    def pins(self, service: str | None = None, environment: str | None = None) -> Sequence[store.Pin]:
+        """Pins, newest first, lifted ones too."""
+        return self._store.pins(service=service, environment=environment)
+
+    def lift(self, *, service: str, environment: str, release: str, by: str, reason: str) -> store.Pin:
+        """
+        Allows a pinned release to be launched again.
+
+        Args:
+            service: The service.
+            environment: Where it is pinned.
+            release: Its digest or the beginning of it, its commit, tag or branch.
+            by: Who lifts.
+            reason: Why; it must not be empty.
+
+        Raises:
+            ConfigError: nothing is pinned by that name, or no reason is given.
+        """
+        if not reason.strip():
+            raise errors.ConfigError(
+                f"The pin of {release} cannot be lifted without a reason.",
+                remedy="Say what has changed: --reason TEXT.",
+                code=errors.Code.PINNED,
+            )
+        with self._loop.lock:
+            named = self._registry.resolve(release, service=service)
+            found = [
+                pin
+                for pin in self._store.pins(service=service, environment=environment)
+                if pin.lifted_at is None
+                and (pin.release == named or _begins(pin.release.value, release) or _begins(pin.commit, release))
+            ]
+            if not found:
+                raise errors.ConfigError(
+                    f"No release of {service!r} called {release!r} is pinned in {environment!r}.",
+                    remedy="`softlaunch pins` lists what is.",
+                    code=errors.Code.NOT_PINNED,
+                )
+            now = self._loop.now()
+            for pin in found:
+                lifted = dataclasses.replace(pin, lifted_at=now, lifted_by=by, lifted_reason=reason)
+                self._loop.ledger.put_pin(lifted)
+            self._loop.ledger.note(
+                (service, environment),
+                at=now,
+                rollout_id=None,
+                kind="unpinned",
+                text=f"{found[0].release.short} may be launched again, says {by}: {reason}",
+            )
+            self._loop.flush()
+            return lifted
+
+    def approve(self, *, service: str, environment: str, by: str, reason: str = "") -> store.RolloutRecord:
+        """
+        Lets a rollout that waits for somebody go on.
+
+        Raises:
+            ConfigError: no rollout runs there, or `by` is not among those who may approve this step.
+            ConflictError: it waits for no approval.
+        """
+        return self._send(service, environment, messages.ApproveAsked(by=by, reason=reason))
 
     def pause(self, *, service: str, environment: str, by: str) -> store.RolloutRecord:
         return self._send(service, environment, messages.PauseAsked(by=by))
@@ -176,6 +337,8 @@ class Commands:
                     remedy="See `softlaunch status`; start one with `softlaunch deploy`.",
                     code=errors.Code.NO_ROLLOUT,
                 )
+            if isinstance(event, messages.ApproveAsked | messages.PromoteAsked):
+                _check_approver(record.state, event.by)
             following = self._tell(record, event)
             if following.state is record.state:
                 raise errors.ConflictError(
@@ -198,7 +361,7 @@ class Commands:
             self._loop.wake()
         return following
 
-    def _start(self, request: DeployRequest, *, immediate: bool) -> Deployed:
+    def _start(self, request: DeployRequest, *, immediate: bool = False, drill: bool = False) -> Deployed:
         book = self._loop.ledger
         now = self._loop.now()
         place = (request.service, request.environment.name)
@@ -212,26 +375,15 @@ class Commands:
                 service=request.service, environment=request.environment.name, spec=request.environment, stable=None
             )
             book.put_live(live)
-        number = book.rollout_id_last + 1
-        plan = phases.plan_of(request.environment, compared=live.stable is not None, immediate=immediate)
-        verb = "Rollback to" if immediate else "Launch of"
-        step = machine.begin(plan, now=now, reason=f"{verb} {request.release.short} ({request.ref}) by {request.by}.")
-        record = store.RolloutRecord(
-            id=number,
-            service=request.service,
-            environment=request.environment.name,
-            candidate=request.release,
-            stable=live.stable,
-            spec=request.environment,
-            state=step.state,
-            ref=request.ref,
-            commit=request.commit,
-            requested_by=request.by,
-            salt=hashlib.sha256(f"{request.service}/{request.environment.name}/{number}".encode()).hexdigest()[:8],
-            created_at=now,
+        record = launches.begin(
+            book,
+            _asked(request, book.rollout_id_last + 1),
+            place=place,
+            now=now,
+            immediate=immediate,
+            drill=drill,
+            note=self._downtime(place, request) if live.stable is not None and not immediate else "",
         )
-        book.put_rollout(record)
-        book.announce(record, step.announcements, at=now)
         try:
             self._loop.flush()
         except errors.SoftlaunchError:
@@ -239,7 +391,20 @@ class Commands:
             self._loop.withdraw(record, first=known is None, new_listener=listener is not None)
             raise
         self._loop.wake()
-        return Deployed(rollout_id=number, text=step.state.reason)
+        return Deployed(rollout_id=record.id, text=record.state.reason)
+
+    def _downtime(self, place: ledgers.Place, request: DeployRequest) -> str:
+        """What a plan that recreates costs, said before it starts."""
+        if request.environment.strategy.kind is not spec.StrategyKind.RECREATE:
+            return ""
+        measured = [
+            found.measured["downtime_seconds"]
+            for found in self._store.rollouts(service=place[0], environment=place[1], limit=20)
+            if "downtime_seconds" in found.measured
+        ]
+        last = f"the last time {measured[0]:.1f} s" if measured else "a few seconds and the time the model loads"
+        answers = "only the fallback answers" if has_fallback(request.environment) else "nobody is answered"
+        return f"Downtime: until the new release is ready {answers} ({last})."
 
     def _live(self, place: ledgers.Place) -> store.LiveRecord:
         live = self._loop.ledger.lives.get(place)
@@ -258,6 +423,20 @@ class Commands:
                 f"Rollout {running.id} ({running.candidate.short}) runs in {place[1]!r}: {_standing(running.state)}.",
                 remedy="Wait for it, end it with `softlaunch promote --full`, or take it back with `softlaunch abort`.",
                 code=errors.Code.ROLLOUT_RUNS,
+            )
+
+    def _pin(self, place: ledgers.Place, digest: release.Digest) -> store.Pin | None:
+        found = self._store.pins(service=place[0], environment=place[1])
+        return next((pin for pin in found if pin.release == digest and pin.lifted_at is None), None)
+
+    def _check_pins(self, place: ledgers.Place, digest: release.Digest) -> None:
+        pin = self._pin(place, digest)
+        if pin is not None:
+            when = datetime.datetime.fromtimestamp(pin.at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+            raise errors.ConfigError(
+                f"{digest.short} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
+                remedy=f"When that is mended: `softlaunch unpin {digest.short} --reason TEXT` and launch it again.",
+                code=errors.Code.PINNED,
             )
 
     def _check_exists(self, digest: release.Digest) -> None:
@@ -292,10 +471,43 @@ class Commands:
         return lineage[-1].commit if lineage else ""
 
 
+def _asked(request: DeployRequest, number: int) -> store.Successor:
+    return store.Successor(
+        id=number,
+        release=request.release,
+        spec=request.environment,
+        ref=request.ref,
+        commit=request.commit,
+        requested_by=request.by,
+    )
+
+
+def has_fallback(environment: spec.EnvironmentSpec) -> bool:
+    return bool(environment.fallbacks) or environment.fallback_body is not None
+
+
+def _begins(text: str, beginning: str) -> bool:
+    return len(beginning) >= _NAME_LENGTH_MIN and text.removeprefix("sha256:").startswith(
+        beginning.removeprefix("sha256:")
+    )
+
+
+def _check_approver(state: phases.State, by: str) -> None:
+    if state.phase is not phases.Phase.STEPPING or state.approved:
+        return
+    approvers = state.plan.steps[state.step].approvers
+    if approvers and by not in approvers:
+        raise errors.ConfigError(
+            f"{by} may not approve this step.",
+            remedy=f"It waits for {' or '.join(approvers)}; `softlaunch abort` needs no approval.",
+            code=errors.Code.NOT_APPROVER,
+        )
+
+
 def _standing(state: phases.State) -> str:
     words: list[str] = [state.phase.value.replace("_", " ")]
     if state.phase is phases.Phase.STEPPING:
-        words.append(f"at {state.plan.weights[state.step] / 100:g} %")
+        words.append(f"at {phases.desired(state).candidate_weight / 100:g} %, step {state.step + 1} of {len(state.plan.steps)}")
     if state.paused:
         words.append("(paused)")
     if state.hold is not None:

@@ -30,18 +30,20 @@ class Ledger:
         }
         self.listeners: dict[str, int] = dict(world.listeners)
         self.cursor: gateway.LogCursor = world.cursor
-        self.rollout_id_last: int = world.rollout_id_last
+        promised = (found.successor.id for found in world.rollouts if found.successor is not None)
+        self.rollout_id_last: int = max(world.rollout_id_last, *promised, 0)
         self._lives_pending: set[Place] = set()
         self._rollouts_pending: dict[int, store_records.RolloutRecord] = {}
         self._listeners_pending: dict[str, int] = {}
         self._events_pending: list[store_records.HistoryEvent] = []
         self._cursor_pending = False
         self._keys_pending: dict[int, list[tuple[str, int]]] = {}
+        self._pins_pending: list[store_records.Pin] = []
 
     @property
     def urgent(self) -> bool:
         """Something waits that may not wait: a decision, a command. Evidence alone may."""
-        return bool(self._events_pending or self._listeners_pending)
+        return bool(self._events_pending or self._listeners_pending or self._pins_pending)
 
     def put_live(self, record: store_records.LiveRecord) -> None:
         place = (record.service, record.environment)
@@ -83,6 +85,9 @@ class Ledger:
     def put_listener(self, environment: str, port: int) -> None:
         self.listeners[environment] = port
         self._listeners_pending[environment] = port
+
+    def put_pin(self, pin: store_records.Pin) -> None:
+        self._pins_pending.append(pin)
 
     def put_cursor(self, cursor: gateway.LogCursor) -> None:
         if cursor != self.cursor:
@@ -127,6 +132,7 @@ class Ledger:
             events=list(self._events_pending),
             cursor=self.cursor if self._cursor_pending else None,
             keys={number: tuple(keys) for number, keys in self._keys_pending.items()},
+            pins=list(self._pins_pending),
         )
         if change.empty:
             return
@@ -137,6 +143,7 @@ class Ledger:
         self._events_pending.clear()
         self._cursor_pending = False
         self._keys_pending.clear()
+        self._pins_pending.clear()
 
 
 def advanced(record: store_records.RolloutRecord, step: machine.Step, *, now: float) -> store_records.RolloutRecord:

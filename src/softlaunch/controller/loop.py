@@ -18,8 +18,9 @@ import structlog
 
 from softlaunch import errors
 from softlaunch.controller import analysis as analyses
-from softlaunch.controller import desired, ledger, replicas
+from softlaunch.controller import desired, launches, ledger, replicas
 from softlaunch.controller import shelf as shelves
+from softlaunch.core import release
 from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
 from softlaunch.ports import clock as clocks
 from softlaunch.ports import fleet as fleets
@@ -38,6 +39,8 @@ REAPPLY_SECONDS = 1.0
 REVIVE_SECONDS = 0.1
 """Whether the gateway still runs is looked at this often: while it does not, nobody is answered."""
 SMOKE_ROWS_DEFAULT = 10
+JUDGED_SECONDS = 1.0
+"""The machine hears of the evidence this often even when nothing new came: steps that last a stated time end so."""
 START_SECONDS_MAX = 300.0
 """A candidate that is not ready by then has failed; environments are built before, so this is model loading."""
 
@@ -77,6 +80,7 @@ class ControlLoop:
             for record in self.ledger.rollouts.values()
             if record.evidence  # none was written while nothing had happened
         }
+        self._judged_at: dict[int, float] = {}
         self._flushed_at = 0.0
         self._flushed_cursor = self.ledger.cursor
         self._ejection_at = 0.0
@@ -89,6 +93,10 @@ class ControlLoop:
 
     def now(self) -> float:
         return self._clock.now()
+
+    def is_drill(self, digest: release.Digest) -> bool:
+        """Whether the release carries an injected fault; it is unpacked for that."""
+        return self._shelf.take(digest)[1].drill is not None
 
     def wake(self) -> None:
         """The next tick comes at once."""
@@ -139,11 +147,10 @@ class ControlLoop:
         live = self.ledger.lives[place]
         following = ledger.advanced(record, step, now=now)
         analysis = self._analysis(record)
-        weight_before = desired.share(live, record)
-        stable, weight = desired.share(live, following)
-        if (stable, weight) != weight_before:
-            live = dataclasses.replace(live, epoch=live.epoch + 1)
-            analysis.begin_epoch(live.epoch, weight)
+        routing = desired.routing(live, following)
+        if routing != desired.routing(live, record):
+            live = dataclasses.replace(live, epoch=desired.epoch_after(live.epoch, record.spec))
+            analysis.begin_epochs(routing.shares(live.epoch, record.spec))
         if step.state.phase is phases.Phase.FINISHING:
             history = analysis.candidate_history().to_json()
             # A copy: the analysis goes on counting for itself.
@@ -151,6 +158,8 @@ class ControlLoop:
             live = dataclasses.replace(
                 live, stable=record.candidate, previous=record.stable, spec=record.spec, history=history
             )
+        if step.state.phase is phases.Phase.PROMOTED and not step.state.plan.immediate:
+            live = dataclasses.replace(live, warm_until=now + record.spec.strategy.warm_seconds)
         if live is not self.ledger.lives[place]:
             self.ledger.put_live(live)
         following = dataclasses.replace(following, evidence=analysis.state(), measured=analysis.measured())
@@ -158,9 +167,18 @@ class ControlLoop:
         self.ledger.put_keys(record.id, analysis.take_new_keys())
         self.ledger.announce(following, step.announcements, at=now)
         if machine.is_final(step.state):
-            self.analyses.pop(record.id, None)
-            self._smokes.pop(record.id, None)
+            self._close(following, now)
         return following
+
+    def _close(self, record: stores.RolloutRecord, now: float) -> None:
+        """A rollout has ended: what failed is pinned, what waited begins."""
+        self.analyses.pop(record.id, None)
+        self._smokes.pop(record.id, None)
+        self._judged_at.pop(record.id, None)
+        if record.state.phase is phases.Phase.ROLLED_BACK and not record.state.plan.drill:
+            launches.pin(self.ledger, record, by="softlaunch", reason=record.state.reason, now=now)
+        if record.successor is not None:
+            launches.begin_successor(self.ledger, record.successor, place=(record.service, record.environment), now=now)
 
     def flush(self) -> None:
         """
@@ -248,6 +266,9 @@ class ControlLoop:
     def _events(self, record: stores.RolloutRecord, now: float) -> list[messages.Event]:
         found: list[messages.Event] = []
         match record.state.phase:
+            case phases.Phase.STOPPING:
+                if self._stable_stopped(record):
+                    found.append(messages.StableStopped())
             case phases.Phase.PREPARING:
                 event = self._readiness(record, now)
                 if event is not None:
@@ -258,10 +279,19 @@ class ControlLoop:
                     found.append(event)
             case phases.Phase.STEPPING | phases.Phase.WATCHING:
                 analysis = self._analysis(record)
-                if analysis.fresh:
+                if analysis.fresh or now - self._judged_at.get(record.id, 0.0) >= JUDGED_SECONDS:
+                    self._judged_at[record.id] = now
                     found.append(analysis.judged())
         found.append(messages.Ticked())
         return found
+
+    def _stable_stopped(self, record: stores.RolloutRecord) -> bool:
+        """Whether the last process of the old release has ended; it must have been asked to first."""
+        if record.stable is None:
+            return True
+        live = self.ledger.lives[record.service, record.environment]
+        names = {found.name for found in desired.arm_specs(live, record.stable, live.spec)}
+        return self._applied is not None and not names & (self._fleet.stopping() | self.statuses.keys())
 
     def _readiness(self, record: stores.RolloutRecord, now: float) -> messages.Event | None:
         live = self.ledger.lives[record.service, record.environment]
@@ -319,7 +349,7 @@ class ControlLoop:
             self._trouble("gateway", str(error))
             return
         for record in tuple(self.ledger.rollouts.values()):
-            if not phases.desired(record.state).candidate_weight:
+            if not phases.desired(record.state).candidate_reached:
                 continue
             prefix = f"{record.service}/{record.environment}/{record.candidate.short}/"
             sockets = {status.socket for name, status in self.statuses.items() if name.startswith(prefix)}
@@ -340,7 +370,7 @@ class ControlLoop:
         return True
 
     def _apply(self, *, written: bool) -> None:
-        wanted = desired.replicas(tuple(self.ledger.lives.values()), self.ledger.rollouts)
+        wanted = desired.replicas(tuple(self.ledger.lives.values()), self.ledger.rollouts, now=self._clock.now())
         if written:
             self._keeper.keep(wanted, self.statuses, now=self._clock.now())
         snapshot = desired.snapshot(
@@ -350,7 +380,7 @@ class ControlLoop:
             {
                 record.id: self._analysis(record).tuning()
                 for record in self.ledger.rollouts.values()
-                if phases.desired(record.state).candidate_weight
+                if phases.desired(record.state).candidate_reached
             },
             self.ledger.listeners,
         )
@@ -375,18 +405,26 @@ class ControlLoop:
             self._applied_at = now
             if snapshot != self._applied:
                 self._applied = snapshot
-                self._confirm_return()
+                self._confirm_routes()
         self._relief("gateway")
         for record in tuple(self.ledger.rollouts.values()):
             self.advance(record, messages.GatewayAccepted())
         if written:
             self._gateway.release_log(self._flushed_cursor)
 
-    def _confirm_return(self) -> None:
+    def _confirm_routes(self) -> None:
+        """The gateway believes new routes: what was waiting for that has happened now."""
         now = self._clock.now()
         for record in self.ledger.rollouts.values():
-            if record.state.phase is phases.Phase.RETURNING:
-                self._analysis(record).returned(now)
+            analysis = self._analysis(record)
+            match record.state.phase:
+                case phases.Phase.STOPPING:
+                    analysis.down(now)
+                case phases.Phase.RETURNING:
+                    analysis.returned(now)
+                    analysis.up(now)
+                case phases.Phase.WATCHING | phases.Phase.FINISHING:
+                    analysis.up(now)
 
     def _trouble(self, what: str, detail: str) -> None:
         """Says a trouble once, where it is handled; `_relief` ends it."""

@@ -50,6 +50,21 @@ class Attempt(NamedTuple):
     """The model server marked the answer invalid (NaN, infinite, off-schema)."""
     shed: bool
     """The model server refused for overload; never a failure."""
+    output: str = ""
+    """
+    The answer in short, as the model server reports it (x-softlaunch-out): `n:` and a number, or `c:` and a class;
+    empty when it reports none. Of an answer with several rows, the first.
+    """
+    cpu_us: int | None = None
+    """CPU time the model server spent on it (x-softlaunch-cpu-us); its share of a batch."""
+    memory_kib: int | None = None
+    """Resident memory of the process when it answered (x-softlaunch-memory-kib)."""
+    served_count: int | None = None
+    """Requests this process had answered before this one (x-softlaunch-served)."""
+    input_bytes: int | None = None
+    """Size of the request's body; None when it was not declared."""
+    replica: str = ""
+    """The process that served it: file name of its socket, or its address; empty when none was reached."""
 
 
 class Outcome(enum.StrEnum):

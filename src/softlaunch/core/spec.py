@@ -70,43 +70,217 @@ class TestsSpec:
 
 
 class GuardrailName(enum.StrEnum):
+    """Streams of bad events the judge knows by itself; CheckSpec adds a team's own."""
+
     ERRORS = "errors"
     CLIENT_ERRORS = "client_errors"
     LATENCY = "latency"
     INVALID = "invalid"
+    OUTPUTS = "outputs"
+    """The distribution of the answers: which bin of stable's own history an answer falls into."""
+    DISAGREEMENT = "disagreement"
+    """Answers to the same request that differ from stable's; needs a shadow step or a replay."""
+    SHED = "shed"
+    """Answers refused for overload."""
+    CPU = "cpu"
+    """CPU time per attempt, as the model server reports it."""
+    MEMORY = "memory"
+    """Growth of a process's memory per 1,000 requests, compared at equal request counts, and out-of-memory kills."""
+
+
+GUARDRAILS_DEFAULT = (
+    GuardrailName.ERRORS,
+    GuardrailName.CLIENT_ERRORS,
+    GuardrailName.LATENCY,
+    GuardrailName.INVALID,
+)
+"""Enforcing when nothing is said: what no release may do. The others may change on purpose, and observe."""
+
+
+class CheckKind(enum.StrEnum):
+    """Where a team's own guardrail gets its answer from."""
+
+    PROMQL = "promql"
+    """A query of a Prometheus server; its value is compared with `at_least` and `at_most`."""
+    HTTP = "http"
+    """A URL that must answer 2xx; the number at `json_path`, when given, is compared as well."""
+    EXPRESSION = "expression"
+    """A Python expression over the fields of an attempt: true makes it a bad event of the judge."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckSpec:
+    """A team's own guardrail."""
+
+    name: str
+    kind: CheckKind
+    target: str
+    """The query, URL or expression; {service}, {environment}, {candidate} and {stable} are put in (not in expressions)."""
+    server: str = ""
+    """PROMQL: URL of the Prometheus server."""
+    json_path: str = ""
+    """HTTP: dotted path to a number of the answer; empty: the status alone decides."""
+    at_least: float | None = None
+    at_most: float | None = None
+    every_seconds: float = 30.0
+    failure_count: int = 3
+    """So many broken answers in a row break the guardrail. No answer is no failure, and no pass either."""
+    enforcing: bool = True
 
 
 class StrategyKind(enum.StrEnum):
     CANARY = "canary"
     BLUE_GREEN = "blue_green"
+    RECREATE = "recreate"
+    """The old release ends before the new one starts: downtime, but never two at once."""
+    SHADOW = "shadow"
+
+
+class StepKind(enum.StrEnum):
+    SHARE = "share"
+    """The candidate answers `weight` of all users."""
+    COHORT = "cohort"
+    """The candidate answers `weight` of a named cohort; the rest of that cohort is its control."""
+    SHADOW = "shadow"
+    """`weight` of the prediction requests are sent to the candidate as well; users never see its answers."""
+    APPROVAL = "approval"
+    """The routing of the step before stays until somebody approves."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """One step of a launch. Steps are passed in order; a cohort stays with the candidate in later steps."""
+
+    kind: StepKind = StepKind.SHARE
+    weight: int = 0
+    """In 1/10000; 0 only for APPROVAL."""
+    cohort: str = ""
+    duration_seconds: float = 0.0
+    """The step lasts at least so long; 0: as fast as the evidence allows."""
+    attempts_min: int | None = None
+    """Candidate first attempts (pairs of a shadow) before the next step; None: the strategy's."""
+    approvers: tuple[str, ...] = ()
+    """Who may approve; empty: everybody who may use the control plane."""
+
+
+def shares(*weights: int) -> tuple[StepSpec, ...]:
+    """Steps that are nothing but growing shares of all users, in 1/10000."""
+    return tuple(StepSpec(weight=weight) for weight in weights)
+
+
+class DeadlinePolicy(enum.StrEnum):
+    """What follows when a step did not gather enough evidence in time."""
+
+    HOLD = "hold"
+    ROLL_BACK = "roll_back"
+    ASK = "ask"
+    """Notifies, and waits for somebody to approve the next step or to abort."""
+
+
+class FailurePolicy(enum.StrEnum):
+    """What follows when a guardrail breaks."""
+
+    ROLL_BACK = "roll_back"
+    FREEZE = "freeze"
+    """Everything stays as it is, and somebody is asked: for changes that going back would make worse."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StrategySpec:
     """
-    How a release enters an environment. Canary and blue-green differ only in these values.
+    How a release enters an environment: a list of steps. Strategies differ only in these values.
 
-    `weights` rise strictly and end at WEIGHT_FULL.
+    Shares rise strictly and end at WEIGHT_FULL.
     """
 
     kind: StrategyKind
-    weights: tuple[int, ...]
+    steps: tuple[StepSpec, ...]
     key_header: str | None = None
     """Request header that makes the arm sticky per user; None: a cookie the gateway sets."""
-    guardrails: tuple[GuardrailName, ...] = tuple(GuardrailName)
+    guardrails: tuple[GuardrailName, ...] = GUARDRAILS_DEFAULT
+    """Those that decide; every other one is observed and reported."""
+    checks: tuple[CheckSpec, ...] = ()
     step_attempts_min: int = 50
     """Candidate first attempts before the next step; a guess: enough to see a release that is simply broken."""
     acceptable_percent: float = 1.0
     """A bad-event rate below this is good enough to promote without comparison."""
+    disagreement_percent_max: float = 5.0
+    """More answers than this that differ from stable's to the same request break the guardrail `disagreement`."""
+    agreement_tolerance: float = 0.0
+    """Numbers this close, relative to the larger, agree; texts and booleans agree when equal."""
     margin_ratio: float = 2.0
     """A release at least this many times worse must not be promoted (probability <= beta)."""
     alpha: float = 0.01
     beta: float = 0.01
     holdback_percent: float = 5.0
     watch_seconds: float = 86_400.0
+    warm_seconds: float = 0.0
+    """So long after the launch the old release's processes stay ready: the way back takes less than a second."""
     latency_slo_ms: float | None = None
     deadline_seconds: float = 3_600.0
-    """After this long in one step without a decision the rollout holds and says so; it never passes by waiting."""
+    """After this long in one step without a decision `on_deadline` says what follows; it never passes by waiting."""
+    on_deadline: DeadlinePolicy = DeadlinePolicy.HOLD
+    on_failure: FailurePolicy = FailurePolicy.ROLL_BACK
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """The shares of all users, in 1/10000."""
+        return tuple(step.weight for step in self.steps if step.kind is StepKind.SHARE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CohortSpec:
+    """Requests that meet a release before everybody else, known by a header."""
+
+    name: str
+    header: str
+    values: tuple[str, ...] = ()
+    """Exact values; empty: `pattern` decides."""
+    pattern: str = ""
+    """RE2 expression the whole value must match; empty and without `values`: the header's presence is enough."""
+
+
+class FallbackKind(enum.StrEnum):
+    TABLE = "table"
+    """A lookup table (CSV): some features name a row, its other columns are the answer."""
+    PYTHON = "python"
+    """A function of the request: FILE.py:FUNCTION, called with one row (feature: value), gives outputs."""
+    PREVIOUS = "previous"
+    """The release that was stable before."""
+    URL = "url"
+    """Another service at the same path; scheme, host and port only."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FallbackSpec:
+    """What answers prediction requests when every release failed; runs outside of any release."""
+
+    kind: FallbackKind
+    target: str = ""
+    """TABLE: file name; PYTHON: FILE.py:FUNCTION; URL: the URL."""
+    keys: tuple[str, ...] = ()
+    """TABLE: the columns that name a row."""
+    content: str = ""
+    """TABLE and PYTHON: text of the file, taken from the commit when it is deployed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptureSpec:
+    """What of the predictions is written to the spool, for shadows, replays and questions."""
+
+    percent: float = 100.0
+    disk_bytes_max: int = 1 << 30
+    """Per service and environment; the oldest segments go first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplaySpec:
+    """A replay of recorded requests against the newest build, again and again."""
+
+    every_seconds: float = 86_400.0
+    since_seconds: float = 86_400.0
+    rate: float = 5.0
+    """Times the speed at which the requests came."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +300,17 @@ class EnvironmentSpec:
     verify: VerifySpec | None = None
     """Set: the environment has no traffic of its own and passes by these requests."""
     fallback_body: bytes | None = None
-    """JSON bytes answered on prediction paths when every arm failed; None: no fallback."""
+    """JSON bytes answered on prediction paths when everything else failed; None: no such fallback."""
+    fallbacks: tuple[FallbackSpec, ...] = ()
+    """Asked in this order when every arm failed, before `fallback_body`."""
+    cohorts: tuple[CohortSpec, ...] = ()
+    predict_paths: tuple[str, ...] = ()
+    """Paths that may be repeated besides /predict and the Open Inference Protocol's; a final * stands for any rest."""
+    capture: CaptureSpec | None = dataclasses.field(default_factory=CaptureSpec)
+    """None: nothing is recorded."""
+    replay: ReplaySpec | None = None
+    notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where changes of state are told: a name to a URL as apprise reads it, or $NAME of a variable that holds one."""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     request_timeout_seconds: float = 5.0
 

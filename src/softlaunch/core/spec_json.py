@@ -123,6 +123,11 @@ def _read(wanted: Any, value: Any, where: str) -> Any:
 
 
 def _read_dataclass(wanted: Any, value: dict[str, Any], where: str) -> Any:
+    if wanted is spec.StrategySpec and "weights" in value and "steps" not in value:
+        # As it was written before steps had kinds.
+        weights = _is(list, value["weights"], f"{where}.weights")
+        value = {**value, "steps": [{"weight": weight} for weight in weights]}
+        del value["weights"]
     hints = typing.get_type_hints(wanted)
     unknown = sorted(set(value) - set(hints))
     if unknown:

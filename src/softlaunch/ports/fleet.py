@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from softlaunch.core import release
+from softlaunch.core import release, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,10 @@ class ReplicaSpec:
     release: release.Digest
     number: int
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    capture: spec.CaptureSpec | None = None
+    """What the process writes to the spool; None: nothing."""
+    fallback: spec.FallbackSpec | None = None
+    """Set: the process is a fallback server, and `release` only its identity."""
 
 
 class ReplicaPhase(enum.StrEnum):
@@ -54,4 +58,8 @@ class Fleet(Protocol):
 
         Not those that were asked to stop: nobody may count on them, although their processes may still drain.
         """
+        ...
+
+    def stopping(self) -> frozenset[str]:
+        """Names of replicas that were asked to stop and whose processes have not ended yet."""
         ...

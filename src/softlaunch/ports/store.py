@@ -22,10 +22,25 @@ class LiveRecord:
     stable: release.Digest | None
     """None until the first release is live."""
     previous: release.Digest | None = None
+    warm_until: float = 0.0
+    """Until then (Unix seconds) the previous release's replicas stay ready: going back takes less than a second."""
     epoch: int = 0
     """Number of the latest routing decision; grows by one with every change of arms or weight."""
     history: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Stable's own record: latency histogram and bad-event rates (controller.history)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Successor:
+    """A release that was asked for while a rollout ran: its own rollout begins when that one has ended."""
+
+    id: int
+    """The number its rollout will have."""
+    release: release.Digest
+    spec: spec.EnvironmentSpec
+    ref: str
+    commit: str
+    requested_by: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +63,7 @@ class RolloutRecord:
     """The judge's state, without the keys already seen."""
     measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Facts for people: first bad attempt, all traffic on stable again, attempts spent (controller.analysis)."""
+    successor: Successor | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +76,43 @@ class HistoryEvent:
     rollout_id: int | None
     kind: str
     text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Do not launch this release here again, until somebody lifts the pin with a reason."""
+
+    service: str
+    environment: str
+    release: release.Digest
+    commit: str
+    reason: str
+    by: str
+    at: float
+    lifted_at: float | None = None
+    lifted_by: str = ""
+    lifted_reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Complaint:
+    """What a person says about one prediction."""
+
+    id: int
+    """0 in a Change: the store numbers it."""
+    at: float
+    service: str
+    environment: str
+    release: str
+    """Digest.short of the release that answered; empty when it is not known any more."""
+    prediction: str
+    """REQUEST-ID or REQUEST-ID:ROW."""
+    text: str
+    by: str
+    source: str
+    """`cli`, `api` or `ticket`."""
+    external_id: str = ""
+    """The ticket's own id: the same ticket told twice is one complaint."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,11 +139,16 @@ class Change:
     cursor: gateway.LogCursor | None = None
     keys: Mapping[int, Sequence[tuple[str, int]]] = dataclasses.field(default_factory=dict)
     """By rollout: (guardrail, unsigned 64-bit key hash) of users newly seen with a bad event."""
+    pins: Sequence[Pin] = ()
+    """A pin of the same (service, environment, release, at) replaces the one before (it was lifted)."""
+    complaints: Sequence[Complaint] = ()
+    bookmarks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Small texts by name that a part of the control plane keeps for itself: how far it has got."""
 
     @property
     def empty(self) -> bool:
         """Nothing to write."""
-        return not (self.lives or self.rollouts or self.listeners or self.events or self.cursor or self.keys)
+        return not any(getattr(self, field.name) for field in dataclasses.fields(self))
 
 
 class Store(Protocol):
@@ -131,4 +189,18 @@ class Store(Protocol):
         limit: int = 200,
     ) -> Sequence[HistoryEvent]:
         """History records, oldest first."""
+        ...
+
+    def pins(self, *, service: str | None = None, environment: str | None = None) -> Sequence[Pin]:
+        """Pins, newest first, lifted ones too."""
+        ...
+
+    def complaints(
+        self, *, service: str | None = None, environment: str | None = None, since: float = 0.0, limit: int = 1_000
+    ) -> Sequence[Complaint]:
+        """Complaints since then, newest first."""
+        ...
+
+    def bookmark(self, name: str) -> str | None:
+        """The text kept under that name; None when there is none."""
         ...

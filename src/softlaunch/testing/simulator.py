@@ -110,6 +110,7 @@ class Simulator:
         user_count: Users taking turns.
         tick_seconds: Virtual time between two turns of the control loop.
         start_seconds: How long a replica starts.
+        stop_seconds: How long its process takes to end.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class Simulator:
         user_count: int = 5_000,
         tick_seconds: float = 0.05,
         start_seconds: float = 0.2,
+        stop_seconds: float = 0.0,
     ) -> None:
         self.clock = clocks.ManualClock()
         self.store = stores.InMemoryStore()
         self.gateway = gateways.InMemoryGateway()
-        self.fleet = fleets.InMemoryFleet(clock=self.clock, start_seconds=start_seconds)
+        self.fleet = fleets.InMemoryFleet(clock=self.clock, start_seconds=start_seconds, stop_seconds=stop_seconds)
         self.registry = registry.MemoryRegistry()
         self.rates: dict[virtual_traffic.Place, float] = {}
         """Requests per second by place, where they are not `request_rate`."""
@@ -187,11 +189,18 @@ class Simulator:
         *,
         service: str = SERVICE,
         ref: str = "main",
+        replace: bool = True,
     ) -> commands.Deployed:
         """Asks for a launch; nothing happens before the next `step`."""
         return self.commands.deploy(
             commands.DeployRequest(
-                service=service, environment=environment, release=digest, ref=ref, commit="0" * 40, by="tester"
+                service=service,
+                environment=environment,
+                release=digest,
+                ref=ref,
+                commit="0" * 40,
+                by="tester",
+                replace=replace,
             )
         )
 

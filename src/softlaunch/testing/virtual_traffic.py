@@ -17,11 +17,14 @@ import itertools
 import math
 import pathlib
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import traffic
+
+EMPLOYEE_EVERY = 20
 
 Place = tuple[str, str]
 """(service, environment)."""
@@ -72,6 +75,8 @@ class _Asked(NamedTuple):
     name: str
     user: str
     at: float
+    epoch: int
+    """Of the population it was routed with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,8 +159,10 @@ class VirtualTraffic:
     def _request(self, route: traffic.RouteSpec, at: float) -> None:
         truth = self.truth[route.service, route.environment]
         truth.requests += 1
-        asked = _Asked(f"request-{next(self._numbers)}", self._chance.choice(self._users), at)
-        if route.candidate is not None and _slot(route.salt, asked.user) < route.candidate_weight:
+        user = self._chance.choice(self._users)
+        weight, epoch = _population(route, user)
+        asked = _Asked(f"request-{next(self._numbers)}", user, at, epoch)
+        if route.candidate is not None and _slot(route.salt, asked.user) < weight:
             ok = self._composite(route, route.candidate, asked, truth)
         else:
             ok = self._direct(route, asked, truth)
@@ -209,6 +216,8 @@ class VirtualTraffic:
         return not other.bad
 
     def _try(self, arm: traffic.ArmRoute) -> _Try:
+        if not arm.replicas:
+            return _Try(release="", socket="", status=503, flags="UH", seconds=0.0, answered=False)
         replica = self._chance.choice(arm.replicas)
         short = pathlib.PurePath(replica.socket).name.split(".", 1)[0]
         if not self._alive(replica.socket):
@@ -244,7 +253,7 @@ class VirtualTraffic:
             request_id=asked.name,
             service=route.service,
             environment=route.environment,
-            epoch=route.epoch,
+            epoch=asked.epoch,
             release=found.release,
             composite=composite,
             number=number,
@@ -256,6 +265,30 @@ class VirtualTraffic:
             shed=found.shed,
         )
         heapq.heappush(self._unended, (asked.at + after + seconds, next(self._lines), line))
+
+
+def headers(user: str) -> dict[str, str]:
+    """What a virtual user's requests carry: a name, and for one in twenty the mark of an employee."""
+    found = {"x-user-id": user}
+    if int(user.rpartition("-")[2]) % EMPLOYEE_EVERY == 0:
+        found["x-employee"] = "yes"
+    return found
+
+
+def _population(route: traffic.RouteSpec, user: str) -> tuple[int, int]:
+    """(the candidate's share, the epoch) of the first cohort that matches, else of everybody."""
+    known = headers(user)
+    for found in route.cohorts:
+        value = known.get(found.cohort.header)
+        if value is not None and _matches(found.cohort, value):
+            return found.weight, found.epoch
+    return route.candidate_weight, route.epoch
+
+
+def _matches(cohort: spec.CohortSpec, value: str) -> bool:
+    if cohort.values:
+        return value in cohort.values
+    return not cohort.pattern or re.fullmatch(cohort.pattern, value) is not None
 
 
 def _slot(salt: str, user: str) -> int:

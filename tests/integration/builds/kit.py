@@ -26,7 +26,7 @@ from softlaunch.adapters.python_env import uv, workbench
 from softlaunch.controller.pipeline import workshop
 from softlaunch.core import spec
 
-RECREATE = spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, weights=(spec.WEIGHT_FULL,))
+RECREATE = spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, steps=spec.shares(spec.WEIGHT_FULL))
 
 
 @functools.cache

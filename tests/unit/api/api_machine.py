@@ -8,10 +8,12 @@ import pathlib
 import fastapi.testclient
 
 from softlaunch.api import app
+from softlaunch.controller import hook_secret, people
 from softlaunch.core import release, spec, spec_json
 from softlaunch.testing import simulator
 
 TOKEN = "a-token"
+OWNER = "ada"
 
 
 @dataclasses.dataclass
@@ -20,6 +22,14 @@ class Machine:
     client: fastapi.testclient.TestClient
     environment: spec.EnvironmentSpec
     stopped: list[bool]
+    people: people.People
+    secret: hook_secret.HookSecret
+    predictions: dict[str, tuple[str, str, str]]
+    """What was recorded: (service, environment, release) by prediction."""
+
+    def again(self) -> fastapi.testclient.TestClient:
+        """The API of the next control plane over the same store."""
+        return _client(self.world, self.stopped, self.people, self.secret, self.predictions)
 
     def body(self, digest: release.Digest, **changes: object) -> dict[str, object]:
         return {
@@ -38,9 +48,37 @@ class Machine:
         return number
 
 
-def make(directory: pathlib.Path) -> Machine:
+def make(directory: pathlib.Path, home: pathlib.Path | None = None) -> Machine:
     world = simulator.Simulator(directory)
+    home = home or directory.parent / "people"
+    home.mkdir(exist_ok=True)
+    environment = spec.EnvironmentSpec(
+        name="production",
+        strategy=spec.StrategySpec(
+            kind=spec.StrategyKind.CANARY, steps=spec.shares(1_000, 10_000), watch_seconds=1.0, key_header="x-user-id"
+        ),
+    )
     stopped: list[bool] = []
+    everybody, secret = people.People(home / "people.json"), hook_secret.HookSecret(home / "webhook.secret")
+    predictions: dict[str, tuple[str, str, str]] = {}
+    return Machine(
+        world=world,
+        client=_client(world, stopped, everybody, secret, predictions),
+        environment=environment,
+        stopped=stopped,
+        people=everybody,
+        secret=secret,
+        predictions=predictions,
+    )
+
+
+def _client(
+    world: simulator.Simulator,
+    stopped: list[bool],
+    everybody: people.People,
+    secret: hook_secret.HookSecret,
+    predictions: dict[str, tuple[str, str, str]],
+) -> fastapi.testclient.TestClient:
     found = app.create(
         loop=world.loop,
         operations=world.commands,
@@ -49,12 +87,9 @@ def make(directory: pathlib.Path) -> Machine:
         instance="i-1",
         ready=lambda: True,
         stop=lambda: stopped.append(True),
+        owner=OWNER,
+        whose=everybody.whose,
+        key=secret.read,
+        find_release=predictions.get,
     )
-    client = fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})
-    environment = spec.EnvironmentSpec(
-        name="production",
-        strategy=spec.StrategySpec(
-            kind=spec.StrategyKind.CANARY, weights=(1_000, 10_000), watch_seconds=1.0, key_header="x-user-id"
-        ),
-    )
-    return Machine(world=world, client=client, environment=environment, stopped=stopped)
+    return fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})

@@ -18,7 +18,10 @@ def world(tmp_path: pathlib.Path) -> simulator.Simulator:
 @pytest.fixture
 def production() -> spec.EnvironmentSpec:
     strategy = spec.StrategySpec(
-        kind=spec.StrategyKind.CANARY, weights=(1_000, 5_000, 10_000), watch_seconds=5.0, key_header="x-user-id"
+        kind=spec.StrategyKind.CANARY,
+        steps=spec.shares(1_000, 5_000, 10_000),
+        watch_seconds=5.0,
+        key_header="x-user-id",
     )
     return spec.EnvironmentSpec(name="production", strategy=strategy)
 

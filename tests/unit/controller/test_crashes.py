@@ -101,7 +101,7 @@ def test_a_kill_around_a_deploy_leaves_a_control_plane_that_starts(tmp_path, pro
 def test_a_deploy_is_done_once_it_was_written_even_if_nobody_was_told(tmp_path, production) -> None:
     world = simulator.Simulator(tmp_path)
     digest = world.release("first")
-    world.kill(calls=1, after=True)
+    world.kill(calls=2, after=True)
     with pytest.raises(simulator.KilledError):
         world.deploy(digest, production)
     world.restart()
@@ -112,7 +112,7 @@ def test_a_deploy_is_done_once_it_was_written_even_if_nobody_was_told(tmp_path, 
 def test_a_deploy_killed_before_it_was_written_never_happened(tmp_path, production) -> None:
     world = simulator.Simulator(tmp_path)
     digest = world.release("first")
-    world.kill(calls=1)
+    world.kill(calls=2)
     with pytest.raises(simulator.KilledError):
         world.deploy(digest, production)
     world.restart()

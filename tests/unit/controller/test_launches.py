@@ -185,12 +185,12 @@ def test_deploying_what_is_live_starts_nothing(world, production, stable) -> Non
     assert "already live" in done.text
 
 
-def test_a_second_deploy_while_a_rollout_runs_is_a_conflict(world, production, stable) -> None:
+def test_a_second_deploy_that_may_not_replace_the_running_rollout_is_a_conflict(world, production, stable) -> None:
     number = world.deploy(world.release("one"), production).rollout_id
     world.reach(number, "stepping")
 
     with pytest.raises(errors.ConflictError, match=rf"Rollout {number} .* at 10 %") as refusal:
-        world.deploy(world.release("two"), production)
+        world.deploy(world.release("two"), production, replace=False)
 
     assert refusal.value.code is errors.Code.ROLLOUT_RUNS
 

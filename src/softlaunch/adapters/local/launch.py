@@ -38,13 +38,14 @@ class Launch:
     """What it takes to start a replica, prepared by wiring."""
 
     python: pathlib.Path
-    """Interpreter that runs softlaunch.serving."""
-    release_directory: pathlib.Path
-    """The unpacked release."""
+    """Interpreter that runs the module."""
+    release_directory: pathlib.Path | None
+    """The unpacked release; None: the module serves none."""
+    module: str = "softlaunch.serving"
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Wins over the environment the replica's spec asks for: PYTHONPATH belongs here."""
     arguments: tuple[str, ...] = ()
-    """Further arguments of softlaunch.serving."""
+    """Further arguments of the module."""
 
 
 Launcher = Callable[[fleet.ReplicaSpec], Launch]
@@ -62,15 +63,15 @@ def spawn(
         OSError: the interpreter or the release's directory is not there, or no process or log can be made.
     """
     pathlib.Path(record.socket).unlink(missing_ok=True)
+    served = () if launch.release_directory is None else ("--release", str(launch.release_directory))
     output = logs.open_to_append(pathlib.Path(record.log))
     try:
         return subprocess.Popen(
             [
                 str(launch.python),
                 "-m",
-                "softlaunch.serving",
-                "--release",
-                str(launch.release_directory),
+                launch.module,
+                *served,
                 "--socket",
                 record.socket,
                 "--instance",

@@ -8,15 +8,19 @@ The rollout state machine: `advance(state, event, now) -> Step(state, announceme
     RETURNING --drained--> ROLLED_BACK (or ABORTED, after an operator's abort from any phase but the last ones)
 
     WATCHING --window over--> FINISHING --drained--> PROMOTED
+    STOPPING --stable stopped--> PREPARING   (a plan that recreates begins here)
 
 Rules, each checked over the whole finite machine in the tests:
 
 1. A broken guardrail or an abort takes the candidate's share to 0, from every phase in which it has one.
 2. The last step (100 %) is entered only on a PASS, or because an operator took that decision, or where smoke requests
    are declared to be the whole evidence.
-3. A hold or a pause stops progress; it never stops a rollback.
+3. A hold or a pause stops progress; it never stops a rollback. (A plan may say that a broken guardrail freezes
+   instead: then people decide, and an abort still goes back at once.)
 4. Nothing reopens a finished rollout.
 5. An event that means nothing in a phase changes nothing: events come late, twice and out of order.
+6. From every state that is not final, an abort leads home, and so does a newer release.
+7. A drill, whose candidate carries a fault on purpose, never has all traffic.
 
 Transitions are a table: (phase, event type) -> function. What is not in the table changes nothing (rule 5).
 """
@@ -27,6 +31,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from softlaunch.core import spec
 from softlaunch.core.rollout import messages, phases
 from softlaunch.core.rollout.messages import Announcement, AnnouncementKind, Verdict
 from softlaunch.core.rollout.phases import Phase, State
@@ -40,7 +45,8 @@ class Step:
 
 def begin(plan: phases.LaunchPlan, *, now: float, reason: str) -> Step:
     """The first state of a rollout."""
-    state = State(plan=plan, entered_at=now, reason=reason)
+    phase = Phase.STOPPING if plan.recreate else Phase.PREPARING
+    state = State(plan=plan, phase=phase, entered_at=now, reason=reason)
     return Step(state=state, announcements=(Announcement(kind=AnnouncementKind.STARTED, text=reason),))
 
 
@@ -71,7 +77,15 @@ def is_final(state: State) -> bool:
 
 def _enter(state: State, phase: Phase, now: float, reason: str, *, step: int = 0, ending: Phase | None = None) -> State:
     return dataclasses.replace(
-        state, phase=phase, step=step, entered_at=now, reason=reason, hold=None, paused=False, ending=ending
+        state,
+        phase=phase,
+        step=step,
+        entered_at=now,
+        reason=reason,
+        hold=None,
+        paused=False,
+        approved=False,
+        ending=ending,
     )
 
 
@@ -86,11 +100,47 @@ def _return(state: State, now: float, reason: str, *, ending: Phase) -> Step:
 
 def _step(state: State, now: float, step: int, reason: str) -> Step:
     following = _enter(state, Phase.STEPPING, now, reason, step=step)
-    share = phases.desired(following).candidate_weight / 100
-    return _tell(following, AnnouncementKind.STEP, f"Step {step + 1}: {share:g} % of traffic. {reason}")
+    entered = state.plan.steps[step]
+    number = f"Step {step + 1} of {len(state.plan.steps)}"
+    if entered.kind is spec.StepKind.APPROVAL:
+        return _ask(following, f"{number}: {_approval(entered)}. {reason}")
+    return _tell(following, AnnouncementKind.STEP, f"{number}: {_share(following, entered)}. {reason}")
+
+
+def _share(state: State, entered: spec.StepSpec) -> str:
+    routed = phases.desired(state)
+    match entered.kind:
+        case spec.StepKind.COHORT:
+            weight = dict(routed.cohort_weights)[entered.cohort]
+            return f"{weight / 100:g} % of cohort {entered.cohort}"
+        case spec.StepKind.SHADOW:
+            return f"a copy of {routed.shadow_weight / 100:g} % of the requests, whose answers no user sees"
+    return f"{routed.candidate_weight / 100:g} % of traffic"
+
+
+def _approval(step: spec.StepSpec) -> str:
+    return f"waits for approval by {' or '.join(step.approvers)}" if step.approvers else "waits for approval"
+
+
+def _ask(state: State, text: str) -> Step:
+    held = dataclasses.replace(state, hold=phases.Hold(kind=phases.HoldKind.APPROVAL, reason=text))
+    return _tell(held, AnnouncementKind.APPROVAL_ASKED, f"{text} `softlaunch approve` goes on, `abort` goes back.")
+
+
+def _waits_for_approval(state: State) -> bool:
+    stepping = state.phase is Phase.STEPPING
+    return stepping and not state.approved and state.plan.steps[state.step].kind is spec.StepKind.APPROVAL
+
+
+def _onward(state: State, now: float, reason: str) -> Step:
+    """The step after this one, whatever it is."""
+    following = state.step + 1
+    return _promote(state, now, reason) if following >= state.plan.last else _step(state, now, following, reason)
 
 
 def _promote(state: State, now: float, reason: str) -> Step:
+    if state.plan.drill:
+        return _return(state, now, f"Nothing caught the injected fault: {reason}", ending=Phase.ABORTED)
     if state.plan.watch_seconds <= 0:
         return _finish(state, now, reason)
     following = _enter(state, Phase.WATCHING, now, reason)
@@ -100,7 +150,24 @@ def _promote(state: State, now: float, reason: str) -> Step:
 
 
 def _finish(state: State, now: float, reason: str) -> Step:
+    if state.plan.drill:
+        return _return(state, now, f"A drill is never promoted. {reason}", ending=Phase.ABORTED)
     return _tell(_enter(state, Phase.FINISHING, now, reason), AnnouncementKind.FINISHED, reason)
+
+
+def _broken(state: State, now: float, reason: str) -> Step:
+    """A guardrail broke."""
+    if state.plan.on_failure is spec.FailurePolicy.ROLL_BACK:
+        return _return(state, now, reason, ending=Phase.ROLLED_BACK)
+    return _hold(
+        state,
+        phases.HoldKind.FROZEN,
+        f"{reason} The plan freezes instead of rolling back: `softlaunch abort` goes back, `promote` goes on.",
+    )
+
+
+def _stopped(state: State, _event: messages.StableStopped, now: float) -> Step:
+    return Step(state=_enter(state, Phase.PREPARING, now, "The old release has ended."))
 
 
 def _ready(state: State, _event: messages.CandidateReady, now: float) -> Step:
@@ -125,7 +192,9 @@ def _verified(state: State, event: messages.VerifyPassed, now: float) -> Step:
         )
     elif not state.plan.compared:
         step = _finish(state, now, f"First release of this environment: nothing to compare with. {event.detail}")
-    elif len(state.plan.weights) == 1:
+    elif state.plan.recreate:
+        step = _promote(state, now, f"The old release is gone: promoted by verification. {event.detail}")
+    elif state.plan.last == 0:
         step = _promote(state, now, f"The plan has one step: promoted by verification. {event.detail}")
     else:
         step = _step(state, now, 0, event.detail)
@@ -138,28 +207,36 @@ def _unverified(state: State, event: messages.VerifyFailed, now: float) -> Step:
 
 def _judged_stepping(state: State, event: messages.Judged, now: float) -> Step:
     if event.verdict is Verdict.FAIL:
-        return _return(state, now, event.reason, ending=Phase.ROLLED_BACK)
-    if state.paused or state.hold is not None or event.step_attempts < state.plan.step_attempts_min:
+        return _broken(state, now, event.reason)
+    if state.paused or state.hold is not None or _waits_for_approval(state):
         return Step(state=state)
-    following = state.step + 1
-    if following < len(state.plan.weights) - 1:
-        return _step(state, now, following, f"{event.step_attempts} candidate attempts without a broken guardrail.")
+    current = state.plan.steps[state.step]
+    if event.step_attempts < state.plan.attempts_min(state.step) or now - state.entered_at < current.duration_seconds:
+        return Step(state=state)
+    if state.step + 1 < state.plan.last:
+        return _onward(state, now, f"{event.step_attempts} candidate attempts without a broken guardrail.")
     if event.verdict is Verdict.PASS:
-        return _promote(state, now, event.reason)
+        return _onward(state, now, event.reason)
     return Step(state=state)
 
 
 def _judged_watching(state: State, event: messages.Judged, now: float) -> Step:
     if event.verdict is Verdict.FAIL:
-        return _return(state, now, f"After promotion: {event.reason}", ending=Phase.ROLLED_BACK)
+        return _broken(state, now, f"After promotion: {event.reason}")
     return Step(state=state)
 
 
 def _hold(state: State, kind: phases.HoldKind, reason: str) -> Step:
-    if state.hold is not None and (kind not in phases.STICKY or state.hold.kind in phases.STICKY):
+    if state.hold is not None and not _outranks(kind, state.hold.kind):
         return Step(state=state)  # two holds that end by themselves would take turns, and fill the history
     held = dataclasses.replace(state, hold=phases.Hold(kind=kind, reason=reason))
     return _tell(held, AnnouncementKind.HELD, f"Held: {reason}")
+
+
+def _outranks(kind: phases.HoldKind, held: phases.HoldKind) -> bool:
+    if kind is phases.HoldKind.FROZEN:
+        return held is not phases.HoldKind.FROZEN
+    return kind in phases.STICKY and held not in phases.STICKY
 
 
 def _release(state: State, kind: phases.HoldKind) -> Step:
@@ -181,6 +258,14 @@ def _readmitted(state: State, _event: messages.Readmitted, _now: float) -> Step:
     return _release(state, phases.HoldKind.EJECTED)
 
 
+def _outage(state: State, event: messages.OutageSeen, _now: float) -> Step:
+    return _hold(state, phases.HoldKind.OUTAGE, event.reason)
+
+
+def _outage_over(state: State, _event: messages.OutageOver, _now: float) -> Step:
+    return _release(state, phases.HoldKind.OUTAGE)
+
+
 def _refused(state: State, event: messages.GatewayRefused, _now: float) -> Step:
     return _hold(state, phases.HoldKind.GATEWAY, event.reason)
 
@@ -190,14 +275,27 @@ def _accepted(state: State, _event: messages.GatewayAccepted, _now: float) -> St
 
 
 def _ticked_stepping(state: State, _event: messages.Ticked, now: float) -> Step:
-    if now - state.entered_at < state.plan.deadline_seconds:
+    plan = state.plan
+    if _overdue_at(state) > now or state.paused or _waits_for_approval(state):
         return Step(state=state)
-    return _hold(
-        state,
-        phases.HoldKind.DEADLINE,
-        f"no decision after {state.plan.deadline_seconds:g} s in this step: too little traffic or unclear evidence. "
-        "`softlaunch resume` waits once more, `promote` goes on, `abort` goes back.",
-    )
+    if state.hold is not None and state.hold.kind in phases.STICKY:
+        return Step(state=state)
+    undecided = f"no decision after {plan.deadline_seconds:g} s in this step: too little traffic or unclear evidence."
+    match plan.on_deadline:
+        case spec.DeadlinePolicy.ROLL_BACK:
+            return _return(state, now, f"{undecided.capitalize()} The plan goes back then.", ending=Phase.ROLLED_BACK)
+        case spec.DeadlinePolicy.ASK:
+            return _ask(state, f"{undecided.capitalize()} The plan asks then.")
+        case spec.DeadlinePolicy.HOLD:
+            return _hold(
+                state,
+                phases.HoldKind.DEADLINE,
+                f"{undecided} `softlaunch resume` waits once more, `promote` goes on, `abort` goes back.",
+            )
+
+
+def _overdue_at(state: State) -> float:
+    return state.entered_at + state.plan.steps[state.step].duration_seconds + state.plan.deadline_seconds
 
 
 def _ticked_watching(state: State, _event: messages.Ticked, now: float) -> Step:
@@ -227,18 +325,51 @@ def _paused(state: State, event: messages.PauseAsked, _now: float) -> Step:
 
 
 def _resumed(state: State, event: messages.ResumeAsked, now: float) -> Step:
-    if not state.paused and state.hold is None:
+    kept = state.hold
+    if _waits_for_approval(state) or (kept is not None and kept.kind is phases.HoldKind.FROZEN):
+        if not state.paused and kept is not None and kept.kind in (phases.HoldKind.APPROVAL, phases.HoldKind.FROZEN):
+            return Step(state=state)  # people must decide this, and resuming decides nothing
+        if _waits_for_approval(state):
+            kept = phases.Hold(kind=phases.HoldKind.APPROVAL, reason=_approval(state.plan.steps[state.step]))
+    elif not state.paused and kept is None:
         return Step(state=state)
-    deadline = state.hold is not None and state.hold.kind is phases.HoldKind.DEADLINE
-    resumed = dataclasses.replace(state, paused=False, hold=None, entered_at=now if deadline else state.entered_at)
+    else:
+        kept = None
+    overdue = state.phase is Phase.STEPPING and _overdue_at(state) <= now
+    resumed = dataclasses.replace(state, paused=False, hold=kept, entered_at=now if overdue else state.entered_at)
     return _tell(resumed, AnnouncementKind.RESUMED, f"Resumed by {event.by}.")
 
 
+def _approved(state: State, event: messages.ApproveAsked, now: float) -> Step:
+    said = f"Approved by {event.by}." + (f" {event.reason}" if event.reason else "")
+    announced = Announcement(kind=AnnouncementKind.APPROVED, text=said)
+    if not _waits_for_approval(state):
+        if state.hold is None or state.hold.kind is not phases.HoldKind.APPROVAL:
+            return Step(state=state)
+        step = _onward(state, now, f"{said} The evidence had not decided.")
+        return Step(state=step.state, announcements=(announced, *step.announcements))
+    frozen = state.hold is not None and state.hold.kind is phases.HoldKind.FROZEN
+    hold = state.hold if frozen else None
+    approved = dataclasses.replace(state, approved=True, hold=hold, entered_at=now, reason=said)
+    unseen = not phases.desired(state).candidate_reached and state.step == state.plan.last - 1
+    if frozen or state.paused or not (unseen or state.step + 1 < state.plan.last):
+        return Step(state=approved, announcements=(announced,))  # the evidence decides about what follows
+    step = _onward(approved, now, said)
+    return Step(state=step.state, announcements=(announced, *step.announcements))
+
+
+def _replaced(state: State, event: messages.ReplaceAsked, now: float) -> Step:
+    return _return(state, now, f"Makes way for {event.release}, asked by {event.by}.", ending=Phase.ABORTED)
+
+
+def _replaced_watching(state: State, event: messages.ReplaceAsked, now: float) -> Step:
+    reason = f"{event.by} ended the watch window: {event.release} follows."
+    return _finish(state, now, reason)
+
+
 def _promoted_stepping(state: State, event: messages.PromoteAsked, now: float) -> Step:
-    following = state.step + 1
-    if event.full or following >= len(state.plan.weights) - 1:
-        return _promote(state, now, f"{event.by} decided so, not the evidence.")
-    return _step(state, now, following, f"{event.by} decided so, not the evidence.")
+    reason = f"{event.by} decided so, not the evidence."
+    return _promote(state, now, reason) if event.full else _onward(state, now, reason)
 
 
 def _promoted_watching(state: State, event: messages.PromoteAsked, now: float) -> Step:
@@ -250,9 +381,11 @@ def _aborted(state: State, event: messages.AbortAsked, now: float) -> Step:
     return _return(state, now, reason, ending=Phase.ABORTED)
 
 
-_OPEN = (Phase.PREPARING, Phase.VERIFYING, Phase.STEPPING, Phase.WATCHING)
+_OPEN = (Phase.STOPPING, Phase.PREPARING, Phase.VERIFYING, Phase.STEPPING, Phase.WATCHING)
+_JUDGED = (Phase.STEPPING, Phase.WATCHING)
 _Handler = Callable[[State, Any, float], Step]
 _TABLE: dict[tuple[Phase, type], _Handler] = {
+    (Phase.STOPPING, messages.StableStopped): _stopped,
     (Phase.PREPARING, messages.CandidateReady): _ready,
     (Phase.PREPARING, messages.CandidateFailed): _failed,
     (Phase.VERIFYING, messages.CandidateFailed): _failed,
@@ -266,6 +399,9 @@ _TABLE: dict[tuple[Phase, type], _Handler] = {
     (Phase.FINISHING, messages.Ticked): _ticked_finishing,
     (Phase.STEPPING, messages.PromoteAsked): _promoted_stepping,
     (Phase.WATCHING, messages.PromoteAsked): _promoted_watching,
+    (Phase.STEPPING, messages.ApproveAsked): _approved,
+    **{(phase, messages.ReplaceAsked): _replaced for phase in _OPEN if phase is not Phase.WATCHING},
+    (Phase.WATCHING, messages.ReplaceAsked): _replaced_watching,
     **{(phase, messages.AbortAsked): _aborted for phase in _OPEN},
     **{(phase, messages.PauseAsked): _paused for phase in _OPEN},
     **{(phase, messages.ResumeAsked): _resumed for phase in _OPEN},
@@ -273,11 +409,13 @@ _TABLE: dict[tuple[Phase, type], _Handler] = {
     **{(phase, messages.GatewayAccepted): _accepted for phase in _OPEN},
     **{
         (phase, event): handler
-        for phase in (Phase.STEPPING, Phase.WATCHING)
+        for phase in _JUDGED
         for event, handler in (
             (messages.EvidenceLost, _lost),
             (messages.Ejected, _ejected),
             (messages.Readmitted, _readmitted),
+            (messages.OutageSeen, _outage),
+            (messages.OutageOver, _outage_over),
         )
     },
 }

@@ -17,6 +17,11 @@ class CandidateReady:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StableStopped:
+    """Every process of the old release has ended, as a plan that recreates asks."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CandidateFailed:
     """A replica of the candidate ended before it ever was ready."""
 
@@ -80,6 +85,18 @@ class GatewayAccepted:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OutageSeen:
+    """Both arms fail as they never did before."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutageOver:
+    """Stable answers again."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ticked:
     """Time has passed; the only event that lets waiting end."""
 
@@ -108,8 +125,30 @@ class AbortAsked:
     reason: str = ""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ApproveAsked:
+    """Somebody who may do so says that the rollout may go on."""
+
+    by: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplaceAsked:
+    """Another release shall enter the environment: this rollout makes way for it."""
+
+    by: str
+    release: str
+    """In short, for people."""
+
+
 Event = (
     CandidateReady
+    | StableStopped
+    | OutageSeen
+    | OutageOver
+    | ApproveAsked
+    | ReplaceAsked
     | CandidateFailed
     | VerifyPassed
     | VerifyFailed
@@ -137,6 +176,8 @@ class AnnouncementKind(enum.StrEnum):
     RELEASED = "released"
     PAUSED = "paused"
     RESUMED = "resumed"
+    APPROVAL_ASKED = "approval_asked"
+    APPROVED = "approved"
     PROMOTED = "promoted"
     FINISHED = "finished"
     ROLLING_BACK = "rolling_back"

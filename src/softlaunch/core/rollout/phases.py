@@ -17,6 +17,8 @@ from softlaunch.core import spec
 class Phase(enum.StrEnum):
     """Where a rollout stands. PROMOTED, ROLLED_BACK and ABORTED are final."""
 
+    STOPPING = "stopping"
+    """Of a plan that recreates: the old release's processes are ending, and nothing but a fallback answers."""
     PREPARING = "preparing"
     """The candidate's replicas are starting; it gets no traffic."""
     VERIFYING = "verifying"
@@ -48,10 +50,16 @@ class HoldKind(enum.StrEnum):
     """A step lasted longer than the plan allows without a decision."""
     GATEWAY = "gateway"
     """The gateway refused or could not take the routes; ends when it takes them."""
+    OUTAGE = "outage"
+    """Both arms fail: nothing is wrong with the candidate alone; ends with the outage."""
+    APPROVAL = "approval"
+    """The step waits for somebody to approve."""
+    FROZEN = "frozen"
+    """A guardrail broke and the plan says that people decide."""
 
 
-STICKY = frozenset({HoldKind.EVIDENCE_LOST, HoldKind.DEADLINE})
-"""Holds that only `resume` ends."""
+STICKY = frozenset({HoldKind.EVIDENCE_LOST, HoldKind.DEADLINE, HoldKind.APPROVAL, HoldKind.FROZEN})
+"""Holds that only people end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,43 +70,74 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
-    """A strategy as the machine sees it: a list of shares and what is asked between them."""
+    """A strategy as the machine sees it: a list of steps and what is asked between them."""
 
-    weights: tuple[int, ...]
-    """Shares in 1/10000, strictly rising, the last one WEIGHT_FULL."""
+    steps: tuple[spec.StepSpec, ...]
+    """Shares rise strictly; the last step is the share WEIGHT_FULL."""
     compared: bool
     """There is a stable release to compare with and to go back to."""
     verified_only: bool
     """The environment has no traffic of its own: smoke requests are the whole evidence."""
     immediate: bool = False
     """An operator's rollback: all traffic at once, no evidence asked."""
+    recreate: bool = False
+    """The old release ends before the new one starts."""
+    drill: bool = False
+    """The candidate carries an injected fault: it must never have all traffic."""
     holdback: int = 500
     step_attempts_min: int = 50
     watch_seconds: float = 86_400.0
     deadline_seconds: float = 3_600.0
     drain_seconds: float = 5.0
+    on_deadline: spec.DeadlinePolicy = spec.DeadlinePolicy.HOLD
+    on_failure: spec.FailurePolicy = spec.FailurePolicy.ROLL_BACK
 
     def __post_init__(self) -> None:
-        rising = all(low < high for low, high in zip(self.weights, self.weights[1:], strict=False))
-        if not self.weights or not rising or self.weights[0] < 1 or self.weights[-1] != spec.WEIGHT_FULL:
-            raise errors.InvariantError(f"Not a list of rising shares that ends at 100 %: {self.weights}.")
+        shares = tuple(step.weight for step in self.steps if step.kind is spec.StepKind.SHARE)
+        rising = all(low < high for low, high in zip(shares, shares[1:], strict=False))
+        if not shares or not rising or shares[0] < 1 or shares[-1] != spec.WEIGHT_FULL:
+            raise errors.InvariantError(f"Not a list of rising shares that ends at 100 %: {shares}.")
+        if self.steps[-1].kind is not spec.StepKind.SHARE:
+            raise errors.InvariantError(f"The last step is not the share of 100 % but {self.steps[-1].kind.value}.")
+        for step in self.steps:
+            if step.kind is not spec.StepKind.APPROVAL and not 0 < step.weight <= spec.WEIGHT_FULL:
+                raise errors.InvariantError(f"Not the weight of a step: {step.weight}/10000.")
         if not 0 <= self.holdback < spec.WEIGHT_FULL:
             raise errors.InvariantError(f"Not a holdback: {self.holdback}/10000.")
 
+    @property
+    def last(self) -> int:
+        """Index of the step that gives the candidate all traffic."""
+        return len(self.steps) - 1
 
-def plan_of(environment: spec.EnvironmentSpec, *, compared: bool, immediate: bool = False) -> LaunchPlan:
+    def attempts_min(self, step: int) -> int:
+        """Candidate first attempts asked before the step after this one."""
+        if self.steps[step].kind is spec.StepKind.APPROVAL:
+            return 0  # it routes as the step before did, which had asked for its attempts
+        found = self.steps[step].attempts_min
+        return self.step_attempts_min if found is None else found
+
+
+def plan_of(
+    environment: spec.EnvironmentSpec, *, compared: bool, immediate: bool = False, drill: bool = False
+) -> LaunchPlan:
     """The plan an environment's strategy expands to."""
     strategy = environment.strategy
+    recreate = strategy.kind is spec.StrategyKind.RECREATE and compared and not immediate
     return LaunchPlan(
-        weights=strategy.weights,
+        steps=strategy.steps,
         compared=compared,
         verified_only=environment.verify is not None,
         immediate=immediate,
-        holdback=round(strategy.holdback_percent * 100),
+        recreate=recreate,
+        drill=drill,
+        holdback=0 if recreate else round(strategy.holdback_percent * 100),
         step_attempts_min=strategy.step_attempts_min,
         watch_seconds=strategy.watch_seconds,
         deadline_seconds=strategy.deadline_seconds,
         drain_seconds=environment.request_timeout_seconds,
+        on_deadline=strategy.on_deadline,
+        on_failure=strategy.on_failure,
     )
 
 
@@ -109,10 +148,12 @@ class State:
     plan: LaunchPlan
     phase: Phase = Phase.PREPARING
     step: int = 0
-    """Index into plan.weights; meaningful while STEPPING."""
+    """Index into plan.steps; meaningful while STEPPING."""
     entered_at: float
     """When this phase, or this step, began."""
     paused: bool = False
+    approved: bool = False
+    """Somebody approved the current step, which is an approval; the evidence still decides."""
     hold: Hold | None = None
     ending: Phase | None = None
     """While RETURNING: ROLLED_BACK or ABORTED, whichever it will be."""
@@ -124,40 +165,73 @@ class State:
 class Desired:
     """What the world shall look like in a state."""
 
-    candidate_weight: int
+    candidate_weight: int = 0
     """Share of the composite route [candidate, stable], in 1/10000."""
+    cohort_weights: tuple[tuple[str, int], ...] = ()
+    """Shares of named cohorts, in 1/10000, never below candidate_weight."""
+    shadow_weight: int = 0
+    """Share of prediction requests that are copied to the candidate."""
     candidate_runs: bool
-    candidate_is_stable: bool
+    candidate_is_stable: bool = False
     """The candidate has taken stable's place in the routes."""
     old_stable_runs: bool
     """The release that was stable before this rollout keeps its full capacity."""
+
+    @property
+    def candidate_reached(self) -> bool:
+        """Users' requests, or copies of them, go to the candidate."""
+        return bool(self.candidate_weight or self.shadow_weight or any(weight for _, weight in self.cohort_weights))
 
 
 def desired(state: State) -> Desired:
     """
     What follows from a state: routes and fleets.
 
-    The old release keeps its full capacity until the rollout has ended.
+    The old release keeps its full capacity until the rollout has ended, unless the plan recreates.
     """
+    plan = state.plan
     match state.phase:
-        case Phase.PREPARING | Phase.VERIFYING | Phase.RETURNING:
-            weight = 0
+        case Phase.STOPPING:
+            return Desired(candidate_runs=False, old_stable_runs=False)
+        case Phase.PREPARING | Phase.VERIFYING:
+            return Desired(candidate_runs=True, old_stable_runs=not plan.recreate)
+        case Phase.RETURNING:
+            return Desired(candidate_runs=not plan.recreate, old_stable_runs=True)
         case Phase.STEPPING:
-            weight = min(state.plan.weights[state.step], spec.WEIGHT_FULL - state.plan.holdback)
+            return _routed(plan, state.step)
+        case Phase.WATCHING if plan.recreate:
+            return Desired(candidate_runs=True, candidate_is_stable=True, old_stable_runs=False)
         case Phase.WATCHING:
-            weight = spec.WEIGHT_FULL - state.plan.holdback
+            return _routed(plan, plan.last)
         case Phase.FINISHING | Phase.PROMOTED:
             return Desired(
-                candidate_weight=0,
                 candidate_runs=True,
                 candidate_is_stable=True,
-                old_stable_runs=state.phase is Phase.FINISHING,
+                old_stable_runs=state.phase is Phase.FINISHING and not plan.recreate,
             )
         case Phase.ROLLED_BACK | Phase.ABORTED:
-            return Desired(candidate_weight=0, candidate_runs=False, candidate_is_stable=False, old_stable_runs=True)
+            return Desired(candidate_runs=False, old_stable_runs=True)
+
+
+def _routed(plan: LaunchPlan, step: int) -> Desired:
+    """The routing in a step: cohorts stay, shares replace one another, a shadow lasts for its step."""
+    most = spec.WEIGHT_FULL - plan.holdback
+    weight = shadow = 0
+    cohorts: dict[str, int] = {}
+    for passed in plan.steps[: step + 1]:
+        match passed.kind:
+            case spec.StepKind.SHARE:
+                weight, shadow = min(passed.weight, most), 0
+            case spec.StepKind.COHORT:
+                cohorts[passed.cohort], shadow = passed.weight, 0
+            case spec.StepKind.SHADOW:
+                shadow = passed.weight
+            case spec.StepKind.APPROVAL:
+                pass
     return Desired(
         candidate_weight=weight,
+        cohort_weights=tuple((name, min(max(share, weight), most)) for name, share in cohorts.items()),
+        shadow_weight=shadow,
         candidate_runs=True,
-        candidate_is_stable=False,
         old_stable_runs=True,
     )

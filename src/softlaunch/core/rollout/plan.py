@@ -24,13 +24,13 @@ WEIGHTS: Mapping[spec.StrategyKind, tuple[int, ...]] = types.MappingProxyType(
 
 def strategy(kind: spec.StrategyKind) -> spec.StrategySpec:
     """The strategy that names nothing but its kind."""
-    return spec.StrategySpec(kind=kind, weights=WEIGHTS[kind])
+    return spec.StrategySpec(kind=kind, steps=spec.shares(*WEIGHTS[kind]))
 
 
 def without_traffic() -> spec.StrategySpec:
     """For an environment that passes by `verify`: one step, nothing held back, nothing to watch."""
     kind = spec.StrategyKind.BLUE_GREEN
-    return spec.StrategySpec(kind=kind, weights=WEIGHTS[kind], holdback_percent=0.0, watch_seconds=0.0)
+    return spec.StrategySpec(kind=kind, steps=spec.shares(*WEIGHTS[kind]), holdback_percent=0.0, watch_seconds=0.0)
 
 
 def holdback_weight(found: spec.StrategySpec) -> int:

@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.core import spec
 from softlaunch.core.rollout import phases
 
 SCHEMA_VERSION = 1
@@ -44,16 +45,33 @@ def load(raw: bytes) -> phases.State:
 
 
 def _state(document: dict[str, Any]) -> phases.State:
-    hold, ending, plan = document.get("hold"), document.get("ending"), document["plan"]
+    hold, ending = document.get("hold"), document.get("ending")
     return phases.State(
         **{
             **document,
-            "plan": phases.LaunchPlan(**{**plan, "weights": tuple(plan["weights"])}),
+            "plan": _plan(document["plan"]),
             "phase": phases.Phase(document["phase"]),
             "hold": None if hold is None else phases.Hold(**{**hold, "kind": phases.HoldKind(hold["kind"])}),
             "ending": None if ending is None else phases.Phase(ending),
         }
     )
+
+
+def _plan(document: dict[str, Any]) -> phases.LaunchPlan:
+    steps = [{"weight": weight} for weight in document.pop("weights", ())]  # as it was written before steps had kinds
+    return phases.LaunchPlan(
+        **{
+            **document,
+            "steps": tuple(_step(step) for step in document.get("steps", steps)),
+            "on_deadline": spec.DeadlinePolicy(document.get("on_deadline", spec.DeadlinePolicy.HOLD)),
+            "on_failure": spec.FailurePolicy(document.get("on_failure", spec.FailurePolicy.ROLL_BACK)),
+        }
+    )
+
+
+def _step(document: dict[str, Any]) -> spec.StepSpec:
+    kind = spec.StepKind(document.get("kind", spec.StepKind.SHARE))
+    return spec.StepSpec(**{**document, "kind": kind, "approvers": tuple(document.get("approvers", ()))})
 
 
 def _broken(detail: str) -> errors.ConfigError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from softlaunch.core import release
+from softlaunch.core import release, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,47 @@ class Replica:
     release: release.Digest
     number: int
     socket: str
-    """Path of its Unix socket; the file name starts with Digest.short, so a log line names the release."""
+    """
+    Path of its Unix socket; the file name starts with Digest.short, so a log line names the release. Of a release that
+    is attached, not run: `tcp://HOST:PORT` or `tls://HOST:PORT`.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArmRoute:
     release: release.Digest
     replicas: tuple[Replica, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CohortRoute:
+    """Requests of a cohort, routed by shares of their own; the first cohort that matches takes a request."""
+
+    cohort: spec.CohortSpec
+    weight: int
+    """The candidate's share of this cohort, in 1/10000; the rest is its control."""
+    epoch: int
+    """Logged with the attempts of this cohort: they are compared with one another only."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShadowRoute:
+    """A copy of some prediction requests goes to the candidate; its answers are thrown away by the gateway."""
+
+    candidate: ArmRoute
+    weight: int
+    """In 1/10000 of prediction requests."""
+    epoch: int
+    """Logged with the attempts of requests that were copied."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FallbackArm:
+    """Asked when every arm failed; its answers are marked `x-softlaunch-fallback: KIND`."""
+
+    kind: spec.FallbackKind
+    addresses: tuple[str, ...]
+    """Sockets, or tcp:// and tls:// addresses, as of a Replica."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +73,11 @@ class RouteSpec:
     candidate: ArmRoute | None = None
     candidate_weight: int = 0
     """In 1/10000 of users. Those go to composite [candidate, stable]."""
+    cohorts: tuple[CohortRoute, ...] = ()
+    shadow: ShadowRoute | None = None
+    fallbacks: tuple[FallbackArm, ...] = ()
+    predict_paths: tuple[str, ...] = ()
+    """Besides /predict and the Open Inference Protocol's: exact paths, or with a final * any rest."""
     salt: str = ""
     """Mixed into the sticky hash, per rollout, so that not the same users meet every new release."""
     key_header: str | None = None
