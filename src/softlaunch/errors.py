@@ -89,8 +89,6 @@ class Code(enum.StrEnum):
     REGISTRY_DAMAGED = "registry-damaged"
     DRILL_FAULT = "drill-fault"
     FALLBACK_UNUSABLE = "fallback-unusable"
-    NOTIFY_URL = "notify-url"
-    NOTIFY_FAILED = "notify-failed"
     PINNED = "pinned"
     NOT_PINNED = "not-pinned"
     NOT_APPROVER = "not-approver"
@@ -105,6 +103,9 @@ class Code(enum.StrEnum):
     HOOK_REPLAYED = "hook-replayed"
     BAD_COMPLAINT = "bad-complaint"
     NO_PREDICTION = "no-prediction"
+    EVIDENCE_MISSING = "evidence-missing"
+    EVIDENCE_DAMAGED = "evidence-damaged"
+    EVIDENCE_UNWRITABLE = "evidence-unwritable"
 
 
 class SoftlaunchError(Exception):

@@ -41,6 +41,16 @@ class InferRequest:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class UntypedRequest:
+    """An infer request read without a signature: by the names and values it came with."""
+
+    rows: list[dict[str, Any]]
+    id: str | None
+    outputs: tuple[str, ...]
+    """Names asked for; empty: all."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Tensor:
     name: str
     shape: tuple[int, ...]
@@ -71,6 +81,70 @@ def parse_request(document: Any, signature: release.Signature) -> InferRequest:
         id=request_id,
         outputs=_outputs(document.get("outputs"), signature),
     )
+
+
+def parse_untyped(document: Any, features: Sequence[str] = ()) -> UntypedRequest:
+    """
+    Rows of a decoded infer request by input name, for who has no signature.
+
+    Args:
+        document: The request.
+        features: Names of the columns of a [N, F] tensor; without them such a tensor cannot be read.
+
+    Raises:
+        MalformedError: not the protocol's form, or columns that have no name.
+    """
+    if not isinstance(document, dict):
+        raise _malformed("The body is not an object")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise _malformed("'inputs' is not a list of tensors")
+    tensors = [_tensor(found) for found in inputs]
+    row_count = tensors[0].shape[0]
+    if any(tensor.shape[0] != row_count for tensor in tensors):
+        raise _malformed("the inputs have different numbers of rows")
+    _check_not_empty(row_count)
+    columns: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        width = math.prod(tensor.shape[1:])
+        if width == 1 and len(features) != 1:
+            columns[tensor.name] = tensor.values
+        elif width == len(features):
+            columns.update({name: tensor.values[number::width] for number, name in enumerate(features)})
+        else:
+            raise _malformed(f"input {tensor.name!r:.100} has {width} columns without names")
+    request_id = document.get("id")
+    asked = document.get("outputs") or []
+    return UntypedRequest(
+        rows=[dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)],
+        id=request_id if isinstance(request_id, str) else None,
+        outputs=tuple(str(found["name"]) for found in asked if isinstance(found, dict) and "name" in found),
+    )
+
+
+def untyped_response(*, model: str, request: UntypedRequest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The answer to an untyped request; each output's datatype is that of its values."""
+    names = request.outputs or tuple(rows[0])
+    answer: dict[str, Any] = {"model_name": model}
+    if request.id is not None:
+        answer["id"] = request.id
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    answer["outputs"] = [
+        {"name": name, "shape": [len(rows)], "datatype": _datatype(values).value, "data": values}
+        for name, values in columns.items()
+    ]
+    return answer
+
+
+def _datatype(values: Sequence[Any]) -> release.Datatype:
+    filled = [value for value in values if value is not None]
+    if filled and all(isinstance(value, bool) for value in filled):
+        return release.Datatype.BOOL
+    if filled and all(isinstance(value, int) and not isinstance(value, bool) for value in filled):
+        return release.Datatype.INT64
+    if filled and all(isinstance(value, int | float) and not isinstance(value, bool) for value in filled):
+        return release.Datatype.FP64
+    return release.Datatype.BYTES
 
 
 def response(
