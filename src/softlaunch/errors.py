@@ -92,6 +92,7 @@ class Code(enum.StrEnum):
     PINNED = "pinned"
     NOT_PINNED = "not-pinned"
     NOT_APPROVER = "not-approver"
+    ATTACH_URL = "attach-url"
     PRIVATE_FILE = "private-file"
     PERSON_NAME = "person-name"
     PERSON_EXISTS = "person-exists"
