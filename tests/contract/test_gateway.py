@@ -15,7 +15,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.adapters.envoy import gateway as envoy_gateway
-from softlaunch.core import attempts, release
+from softlaunch.core import attempts, release, spec
 from softlaunch.core.rollout import traffic
 from softlaunch.ports import gateway
 from softlaunch.testing import gateway as memory
@@ -37,6 +37,8 @@ class Subject:
     snapshot: traffic.RoutingSnapshot
     request: Callable[[], None]
     """Makes one request, which leaves at least one attempt in the log."""
+    fall_back: Callable[[], None]
+    """Makes one prediction request of `flights` that a fallback answers."""
     spoil: Callable[[traffic.RoutingSnapshot], traffic.RoutingSnapshot]
     """A snapshot like the one given that the gateway is going to refuse."""
 
@@ -51,7 +53,9 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         release=STABLE,
         replicas=(traffic.Replica(release=STABLE, number=0, socket=str(directory / f"{STABLE.short}.0.sock")),),
     )
-    route = traffic.RouteSpec(service="flights", environment="production", epoch=1, stable=arm)
+    route = traffic.RouteSpec(
+        service="flights", environment="production", epoch=1, stable=arm, fallback_body=b'{"late": 0.2}'
+    )
     snapshot = traffic.RoutingSnapshot(
         listeners=(traffic.Listener(environment="production", port=port),), routes=(route,)
     )
@@ -84,31 +88,42 @@ def _in_memory(snapshot: traffic.RoutingSnapshot) -> Subject:
         subject.refuse_next("not today")
         return dataclasses.replace(given, routes=())
 
-    return Subject(gateway=subject, snapshot=snapshot, request=request, spoil=spoil)
+    def fall_back() -> None:
+        subject.log([attempt(f"id-{next(counter)}")])
+        subject.log_fallback("flights", "production")
+
+    return Subject(gateway=subject, snapshot=snapshot, request=request, fall_back=fall_back, spoil=spoil)
 
 
 def _of_envoy(real: envoy_gateway.EnvoyGateway, snapshot: traffic.RoutingSnapshot, port: int) -> Subject:
-    def request() -> None:
-        size = _size(real)
+    def ask(method: str, path: str, *, status: int, grown: Callable[[bytes], bool]) -> None:
+        before = len(_log(real))
         connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("GET", "/v2")  # nobody listens on the replica's socket: an attempt that failed
-        assert connection.getresponse().status == 503
+        connection.request(method, path)
+        assert connection.getresponse().status == status
         connection.close()
         until = time.monotonic() + 5
-        while _size(real) == size and time.monotonic() < until:
+        while not grown(_log(real)[before:]) and time.monotonic() < until:
             time.sleep(0.005)
+
+    def request() -> None:
+        # Nobody listens on the replica's socket: an attempt that failed.
+        ask("GET", "/v2", status=503, grown=lambda text: b'"cluster"' in text)
+
+    def fall_back() -> None:
+        ask("POST", "/predict", status=200, grown=lambda text: b'"fallback":"body"' in text)
 
     def spoil(given: traffic.RoutingSnapshot) -> traffic.RoutingSnapshot:
         return dataclasses.replace(
             given, routes=tuple(dataclasses.replace(route, request_timeout_seconds=-1.0) for route in given.routes)
         )
 
-    return Subject(gateway=real, snapshot=snapshot, request=request, spoil=spoil)
+    return Subject(gateway=real, snapshot=snapshot, request=request, fall_back=fall_back, spoil=spoil)
 
 
-def _size(real: envoy_gateway.EnvoyGateway) -> int:
+def _log(real: envoy_gateway.EnvoyGateway) -> bytes:
     path = real._paths.attempts
-    return path.stat().st_size if path.exists() else 0
+    return path.read_bytes() if path.exists() else b""
 
 
 def attempt(identity: str) -> attempts.Attempt:
@@ -159,6 +174,63 @@ def test_no_more_attempts_are_read_than_asked_for_and_none_is_skipped(subject: S
         cursor = batch.cursor
 
     assert tuple(piecemeal) == everything
+
+
+def test_every_fallback_is_counted_once_wherever_reading_stops(subject: Subject) -> None:
+    subject.gateway.apply(subject.snapshot)
+    for count in (1, 2):
+        subject.request()
+        for _ in range(count):
+            subject.fall_back()
+    whole = subject.gateway.read_attempts(gateway.LogCursor())
+    cursor, piecemeal = gateway.LogCursor(), 0
+    for _ in range(40):
+        batch = subject.gateway.read_attempts(cursor, line_count_max=1)
+        piecemeal += batch.fallbacks.get(("flights", "production"), 0)
+        cursor = batch.cursor
+
+    assert {("flights", "production"): 3} == whole.fallbacks
+    assert (3, whole.cursor, None) == (piecemeal, cursor, whole.gap)
+
+
+def test_a_snapshot_with_everything_a_launch_can_have_is_believed(subject: Subject) -> None:
+    (route,) = subject.snapshot.routes
+    other = release.Digest("sha256:" + "b" * 64)
+    replica = traffic.Replica(release=other, number=0, socket="tls://127.0.0.1:1")
+    candidate = traffic.ArmRoute(release=other, replicas=(replica,))
+    cohort = spec.CohortSpec(name="staff", header="x-tenant", values=("staff",))
+    full = dataclasses.replace(
+        route,
+        candidate=candidate,
+        candidate_weight=1,
+        cohorts=(traffic.CohortRoute(cohort=cohort, weight=8000, epoch=2),),
+        shadow=traffic.ShadowRoute(candidate=candidate, weight=100, epoch=3),
+        fallbacks=(traffic.FallbackArm(kind=spec.FallbackKind.URL, addresses=("tcp://127.0.0.1:2",)),),
+        predict_paths=("/score", "/api/*"),
+        key_header="x-user-id",
+        salt="rollout",
+    )
+    subject.gateway.apply(dataclasses.replace(subject.snapshot, routes=(full,)))
+    subject.request()
+
+    assert subject.gateway.read_attempts(gateway.LogCursor()).attempts
+    assert frozenset() == subject.gateway.ejected()
+
+
+def test_two_releases_behind_one_address_are_refused(subject: Subject) -> None:
+    (route,) = subject.snapshot.routes
+    arms = [
+        traffic.ArmRoute(
+            release=release.Digest("sha256:" + letter * 64),
+            replicas=(
+                traffic.Replica(release=release.Digest("sha256:" + letter * 64), number=0, socket="tcp://127.0.0.1:1"),
+            ),
+        )
+        for letter in "ab"
+    ]
+    both = dataclasses.replace(route, stable=arms[0], candidate=arms[1], candidate_weight=1)
+    with pytest.raises(errors.ConfigError, match="tcp://127"):
+        subject.gateway.apply(dataclasses.replace(subject.snapshot, routes=(both,)))
 
 
 def test_what_was_released_is_not_needed_to_read_on(subject: Subject) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
+from softlaunch import errors
 from softlaunch.core import attempts
 from softlaunch.core.rollout import traffic
 
@@ -23,6 +25,43 @@ class LogBatch:
     cursor: LogCursor
     gap: str | None = None
     """What was lost and why, when lines are known to be missing; the rollout holds."""
+    fallbacks: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    """By service and environment: answers since the cursor that a fallback gave, each counted once."""
+    copies: tuple[attempts.Attempt, ...] = ()
+    """
+    Attempts of mirrored requests on the shadow, as the gateway saw them: also of one that never answered. No user
+    waited for them, so they are not among `attempts`.
+    """
+
+
+def arms(route: traffic.RouteSpec) -> list[traffic.ArmRoute]:
+    """Everybody who may answer or see the service's requests, fallbacks aside."""
+    shadow = route.shadow.candidate if route.shadow is not None else None
+    return [arm for arm in (route.stable, route.candidate, shadow) if arm is not None]
+
+
+def require_own_addresses(snapshot: traffic.RoutingSnapshot) -> None:
+    """
+    Every gateway's rule: two attached releases of one service are not behind the same address.
+
+    Nobody could tell which of them answered. Two services may share a server: they are never compared.
+
+    Raises:
+        ConfigError: they are.
+    """
+    for route in snapshot.routes:
+        owners: dict[str, str] = {}
+        for arm in arms(route):
+            for replica in arm.replicas:
+                _, separator, place = replica.socket.partition("://")
+                owner = owners.setdefault(place, arm.release.short) if separator else arm.release.short
+                if owner != arm.release.short:
+                    raise errors.ConfigError(
+                        f"Releases {owner} and {arm.release.short} of {route.service} in {route.environment} are both "
+                        f"behind {replica.socket}: nobody could tell which of them answered.",
+                        remedy="Give each release an address of its own.",
+                        code=errors.Code.GATEWAY_ADDRESS,
+                    )
 
 
 class Gateway(Protocol):
@@ -40,7 +79,9 @@ class Gateway(Protocol):
         Makes the snapshot what the gateway believes; the same one again changes nothing.
 
         Raises:
-            UnavailableError: it could not be written, or the gateway refused it; the one before stays in force.
+            ConfigError: an address is none, or two releases of a service have the same.
+            UnavailableError: it could not be written, the gateway refused it, or the name of an attached server does
+                not resolve; the one before stays in force.
         """
         ...
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from softlaunch import errors
 from softlaunch.core import attempts
 from softlaunch.core.rollout import traffic
 from softlaunch.ports import gateway
+
+
+class _Copy(NamedTuple):
+    attempt: attempts.Attempt
+
+
+class _Fallback(NamedTuple):
+    service: str
+    environment: str
 
 
 class InMemoryGateway:
@@ -17,7 +28,7 @@ class InMemoryGateway:
         self.snapshots: list[traffic.RoutingSnapshot] = []
         """What was believed, oldest first; applying the same snapshot again adds nothing."""
         self.released = gateway.LogCursor()
-        self._log: list[attempts.Attempt | str] = []
+        self._log: list[attempts.Attempt | _Copy | _Fallback | str] = []
         self._ejected: frozenset[str] = frozenset()
         self._refusal: str | None = None
         self._dead = False
@@ -30,6 +41,14 @@ class InMemoryGateway:
     def log(self, lines: Iterable[attempts.Attempt]) -> None:
         """Attempts that have ended, in that order."""
         self._log.extend(lines)
+
+    def log_copies(self, lines: Iterable[attempts.Attempt]) -> None:
+        """Attempts of mirrored requests on the shadow."""
+        self._log.extend(_Copy(attempt=line) for line in lines)
+
+    def log_fallback(self, service: str, environment: str) -> None:
+        """A fallback answered a request of the service."""
+        self._log.append(_Fallback(service=service, environment=environment))
 
     def lose(self, reason: str) -> None:
         """Lines were lost here."""
@@ -52,6 +71,7 @@ class InMemoryGateway:
         return dead
 
     def apply(self, snapshot: traffic.RoutingSnapshot) -> None:
+        gateway.require_own_addresses(snapshot)
         if snapshot == self.believed:
             return
         if self._refusal is not None:
@@ -65,17 +85,29 @@ class InMemoryGateway:
 
     def read_attempts(self, cursor: gateway.LogCursor, *, line_count_max: int = 20_000) -> gateway.LogBatch:
         found: list[attempts.Attempt] = []
+        copies: list[attempts.Attempt] = []
+        fallbacks: collections.Counter[tuple[str, str]] = collections.Counter()
         gaps: list[str] = []
         offset = cursor.offset
         while offset < len(self._log) and len(found) < line_count_max:
             line = self._log[offset]
             if isinstance(line, str):
                 gaps.append(line)
+            elif isinstance(line, _Copy):
+                copies.append(line.attempt)
+            elif isinstance(line, _Fallback):
+                fallbacks[line.service, line.environment] += 1
             else:
                 found.append(line)
             offset += 1
         after = gateway.LogCursor(file_id=1, offset=offset) if offset else cursor
-        return gateway.LogBatch(attempts=tuple(found), cursor=after, gap="; ".join(gaps) or None)
+        return gateway.LogBatch(
+            attempts=tuple(found),
+            cursor=after,
+            gap="; ".join(gaps) or None,
+            fallbacks=dict(fallbacks),
+            copies=tuple(copies),
+        )
 
     def release_log(self, cursor: gateway.LogCursor) -> None:
         self.released = cursor

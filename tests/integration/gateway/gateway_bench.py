@@ -68,6 +68,9 @@ class Bench:
             server.kill()
         self.loop.close()
 
+    def fallback_server(self, name: str) -> gateway_faults.Server:
+        return gateway_faults.Server(self.loop, self.directory / f"fallback-{name}.sock")
+
     def route(self, *, weight: int = 5000, rollout: bool = True, **options: Any) -> traffic.RouteSpec:
         self.epoch += 1
         defaults: dict[str, Any] = {
@@ -109,8 +112,10 @@ class Bench:
         return asyncio.run(gateway_client.send(self.port, requests, connections=connections))
 
     def attempts(self, *, at_least: int = 0) -> list[attempts.Attempt]:
-        """What was logged since the last call; waits until Envoy has flushed."""
+        """What was logged since the last call; waits until Envoy has flushed. Sets `fallbacks` and `copies` too."""
         found: list[attempts.Attempt] = []
+        self.fallbacks: collections.Counter[tuple[str, str]] = collections.Counter()
+        self.copies: list[attempts.Attempt] = []
         until = time.monotonic() + 5
         while True:
             time.sleep(0.03)
@@ -118,6 +123,8 @@ class Bench:
             assert batch.gap is None
             self.cursor = batch.cursor
             found.extend(batch.attempts)
+            self.fallbacks.update(batch.fallbacks)
+            self.copies.extend(batch.copies)
             if not batch.attempts and (len(found) >= at_least or time.monotonic() > until):
                 return found
 

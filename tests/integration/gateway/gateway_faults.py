@@ -1,10 +1,11 @@
-"""Model servers that misbehave on purpose, on Unix sockets, all in one background thread."""
+"""Model servers that misbehave on purpose, on Unix sockets or ports, all in one background thread."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import pathlib
+import ssl
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
@@ -47,26 +48,38 @@ class Loop:
 class Server:
     """One replica; `fault` may change at any time."""
 
-    def __init__(self, loop: Loop, socket: pathlib.Path, *, fault: str = "ok") -> None:
+    def __init__(
+        self, loop: Loop, socket: pathlib.Path | str, *, fault: str = "ok", tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`socket`: the path of a Unix socket, or tcp://HOST:PORT or tls://HOST:PORT; it then listens on 127.0.0.1."""
         self.loop = loop
         self.socket = str(socket)
-        self.name = socket.name.split(".", 1)[0]
+        self.name = self.socket.rpartition("/")[2].split(".", 1)[0]
         self.fault = fault
+        self.tls = tls
+        self.answer_headers = "x-softlaunch-out: n:3"
+        self.heads: list[dict[str, str]] = []
+        """Headers of every request since `forget`, and its path as `path`."""
+        self.bodies: list[bytes] = []
         self.paths: collections.Counter[str] = collections.Counter()
         self.firsts = 0
         self.attempts = 0
         self.keys: set[str] = set()
-        self.body_bytes = 0
         self.connections: set[_Connection] = set()
         self._server: asyncio.AbstractServer | None = None
         self.start()
 
     def start(self) -> None:
-        pathlib.Path(self.socket).unlink(missing_ok=True)
+        if self.socket.startswith("/"):
+            pathlib.Path(self.socket).unlink(missing_ok=True)
 
         async def bind() -> None:
             running = asyncio.get_running_loop()
-            self._server = await running.create_unix_server(lambda: _Connection(self), self.socket, backlog=1024)
+            if self.socket.startswith("/"):
+                self._server = await running.create_unix_server(lambda: _Connection(self), self.socket, backlog=1024)
+            else:
+                port = int(self.socket.rpartition(":")[2])
+                self._server = await running.create_server(lambda: _Connection(self), "127.0.0.1", port, ssl=self.tls)
 
         self.loop.run(bind())
 
@@ -89,7 +102,14 @@ class Server:
     def forget(self) -> None:
         self.paths.clear()
         self.keys.clear()
-        self.firsts = self.attempts = self.body_bytes = 0
+        self.heads.clear()
+        self.bodies.clear()
+        self.answer_headers = "x-softlaunch-out: n:3"
+        self.firsts = self.attempts = 0
+
+    @property
+    def body_bytes(self) -> int:
+        return len(self.bodies[-1]) if self.bodies else 0
 
 
 class _Connection(asyncio.Protocol):
@@ -117,7 +137,7 @@ class _Connection(asyncio.Protocol):
                 total = tail + 5 if tail >= 0 else len(self.buffer) + 1
             if len(self.buffer) < total:
                 return
-            self.server.body_bytes = total - end - 4
+            self.server.bodies.append(bytes(self.buffer[end + 4 : total]))
             del self.buffer[:total]
             self.answer(head[0].split(b" ")[1].decode(), headers)
 
@@ -126,6 +146,9 @@ class _Connection(asyncio.Protocol):
         server.attempts += 1
         server.firsts += headers.get(b"x-envoy-attempt-count") == b"1"
         server.paths[path] += 1
+        server.heads.append(
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()} | {"path": path}
+        )
         server.keys.add(headers.get(b"x-softlaunch-key", b"").decode("latin-1"))
         fault = server.fault
         if fault == "half":
@@ -146,5 +169,7 @@ class _Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         body = b'{"release":"%s","path":"%s"}' % (self.server.name.encode(), path.encode())
-        head = ANSWERS[fault] + b"content-type: application/json\r\nx-softlaunch-out: 3\r\n"
+        head = ANSWERS[fault] + b"content-type: application/json\r\n"
+        if self.server.answer_headers:
+            head += self.server.answer_headers.encode("latin-1") + b"\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)

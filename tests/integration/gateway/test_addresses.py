@@ -125,8 +125,52 @@ def test_clients_see_no_internal_headers_and_cannot_send_them(bench: gateway_ben
 
     assert [] == gateway_bench.failed([answer])
     assert {""} == keys
-    internal = ("x-softlaunch-invalid", "x-softlaunch-out", "x-envoy-ratelimited", "x-softlaunch-candidate-status")
-    assert not set(internal) & set(answer.headers)
+    assert not {name for name in answer.headers if name.startswith("x-softlaunch")}
+    assert "x-envoy-ratelimited" not in answer.headers
+
+
+def test_what_a_model_server_reports_is_logged_and_not_told_to_clients(bench: gateway_bench.Bench) -> None:
+    bench.apply(weight=10_000)
+    reported = ("out: c:late", "cpu-us: 1234", "memory-kib: 70000", "served: 8")
+    bench.candidate.answer_headers = "\r\n".join(f"x-softlaunch-{text}" for text in reported)
+    (answer,) = bench.send(1, body=b"x" * 321)
+    bench.candidate.answer_headers = "x-softlaunch-cpu-us: fast\r\nx-softlaunch-served: -1\r\nx-softlaunch-memory-kib: "
+    (strange,) = bench.send(1)
+    full, malformed = bench.attempts(at_least=2)
+
+    assert ("c:late", 1234, 70_000, 8, 321) == (
+        full.output,
+        full.cpu_us,
+        full.memory_kib,
+        full.served_count,
+        full.input_bytes,
+    )
+    assert pathlib.Path(bench.candidate.socket).name == full.replica
+    assert ("", None, None, None) == (malformed.output, malformed.cpu_us, malformed.memory_kib, malformed.served_count)
+    assert not {name for name in [*answer.headers, *strange.headers] if name.startswith("x-softlaunch")}
+
+
+@pytest.mark.parametrize("prefix", ["", "/flights"])
+def test_prediction_paths_of_a_team_are_protected_like_predict_and_only_for_post(
+    bench: gateway_bench.Bench, prefix: str
+) -> None:
+    bench.apply(predict_paths=("/score", "/api/v1/*"))
+    bench.candidate.fault = "503"
+    for path in ("/score", "/api/v1/", "/api/v1/a/b?c=d"):
+        assert [] == gateway_bench.failed(bench.send(60, host="localhost", path=prefix + path))
+    bench.candidate.fault = "hang"
+    began = time.monotonic()
+    assert [] == gateway_bench.failed(bench.send(60, host="localhost", path=f"{prefix}/score", connections=60))
+    assert time.monotonic() - began < 1.5
+    bench.candidate.fault = "503"
+    for path in ("/scores", "/api/v1", "/api/v2/x", "/score/x"):
+        assert gateway_bench.failed(bench.send(60, host="localhost", path=prefix + path))
+    assert gateway_bench.failed(bench.send(60, host="localhost", path=f"{prefix}/score", method="PUT"))
+    for server in [*bench.stable, bench.candidate]:
+        server.kill()
+    (answer,) = bench.send(1, host="localhost", path=f"{prefix}/api/v1/x")
+
+    assert "body" == answer.headers["x-softlaunch-fallback"]
 
 
 def test_one_request_id_for_everything_does_not_make_retries_of_requests(bench: gateway_bench.Bench) -> None:

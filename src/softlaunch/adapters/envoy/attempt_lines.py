@@ -11,7 +11,11 @@ from softlaunch.core import attempts
 
 
 class Line(msgspec.Struct, gc=False):
-    """config.ATTEMPT_LOG as Envoy writes it: an absent value is null; `gap` only in lines of the gateway itself."""
+    """
+    config.ATTEMPT_LOG as Envoy writes it: an absent value is null.
+
+    `fallback` and `place` only in lines of config.FALLBACK_LOG, `gap` only in lines of the gateway itself.
+    """
 
     start: str = ""
     id: str | None = None
@@ -25,6 +29,14 @@ class Line(msgspec.Struct, gc=False):
     key: str | None = None
     invalid: str | None = None
     shed: str | None = None
+    release: str | None = None
+    out: str | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    served: str | None = None
+    bytes: str | None = None
+    fallback: str | None = None
+    place: str | None = None
     gap: str | None = None
 
 
@@ -32,13 +44,17 @@ class Line(msgspec.Struct, gc=False):
 class Parsed:
     attempts: list[attempts.Attempt]
     gaps: list[str]
+    fallbacks: dict[tuple[str, str], int]
+    """Answers that were fallbacks, by service and environment."""
+    copies: list[attempts.Attempt]
+    """Of mirrored requests, on the shadow."""
 
 
 class Parser:
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(Line)
         self._place_of = _Places()
-        self._release_of = _Releases()
+        self._replica_of = _Replicas()
 
     def parse(self, block: bytes) -> Parsed:
         """Every line of a block of whole lines; a line that is none of ours is a gap, and the others are still read."""
@@ -47,12 +63,15 @@ class Parser:
             lines = self._decoder.decode_lines(block)
         except (msgspec.DecodeError, UnicodeDecodeError):
             lines = self._one_by_one(block, gaps)
-        found = []
-        make, place_of, release_of = attempts.Attempt._make, self._place_of, self._release_of
+        found: list[attempts.Attempt] = []
+        copies: list[attempts.Attempt] = []
+        fallbacks: dict[tuple[str, str], int] = {}
+        make, place_of, replica_of, number = attempts.Attempt._make, self._place_of, self._replica_of, _number
         for line in lines:
             try:
                 place = place_of[line.cluster]
-                found.append(
+                replica = replica_of[line.host]
+                (copies if place[3] else found).append(
                     make(
                         (
                             float(line.start),
@@ -60,7 +79,7 @@ class Parser:
                             place[0],
                             place[1],
                             int(line.epoch or 0),
-                            release_of[line.host],
+                            line.release or replica[0],
                             place[2],
                             int(line.number or 1),
                             line.status,
@@ -69,13 +88,23 @@ class Parser:
                             line.key or "",
                             line.invalid is not None,
                             line.shed is not None,
+                            line.out or "",
+                            number(line.cpu) if line.cpu else None,
+                            number(line.memory) if line.memory else None,
+                            number(line.served) if line.served else None,
+                            number(line.bytes) if line.bytes else None,
+                            replica[1],
                         )
                     )
                 )
             except ValueError as error:
-                # A line of the gateway's own has no cluster either: the common case pays nothing for the rare one.
-                gaps.append(line.gap or f"an attempt log line with an impossible value ({error})")
-        return Parsed(attempts=found, gaps=gaps)
+                # Neither has a cluster, so the common case pays nothing for the rare ones.
+                if line.fallback is not None and line.place is not None:
+                    service, _, environment = line.place.partition("/")
+                    fallbacks[service, environment] = fallbacks.get((service, environment), 0) + 1
+                else:
+                    gaps.append(line.gap or f"an attempt log line with an impossible value ({error})")
+        return Parsed(attempts=found, gaps=gaps, fallbacks=fallbacks, copies=copies)
 
     def _one_by_one(self, block: bytes, gaps: list[str]) -> list[Line]:
         lines = []
@@ -92,23 +121,33 @@ class Parser:
         return lines
 
 
-class _Places(dict[str | None, tuple[str, str, bool]]):
-    """Cluster name to service, environment, composite; each name is taken apart once."""
+class _Places(dict[str | None, tuple[str, str, bool, bool]]):
+    """Cluster name to service, environment, composite, shadow; each name is taken apart once."""
 
-    def __missing__(self, cluster: str | None) -> tuple[str, str, bool]:
+    def __missing__(self, cluster: str | None) -> tuple[str, str, bool, bool]:
         name = names.parse(cluster or "")
         if name is None:
             raise ValueError(f"unknown cluster {cluster!r}")
-        place = (name.service, name.environment, name.role is names.Role.COMPOSITE)
+        place = (name.service, name.environment, name.role in names.COMPOSITES, name.role is names.Role.SHADOW)
         self[cluster] = place
         return place
 
 
-class _Releases(dict[str | None, str]):
-    """Replica socket to release: its file name up to the first dot; empty when no replica was reached."""
+class _Replicas(dict[str | None, tuple[str, str]]):
+    """
+    Host to release and replica: file name of a socket, up to its first dot and whole; both empty when none was reached.
 
-    def __missing__(self, host: str | None) -> str:
+    A server with an address of its own has its release in the line, as have sockets whose name does not tell it.
+    """
+
+    def __missing__(self, host: str | None) -> tuple[str, str]:
         if len(self) > 10_000:
             self.clear()
-        self[host] = release = (host or "").rpartition("/")[2].partition(".")[0]
-        return release
+        folder, _, name = (host or "").rpartition("/")
+        self[host] = found = (name.partition(".")[0] if folder else "", name)
+        return found
+
+
+def _number(text: str) -> int | None:
+    """A count as a server claims it; what is none (and what no counter reaches) is not believed."""
+    return int(text) if len(text) < 19 and text.isdecimal() else None

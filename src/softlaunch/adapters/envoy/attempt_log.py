@@ -14,6 +14,7 @@ Files: `attempts.log` (Envoy writes it) and `attempts.log.00000007` (rotated, ol
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
@@ -92,6 +93,8 @@ class AttemptLog:
         self._rotate()
         found: list[attempts.Attempt] = []
         gaps: list[str] = []
+        copies: list[attempts.Attempt] = []
+        fallbacks: collections.Counter[tuple[str, str]] = collections.Counter()
         while len(found) < line_count_max:
             place = self._next(cursor)
             gaps.extend(place.gaps)
@@ -100,11 +103,16 @@ class AttemptLog:
             parsed, taken = self._lines(place, line_count_max - len(found))
             found.extend(parsed.attempts)
             gaps.extend(parsed.gaps)
+            copies.extend(parsed.copies)
+            fallbacks.update(parsed.fallbacks)
             cursor = gateway.LogCursor(file_id=place.file.file_id, offset=place.offset + taken)
             if not taken:
                 break
         gaps.extend(self._disk_is_full())
-        return gateway.LogBatch(attempts=tuple(found), cursor=cursor, gap="; ".join(gaps) or None)
+        gap = "; ".join(gaps) or None
+        return gateway.LogBatch(
+            attempts=tuple(found), cursor=cursor, gap=gap, fallbacks=dict(fallbacks), copies=tuple(copies)
+        )
 
     def release(self, cursor: gateway.LogCursor) -> None:
         """Deletes rotated files that end before the cursor."""
@@ -172,8 +180,8 @@ class AttemptLog:
             return self._parser.parse(block[:end]), end
         if block and (place.complete or len(block) == _BLOCK_BYTES):
             torn = f"a torn line of {len(block)} bytes in {place.file.path.name}"
-            return attempt_lines.Parsed(attempts=[], gaps=[torn]), len(block)
-        return attempt_lines.Parsed(attempts=[], gaps=[]), 0
+            return attempt_lines.Parsed(attempts=[], gaps=[torn], fallbacks={}, copies=[]), len(block)
+        return attempt_lines.Parsed(attempts=[], gaps=[], fallbacks={}, copies=[]), 0
 
     def _files(self) -> list[_File]:
         """Every file of the log, oldest first."""

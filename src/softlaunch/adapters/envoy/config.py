@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.adapters.envoy import clusters, names, routes
+from softlaunch.adapters.envoy import addresses, clusters, names, routes
 from softlaunch.core.rollout import traffic
 
 _TYPE = "type.googleapis.com/"
@@ -23,8 +23,9 @@ ATTEMPT_LOG = {
     "start": "%START_TIME(%s.%6f)%",
     "id": "%REQ(X-REQUEST-ID)%",
     "cluster": "%UPSTREAM_CLUSTER%",
-    "epoch": "%METADATA(ROUTE:softlaunch:epoch)%",
+    "epoch": "%REQ(X-SOFTLAUNCH-EPOCH)%",
     "host": "%UPSTREAM_HOST%",
+    "release": "%UPSTREAM_METADATA(softlaunch:release)%",
     "number": "%REQ(X-ENVOY-ATTEMPT-COUNT)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -32,9 +33,26 @@ ATTEMPT_LOG = {
     "key": "%REQ(X-SOFTLAUNCH-KEY)%",
     "invalid": "%RESP(X-SOFTLAUNCH-INVALID)%",
     "shed": "%RESP(X-SOFTLAUNCH-SHED)%",
-    "out": "%RESP(X-SOFTLAUNCH-OUT)%",
+    "out": "%RESP(X-SOFTLAUNCH-OUT):72%",
+    "cpu": "%RESP(X-SOFTLAUNCH-CPU-US):20%",
+    "memory": "%RESP(X-SOFTLAUNCH-MEMORY-KIB):20%",
+    "served": "%RESP(X-SOFTLAUNCH-SERVED):20%",
+    "bytes": "%REQ(CONTENT-LENGTH):20%",
 }
-"""One line per attempt: the contract between Envoy and attempt_log.py."""
+"""One line per attempt: the contract between Envoy and attempt_lines.py."""
+
+FALLBACK_LOG = {
+    "fallback": "%RESP(X-SOFTLAUNCH-FALLBACK):20%",
+    "place": "%METADATA(ROUTE:softlaunch:place)%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "start": "%START_TIME(%s.%6f)%",
+}
+"""One line per answer that is a fallback, in the same file: what came after its attempts is known by the order."""
+
+RE2_PROGRAM_MAX = 1_000_000
+"""Far above routes.VALUES_MAX values of a usual length, some 20 instructions each."""
+
+_IS_FALLBACK = "'x-softlaunch-fallback' in response.headers"
 
 STAT_PREFIX = "environment-"
 """Keeps the statistics of an environment apart from those of Envoy's own admin interface."""
@@ -42,10 +60,16 @@ STAT_PREFIX = "environment-"
 INTERNAL_HEADERS = (
     "x-softlaunch-invalid",
     "x-softlaunch-out",
+    "x-softlaunch-cpu-us",
+    "x-softlaunch-memory-kib",
+    "x-softlaunch-served",
     "x-envoy-ratelimited",
-    clusters.CANDIDATE_STATUS_HEADER,
+    clusters.ARM_STATUS_HEADER,
 )
 """Between model server and gateway; logged, then removed from what the client sees."""
+
+FORBIDDEN_HEADERS = ("x-softlaunch-arm", "x-softlaunch-mirrored", routes.EPOCH_HEADER, routes.MIRROR_HEADER)
+"""Between gateway and model server: removed from what clients send before a route is chosen."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +110,18 @@ def bootstrap(paths: Paths) -> dict[str, Any]:
             "lds_config": _file(paths.listeners),
             "cds_config": _file(paths.clusters),
         },
+        # A cohort of many users is one large expression; by default 100 instructions are the most.
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "softlaunch",
+                    "static_layer": {
+                        "re2.max_program_size.error_level": RE2_PROGRAM_MAX,
+                        "re2.max_program_size.warn_level": RE2_PROGRAM_MAX,
+                    },
+                }
+            ]
+        },
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -113,9 +149,11 @@ def listener_documents(snapshot: traffic.RoutingSnapshot, paths: Paths) -> list[
     ]
 
 
-def cluster_documents(snapshot: traffic.RoutingSnapshot) -> list[dict[str, Any]]:
+def cluster_documents(
+    snapshot: traffic.RoutingSnapshot, outside: addresses.Outside = clusters.NOWHERE
+) -> list[dict[str, Any]]:
     ordered = sorted(snapshot.routes, key=lambda route: (route.environment, route.service))
-    return [document for route in ordered for document in clusters.documents(route)]
+    return [document for route in ordered for document in clusters.documents(route, outside)]
 
 
 def route_documents(snapshot: traffic.RoutingSnapshot) -> dict[str, dict[str, Any]]:
@@ -177,6 +215,16 @@ def _connection_manager(listener: traffic.Listener, paths: Paths) -> dict[str, A
         "common_http_protocol_options": {"idle_timeout": "300s", "max_headers_count": 100},
         "max_request_headers_kb": 60,
         "rds": {"route_config_name": listener.environment, "config_source": _file(paths.routes(listener.environment))},
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": _TYPE + "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    "mutations": [{"remove": name} for name in FORBIDDEN_HEADERS],
+                },
+            }
+        ],
+        "access_log": [_log(paths, FALLBACK_LOG) | {"filter": _fallback_filter()}],
         "http_filters": _http_filters(paths),
         "local_reply_config": _local_replies(),
     }
@@ -196,20 +244,25 @@ def _http_filters(paths: Paths) -> list[dict[str, Any]]:
         ),
         http_filter("buffer", max_request_bytes=routes.BODY_BYTES_MAX),
         http_filter("custom_response"),
-        http_filter(
-            "router",
-            upstream_log=[
-                {
-                    "name": "envoy.access_loggers.file",
-                    "typed_config": {
-                        "@type": _TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                        "path": str(paths.attempts),
-                        "log_format": {"json_format": ATTEMPT_LOG},
-                    },
-                }
-            ],
-        ),
+        http_filter("router", upstream_log=[_log(paths, ATTEMPT_LOG)]),
     ]
+
+
+def _log(paths: Paths, fields: Mapping[str, str]) -> dict[str, Any]:
+    config = {
+        "@type": _TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": str(paths.attempts),
+        "log_format": {"json_format": dict(fields)},
+    }
+    return {"name": "envoy.access_loggers.file", "typed_config": config}
+
+
+def _fallback_filter() -> dict[str, Any]:
+    config = {
+        "@type": _TYPE + "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        "expression": _IS_FALLBACK,
+    }
+    return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": config}}
 
 
 def _local_replies() -> dict[str, Any]:

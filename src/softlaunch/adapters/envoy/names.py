@@ -24,6 +24,17 @@ class Role(enum.StrEnum):
     CANDIDATE = "candidate"
     COMPOSITE = "composite"
     """[candidate, stable, stable]: attempt 1 on the candidate, later ones on stable."""
+    GUARDED_COMPOSITE = "guarded-composite"
+    """The same, then the fallbacks; only prediction paths go there."""
+    GUARDED_STABLE = "guarded-stable"
+    """[stable, stable, stable], then the fallbacks."""
+    FALLBACK = "fallback"
+    SHADOW = "shadow"
+    """The candidate once more, for copies: what they do to its connections must not touch users."""
+
+
+COMPOSITES = frozenset({Role.COMPOSITE, Role.GUARDED_COMPOSITE})
+"""Where the candidate's share goes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,7 @@ class ClusterName:
     environment: str
     role: Role
     releases: str
-    """Digest.short of the release; for a rollout's clusters followed by stable's (composite) and the salt."""
+    """Digest.short of the release; for a rollout's clusters followed by stable's, the salt, the fallbacks."""
 
     def __str__(self) -> str:
         return f"{self.service}/{self.environment}/{self.role}/{self.releases}"
@@ -58,6 +69,23 @@ def composite(route: traffic.RouteSpec, arm: traffic.ArmRoute) -> str:
     return _name(route, Role.COMPOSITE, f"{arm.release.short}-{route.stable.release.short}-{salt(route)}")
 
 
+def guarded_stable(route: traffic.RouteSpec) -> str:
+    return _name(route, Role.GUARDED_STABLE, f"{route.stable.release.short}-{_fallbacks(route)}")
+
+
+def guarded_composite(route: traffic.RouteSpec, arm: traffic.ArmRoute) -> str:
+    releases = f"{arm.release.short}-{route.stable.release.short}-{salt(route)}-{_fallbacks(route)}"
+    return _name(route, Role.GUARDED_COMPOSITE, releases)
+
+
+def fallback(route: traffic.RouteSpec, arm: traffic.FallbackArm) -> str:
+    return _name(route, Role.FALLBACK, f"{arm.kind}-{_digest(arm.kind, *arm.addresses)}")
+
+
+def shadow(route: traffic.RouteSpec, arm: traffic.ArmRoute) -> str:
+    return _name(route, Role.SHADOW, f"{arm.release.short}-{salt(route)}")
+
+
 def segment(text: str) -> str:
     """
     The text itself, once it is known to be safe in a file name, a path prefix, a host name and a cluster name.
@@ -74,6 +102,14 @@ def salt(route: traffic.RouteSpec) -> str:
     """Sixteen hex digits that differ per service, environment and rollout, safe inside a regex substitution."""
     text = f"{route.service}/{route.environment}/{route.salt}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _fallbacks(route: traffic.RouteSpec) -> str:
+    return _digest(*(fallback(route, arm) for arm in route.fallbacks))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
 
 
 def _name(route: traffic.RouteSpec, role: Role, releases: str) -> str:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from softlaunch.adapters.envoy import clusters, names
+from softlaunch.adapters.envoy import addresses, clusters, names
 from softlaunch.core import spec
 from softlaunch.core.rollout import traffic
 
@@ -27,6 +27,15 @@ RETRIABLE_4XX = (400, 404, 405, 406, 409, 410, 413, 415, 422)
 
 RETRY_COUNT = 2
 """Candidate, stable, the other stable replica; or stable and two more."""
+
+EPOCH_HEADER = "x-softlaunch-epoch"
+"""The routing decision a request was routed under; the two parts of a weighted route may differ in it."""
+
+MIRROR_HEADER = "x-softlaunch-mirror-to"
+"""The cluster a copy of the request goes to."""
+
+VALUES_MAX = 2000
+"""Values of a cohort in one expression: RE2 gives each 8 MiB, and longer lists become several routes."""
 
 _INFER = "/v2/models/[^/]+(/versions/[^/]+)?/infer"
 
@@ -79,57 +88,181 @@ def _not_found(environment: str, routes: Sequence[traffic.RouteSpec]) -> dict[st
     }
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Population:
+    """Requests that are routed by the same shares and compared with one another."""
+
+    matches: list[dict[str, Any]]
+    weight: int
+    epoch: int
+
+
+def _populations(route: traffic.RouteSpec) -> list[_Population]:
+    """Cohorts in order, then everybody else."""
+    found = [
+        _Population(matches=[match], weight=cohort.weight, epoch=cohort.epoch)
+        for cohort in route.cohorts
+        for match in _members(cohort.cohort)
+    ]
+    found.append(_Population(matches=[], weight=route.candidate_weight, epoch=route.epoch))
+    if route.candidate is None:
+        found = [dataclasses.replace(population, weight=0) for population in found]
+    return found
+
+
+def _members(cohort: spec.CohortSpec) -> list[dict[str, Any]]:
+    """Header matches, one of which a request of the cohort passes."""
+    if not cohort.values:
+        if not cohort.pattern:
+            return [{"name": cohort.header, "present_match": True}]
+        return [{"name": cohort.header, "string_match": {"safe_regex": {"regex": cohort.pattern}}}]
+    # Escaped by RE2's rule: a backslash before whatever is no letter, digit or underscore stands for itself.
+    values = [re.sub(r"([^A-Za-z0-9_\x80-\U0010ffff])", r"\\\1", value.strip(" \t")) for value in cohort.values]
+    parts = [values[start : start + VALUES_MAX] for start in range(0, len(values), VALUES_MAX)]
+    return [{"name": cohort.header, "string_match": {"safe_regex": {"regex": "|".join(part)}}} for part in parts]
+
+
 def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
     post = {"name": ":method", "string_match": {"exact": "POST"}}
     inner = prefix.rstrip("/")
     rewrite: dict[str, Any] = {}
     if inner:
         rewrite = {"regex_rewrite": {"pattern": {"regex": f"^{re.escape(inner)}/"}, "substitution": "/"}}
-    matches: list[tuple[dict[str, Any], bool]] = [
-        ({"path": f"{inner}/predict", "headers": [post]}, True),
-        ({"safe_regex": {"regex": re.escape(inner) + _INFER}, "headers": [post]}, True),
-        ({"prefix": prefix}, False),
+    paths: list[dict[str, Any]] = [
+        {"path": f"{inner}/predict"},
+        {"safe_regex": {"regex": re.escape(inner) + _INFER}},
+        *(
+            {"prefix": inner + path[:-1]} if path.endswith("*") else {"path": inner + path}
+            for path in route.predict_paths
+        ),
     ]
+    kinds = [(path, [post], True, mirrored) for path in paths for mirrored in _mirroring(route)]
+    kinds.append(({"prefix": prefix}, [], False, False))
     return [
-        {
-            "name": "predict" if repeatable else "once",
-            "match": match | {"headers": [*match.get("headers", []), *stickiness.matches]},
-            "metadata": {"filter_metadata": {"softlaunch": {"epoch": str(route.epoch)}}},
-            "route": _action(route, stickiness, repeatable=repeatable) | rewrite,
-            **_request_headers(route),
-            **stickiness.entry,
-            **(_fallback(route) if repeatable else {}),
-        }
-        for match, repeatable in matches
-        for stickiness in _stickiness(route)
+        _entry(
+            route,
+            path | {"headers": [*headers, *population.matches, *stickiness.matches]},
+            population,
+            stickiness,
+            repeatable=repeatable,
+            mirrored=mirrored,
+            rewrite=rewrite,
+        )
+        for population in _populations(route)
+        for path, headers, repeatable, mirrored in kinds
+        for stickiness in _stickiness(route, population)
     ]
 
 
-def _action(route: traffic.RouteSpec, stickiness: _Stickiness, *, repeatable: bool) -> dict[str, Any]:
+def _mirroring(route: traffic.RouteSpec) -> tuple[bool, ...]:
+    return (False,) if route.shadow is None or route.shadow.weight == 0 else (True, False)
+
+
+def _entry(
+    route: traffic.RouteSpec,
+    match: dict[str, Any],
+    population: _Population,
+    stickiness: _Stickiness,
+    *,
+    repeatable: bool,
+    mirrored: bool,
+    rewrite: dict[str, Any],
+) -> dict[str, Any]:
+    name = "predict" if repeatable else "once"
+    if mirrored:
+        assert route.shadow is not None
+        name = "mirror"
+        fraction = {"numerator": route.shadow.weight, "denominator": "TEN_THOUSAND"}
+        match = match | {"runtime_fraction": {"default_value": fraction}}
     action: dict[str, Any] = {
         "timeout": _seconds(route.request_timeout_seconds),
         "retry_policy": _retries(route) if repeatable else _unsent_only(),
-        **_weights(route, stickiness),
     }
-    if repeatable and route.candidate is not None:
+    if repeatable and (route.candidate is not None or route.fallbacks):
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
-    return action
+    if _has_outside(route):
+        action["auto_host_rewrite"] = True
+    headers: list[dict[str, Any]] = []
+    if route.key_header is not None:
+        headers.append(_set("x-softlaunch-key", f"%REQ({route.key_header}):128%"))
+    ours = [_set(EPOCH_HEADER, str(population.epoch))]
+    on_stable = ours
+    if mirrored:
+        assert route.shadow is not None
+        shadow = names.shadow(route, route.shadow.candidate)
+        on_stable = [
+            _set(EPOCH_HEADER, str(route.shadow.epoch)),
+            _set("x-softlaunch-mirrored", "1"),
+            _set(MIRROR_HEADER, shadow),
+        ]
+        # The header, not the cluster: of a weighted route only stable's part has it.
+        policy = {"cluster_header": MIRROR_HEADER, "disable_shadow_host_suffix_append": True}
+        action["request_mirror_policies"] = [policy | _shadow_host(route.shadow)]
+    if population.weight == 0:
+        action["cluster"] = _cluster(route, repeatable=repeatable)
+        headers.extend(on_stable)
+    else:
+        action["hash_policy"] = stickiness.hash_policy
+        action["weighted_clusters"] = _weights(route, population, ours, on_stable, repeatable=repeatable)
+    return {
+        "name": name,
+        "match": match,
+        "metadata": {"filter_metadata": {"softlaunch": {"place": f"{route.service}/{route.environment}"}}},
+        "route": action | rewrite,
+        "request_headers_to_remove": ["x-softlaunch-key"],
+        **({"request_headers_to_add": headers} if headers else {}),
+        **stickiness.entry,
+        **({"response_headers_to_remove": [clusters.FALLBACK_HEADER]} if not (repeatable and route.fallbacks) else {}),
+        **(_fallback(route) if repeatable else {}),
+    }
 
 
-def _weights(route: traffic.RouteSpec, stickiness: _Stickiness) -> dict[str, Any]:
-    stable = names.stable(route)
-    if route.candidate is None or route.candidate_weight == 0:
-        return {"cluster": stable}
-    weight = route.candidate_weight
+def _shadow_host(shadow: traffic.ShadowRoute) -> dict[str, Any]:
+    """What a copy's Host header becomes: the mirror has no rewriting by endpoint, and a release has one address."""
+    servers = [addresses.parse(replica.socket) for replica in shadow.candidate.replicas]
+    return next(({"host_rewrite_literal": server.authority} for server in servers if server is not None), {})
+
+
+def _weights(
+    route: traffic.RouteSpec,
+    population: _Population,
+    on_candidate: list[dict[str, Any]],
+    on_stable: list[dict[str, Any]],
+    *,
+    repeatable: bool,
+) -> dict[str, Any]:
+    assert route.candidate is not None
+    guarded = repeatable and bool(route.fallbacks)
+    composite = names.guarded_composite if guarded else names.composite
     # The candidate comes first: as its share grows, so does the same interval of hashes, and nobody falls back.
     entries = [
-        {"name": names.composite(route, route.candidate), "weight": weight},
-        {"name": stable, "weight": spec.WEIGHT_FULL - weight},
+        {
+            "name": composite(route, route.candidate),
+            "weight": population.weight,
+            "request_headers_to_add": on_candidate,
+        },
+        {
+            "name": _cluster(route, repeatable=repeatable),
+            "weight": spec.WEIGHT_FULL - population.weight,
+            "request_headers_to_add": on_stable,
+        },
     ]
-    return {
-        "hash_policy": stickiness.hash_policy,
-        "weighted_clusters": {"use_hash_policy": True, "clusters": entries},
-    }
+    return {"use_hash_policy": True, "clusters": entries}
+
+
+def _cluster(route: traffic.RouteSpec, *, repeatable: bool) -> str:
+    return names.guarded_stable(route) if repeatable and route.fallbacks else names.stable(route)
+
+
+def _has_outside(route: traffic.RouteSpec) -> bool:
+    arms = [route.stable, *([route.candidate] if route.candidate is not None else [])]
+    found = [replica.socket for arm in arms for replica in arm.replicas]
+    found.extend(address for fallback in route.fallbacks for address in fallback.addresses)
+    return any(addresses.parse(address) is not None for address in found)
+
+
+def _set(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +274,7 @@ class _Stickiness:
     entry: dict[str, Any]
 
 
-def _stickiness(route: traffic.RouteSpec) -> list[_Stickiness]:
+def _stickiness(route: traffic.RouteSpec, population: _Population) -> list[_Stickiness]:
     """
     By the key header, else by a cookie; the first request without either is given the cookie.
 
@@ -149,7 +282,7 @@ def _stickiness(route: traffic.RouteSpec) -> list[_Stickiness]:
     every request random). The new cookie's value is the request's id, so that this request is already on the arm on
     which the cookie will keep the client.
     """
-    if route.candidate is None or route.candidate_weight == 0:
+    if population.weight == 0:
         return [_Stickiness(matches=[], hash_policy=[], entry={})]
     salt = names.salt(route)
     cookie = f"softlaunch-{salt}"
@@ -183,15 +316,29 @@ def _retries(route: traffic.RouteSpec) -> dict[str, Any]:
     policy: dict[str, Any] = {
         "retry_on": _RETRY_ON,
         "retriable_headers": headers,
-        "num_retries": RETRY_COUNT,
+        "num_retries": RETRY_COUNT + len(route.fallbacks),
         **_another_host(),
     }
-    if route.candidate is not None:
-        codes = "|".join(str(code) for code in RETRIABLE_4XX)
-        pattern = rf"({codes}) .*/{route.candidate.release.short}\.[^/]*"
-        headers.append({"name": clusters.CANDIDATE_STATUS_HEADER, "string_match": {"safe_regex": {"regex": pattern}}})
-        policy["per_try_timeout"] = _seconds(route.try_timeout_seconds)
+    arms = [*(["candidate"] if route.candidate is not None else []), *(["fallback"] if route.fallbacks else [])]
+    if arms:
+        pattern = f"({'|'.join(str(code) for code in RETRIABLE_4XX)}) ({'|'.join(arms)})"
+        headers.append({"name": clusters.ARM_STATUS_HEADER, "string_match": {"safe_regex": {"regex": pattern}}})
+        policy["per_try_timeout"] = _seconds(_try_seconds(route))
     return policy
+
+
+def _try_seconds(route: traffic.RouteSpec) -> float:
+    """
+    After so long the next member of the composite is asked beside the one that is slow.
+
+    A fallback is the fourth: it must not answer for releases that are merely slow. Without a candidate nobody is in a
+    hurry, and it is asked when four fifths of the time are over.
+    """
+    if not route.fallbacks:
+        return route.try_timeout_seconds
+    if route.candidate is None:
+        return route.request_timeout_seconds * 0.8 / clusters.STABLE_TRIES
+    return max(route.try_timeout_seconds, route.request_timeout_seconds / 10)
 
 
 def _unsent_only() -> dict[str, Any]:
@@ -209,20 +356,10 @@ def _another_host() -> dict[str, Any]:
     }
 
 
-def _request_headers(route: traffic.RouteSpec) -> dict[str, Any]:
-    """The sticky key under one name for every service, for the log and the model server; a client cannot set it."""
-    entry: dict[str, Any] = {"request_headers_to_remove": ["x-softlaunch-key", "x-softlaunch-arm"]}
-    if route.key_header is not None:
-        entry["request_headers_to_add"] = [
-            {"header": {"key": "x-softlaunch-key", "value": f"%REQ({route.key_header}):128%"}}
-        ]
-    return entry
-
-
 def _fallback(route: traffic.RouteSpec) -> dict[str, Any]:
     if route.fallback_body is None:
         return {}
-    headers = [("x-softlaunch-fallback", "1"), ("content-type", "application/json")]
+    headers = [(clusters.FALLBACK_HEADER, "body"), ("content-type", "application/json")]
     answer = {
         "@type": _TYPE + "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy",
         "status_code": 200,
@@ -232,7 +369,9 @@ def _fallback(route: traffic.RouteSpec) -> dict[str, Any]:
             for key, value in headers
         ],
     }
-    failed = {"or_matcher": {"predicate": [_status_class("5xx"), _header("x-softlaunch-invalid")]}}
+    unknown = {"and_matcher": {"predicate": [_status_class("4xx"), _header(clusters.FALLBACK_HEADER)]}}
+    failures = [_status_class("5xx"), _header("x-softlaunch-invalid"), *([unknown] if route.fallbacks else [])]
+    failed = {"or_matcher": {"predicate": failures}}
     not_shed = {"not_matcher": _header("x-softlaunch-shed")}
     matcher = {
         "predicate": {"and_matcher": {"predicate": [failed, not_shed]}},

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from softlaunch import errors
-from softlaunch.adapters.envoy import config, names, routes
-from softlaunch.core import release
+from softlaunch.adapters.envoy import addresses, config, names, routes
+from softlaunch.core import release, spec
 from softlaunch.core.rollout import traffic
 
 GOLDEN = pathlib.Path(__file__).parents[3] / "golden" / "envoy"
@@ -57,11 +57,46 @@ SNAPSHOT = traffic.RoutingSnapshot(
     ),
     routes=(QUIET, ROLLOUT),
 )
+LAUNCH = dataclasses.replace(
+    ROLLOUT,
+    service="delays",
+    fallback_body=None,
+    cohorts=(
+        traffic.CohortRoute(
+            cohort=spec.CohortSpec(name="staff", header="x-tenant", values=("staff", "a|b")), weight=8000, epoch=8
+        ),
+    ),
+    candidate_weight=0,
+    shadow=traffic.ShadowRoute(candidate=arm("b", 2), weight=1000, epoch=9),
+    fallbacks=(
+        traffic.FallbackArm(kind=spec.FallbackKind.TABLE, addresses=("/tmp/sl-1000-0a1b2c3d/fallback-1.sock",)),
+        traffic.FallbackArm(kind=spec.FallbackKind.URL, addresses=("tls://prices.example.com:443",)),
+    ),
+    predict_paths=("/api/*",),
+)
+RATES = release.Digest("sha256:" + "d" * 64)
+ATTACHED = traffic.RouteSpec(
+    service="rates",
+    environment="integration",
+    epoch=1,
+    stable=traffic.ArmRoute(
+        release=RATES, replicas=(traffic.Replica(release=RATES, number=0, socket="tcp://rates.example.com:8080"),)
+    ),
+)
+OUTSIDE = addresses.Outside(
+    addresses={"tls://prices.example.com:443": ["192.0.2.7"], "tcp://rates.example.com:8080": ["192.0.2.8"]},
+    ca_bundle="/etc/ssl/certs/ca-certificates.crt",
+)
+PLAN = dataclasses.replace(SNAPSHOT, routes=(LAUNCH, ATTACHED))
+"""Cohort, shadow, fallbacks, paths of the team, servers outside: everything a launch can have."""
 
 
 def documents() -> dict[str, Any]:
     found = config.route_documents(SNAPSHOT)
+    (planned,) = (host for host in config.route_documents(PLAN)["production"]["virtual_hosts"] if host["name"] != "*")
     return {
+        "plan-clusters": config.discovery(config.cluster_documents(PLAN, OUTSIDE)),
+        "plan-routes": planned,
         "bootstrap": config.bootstrap(PATHS),
         "listeners": config.discovery(config.listener_documents(SNAPSHOT, PATHS)),
         "clusters": config.discovery(config.cluster_documents(SNAPSHOT)),
@@ -69,7 +104,18 @@ def documents() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "listeners", "clusters", "routes-production", "routes-integration"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bootstrap",
+        "listeners",
+        "clusters",
+        "routes-production",
+        "routes-integration",
+        "plan-clusters",
+        "plan-routes",
+    ],
+)
 def test_a_snapshot_becomes_the_documents_a_person_has_read(name: str) -> None:
     text = json.dumps(documents()[name], indent=2, sort_keys=True) + "\n"
     file = GOLDEN / f"{name}.json"
