@@ -52,11 +52,21 @@ class Archive(Protocol):
         ...
 
     def chains(self, rollout_id: int) -> tuple[int, ...]:
-        """Sizes in bytes of the chains that are kept, oldest first."""
+        """
+        Sizes in bytes of the chains that are kept, oldest first.
+
+        Raises:
+            UnavailableError: the disk refuses.
+        """
         ...
 
     def drop_oldest(self, rollout_id: int) -> None:
-        """Forgets the oldest chain, unless it is the only one."""
+        """
+        Forgets the oldest chain, unless it is the only one.
+
+        Raises:
+            UnavailableError: the disk refuses.
+        """
         ...
 
     def delete(self, rollout_id: int) -> None:

@@ -76,12 +76,18 @@ class FileArchive:
             yield from _blocks(path, content)
 
     def chains(self, rollout_id: int) -> tuple[int, ...]:
-        return tuple(path.stat().st_size for path in self._files(rollout_id))
+        try:
+            return tuple(path.stat().st_size for path in self._files(rollout_id))
+        except OSError as error:
+            raise _unwritable(self._place(rollout_id), error) from error
 
     def drop_oldest(self, rollout_id: int) -> None:
         chains = self._files(rollout_id)
-        if len(chains) > 1:
-            chains[0].unlink(missing_ok=True)
+        try:
+            if len(chains) > 1:
+                chains[0].unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self._place(rollout_id), error) from error
 
     def delete(self, rollout_id: int) -> None:
         shutil.rmtree(self._place(rollout_id), ignore_errors=True)
