@@ -80,10 +80,14 @@ def write_release(directory: pathlib.Path) -> None:
     (directory / "release.json").write_bytes(release_json.dump_content(content))
 
 
-def requests(directory: pathlib.Path) -> list[bytes]:
+def requests(directory: pathlib.Path, *, recorded: bool) -> list[bytes]:
+    """Only requests with an id are recorded."""
     rows = json.loads((directory / "smoke.json").read_text())
     head = "POST /predict HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
     bodies = [json.dumps(row).encode() for row in rows]
+    identity = "x-request-id: 5f0c9a52-0f1e-4c0e-9d8e-0123456789ab\r\n\r\n"
+    if recorded:
+        head = head.removesuffix("\r\n") + identity
     return [head.format(len(body)).encode() + body for body in bodies]
 
 
@@ -154,6 +158,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--spool", action="store_true", help="record every request")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slb-") as name:
         directory = pathlib.Path(name)
@@ -163,6 +168,8 @@ def main() -> None:
         python = sys.executable
         model = str(directory / "model" / "model.onnx")
         served = ["--release", name, "--socket", str(ours), "--instance", "bench"]
+        if chosen.spool:
+            served += ["--spool", str(directory / "spool" / "bench" / "production")]
         processes = [
             subprocess.Popen([python, "-m", "softlaunch.serving", *served]),
             subprocess.Popen([python, str(directory / "baseline.py"), model, str(theirs)]),
@@ -170,7 +177,7 @@ def main() -> None:
         try:
             wait_until_up(ours, "/v2/health/ready")
             wait_until_up(theirs, "/openapi.json")
-            measure(ours, theirs, requests(directory), chosen)
+            measure(ours, theirs, requests(directory, recorded=chosen.spool), chosen)
         finally:
             for process in processes:
                 process.terminate()

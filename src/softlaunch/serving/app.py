@@ -6,7 +6,9 @@ The model server's HTTP interface, as an RSGI application.
     GET  /v2/models/NAME[/versions/DIGEST12][/ready]
     POST /v2/models/NAME[/versions/DIGEST12]/infer
 
-Every answer is JSON and carries x-softlaunch-release; health answers carry x-softlaunch-instance.
+Every answer is JSON and carries x-softlaunch-release; health answers carry x-softlaunch-instance. Answers to
+prediction requests carry what they cost (x-softlaunch-cpu-us, x-softlaunch-memory-kib), how many came before
+(x-softlaunch-served) and in short what they say (x-softlaunch-out); they are recorded when there is a spool.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import asyncio
 import dataclasses
 import enum
 import sys
+import time
 from typing import Any
 
 import softlaunch
 from softlaunch import errors
 from softlaunch.core import oip, release
-from softlaunch.serving import batching, replies, rows_codec
+from softlaunch.serving import batching, meter, replies, rows_codec
+from softlaunch.serving import capture as capturing
 from softlaunch.serving.runtimes import model
 
 DISCARD_BYTES_MAX = 64 * 2**20
@@ -55,15 +59,29 @@ class App:
         version: DIGEST12.
         instance: Token that tells this process from any other one at the same socket.
         body_bytes_max: Larger bodies are answered 413.
+        capture: Takes what is recorded; None: nothing is.
+        tells_service_time: Prediction answers carry x-softlaunch-service-us, too (for replays).
     """
 
-    def __init__(self, *, service: str, version: str, instance: str, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        service: str,
+        version: str,
+        instance: str,
+        body_bytes_max: int,
+        capture: capturing.Capture | None = None,
+        tells_service_time: bool = False,
+    ) -> None:
         self.phase = Phase.LOADING
         self.in_flight = 0
         self.loaded: Loaded | None = None
         self._service = service
         self._version = version
         self._body_bytes_max = body_bytes_max
+        self._capture = capture
+        self._tells_service_time = tells_service_time
+        self.meter = meter.Meter()
         self._headers = [("content-type", "application/json"), ("x-softlaunch-release", version)]
         self._instance_header = ("x-softlaunch-instance", instance)
         self.last_request_at = 0.0
@@ -75,12 +93,17 @@ class App:
             predicting = scope.path == "/predict" and scope.method == "POST"
             reply = await (self._predict(scope, proto) if predicting else self._other(scope, proto))
             headers = self._headers
+            measured = reply.measured
+            if measured is not None:
+                headers = self._measured_headers(headers, measured)
             if reply.headers:
                 headers = [*headers, *reply.headers]
             if self.phase is Phase.DRAINING:
                 self.last_request_at = asyncio.get_running_loop().time()
                 headers = [*headers, ("connection", "close")]
             proto.response_bytes(reply.status, headers, reply.body)
+            if measured is not None:
+                self._account(scope, reply, measured)
         except asyncio.CancelledError:
             # The client left before its rows were called; nobody reads this, but the protocol wants an end.
             proto.response_empty(499, self._headers)
@@ -91,6 +114,28 @@ class App:
         finally:
             self.in_flight -= 1
 
+    def _measured_headers(self, headers: list[tuple[str, str]], measured: replies.Measured) -> list[tuple[str, str]]:
+        found = [*headers, *self.meter.memory_headers, ("x-softlaunch-served", str(self.meter.served_count))]
+        if measured.cpu_us is not None:
+            found.append(("x-softlaunch-cpu-us", str(measured.cpu_us)))
+        if measured.output:
+            found.append(("x-softlaunch-out", measured.output))
+        if self._tells_service_time:
+            found.append(("x-softlaunch-service-us", str(_us_since(measured.started))))
+        return found
+
+    def _account(self, scope: Any, reply: replies.Reply, measured: replies.Measured) -> None:
+        if self._capture is not None:
+            self._capture.add(
+                scope,
+                reply,
+                measured,
+                service_us=_us_since(measured.started),
+                memory_kib=self.meter.memory_kib,
+                served_count=self.meter.served_count,
+            )
+        self.meter.served_count += 1
+
     async def _predict(self, scope: Any, proto: Any) -> replies.Reply:
         # The hot path: every further coroutine in between costs a microsecond or two a request.
         declared = scope.headers.get("content-length")
@@ -99,22 +144,28 @@ class App:
         else:
             body = await self._bounded_body(proto)
             if body is None:
-                return replies.too_large(self._body_bytes_max)
+                return self._too_large()
+        started = time.perf_counter()
+        row_count = 0
         loaded = self.loaded
         if loaded is None:
-            return replies.not_ready()
+            return _measured(replies.not_ready(), body, started)
         try:
             request = loaded.codec.decode(body)
+            row_count = len(request.rows)
             outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
-        except errors.ConfigError as error:
-            return replies.refused(error)
-        except batching.Overloaded:
-            return replies.shed(loaded.batcher.waiting_rows, loaded.batcher.retry_seconds)
-        except batching.TooManyRows:
-            return replies.too_many_rows(loaded.batcher.queue_rows_max)
+        except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
+            return _measured(_refused(refusal, loaded.batcher), body, started, row_count)
         if type(outcome) is batching.Answered:
-            return replies.Reply(200, loaded.codec.encode(request, outcome))
-        return _unanswered(outcome)
+            codec = loaded.codec
+            said = codec.outline(outcome)
+            measured = replies.Measured(body, started, row_count, outcome.cpu_us, said)
+            return replies.Reply(200, codec.encode(request, outcome), (), measured)
+        return _measured(_unanswered(outcome), body, started, row_count, outcome.cpu_us)
+
+    def _too_large(self) -> replies.Reply:
+        measured = replies.Measured(b"", time.perf_counter(), cut=True)
+        return replies.too_large(self._body_bytes_max)._replace(measured=measured)
 
     async def _other(self, scope: Any, proto: Any) -> replies.Reply:
         path, method = scope.path, scope.method
@@ -129,21 +180,20 @@ class App:
             return replies.binary_unsupported()
         body = await self._bounded_body(proto)
         if body is None:
-            return replies.too_large(self._body_bytes_max)
+            return self._too_large()
+        started = time.perf_counter()
+        row_count = 0
         loaded = self.loaded
         if loaded is None:
-            return replies.not_ready()
+            return _measured(replies.not_ready(), body, started)
         try:
             request = oip.parse_request(rows_codec.read_json(body), loaded.signature)
+            row_count = len(request.rows)
             outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
-        except errors.ConfigError as error:
-            return replies.refused(error)
-        except batching.Overloaded:
-            return replies.shed(loaded.batcher.waiting_rows, loaded.batcher.retry_seconds)
-        except batching.TooManyRows:
-            return replies.too_many_rows(loaded.batcher.queue_rows_max)
+        except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
+            return _measured(_refused(refusal, loaded.batcher), body, started, row_count)
         if not isinstance(outcome, batching.Answered):
-            return _unanswered(outcome)
+            return _measured(_unanswered(outcome), body, started, row_count, outcome.cpu_us)
         columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
         answer = oip.response(
             model=self._service,
@@ -152,7 +202,8 @@ class App:
             signature=loaded.signature,
             columns=columns,
         )
-        return replies.document(200, answer)
+        measured = replies.Measured(body, started, row_count, outcome.cpu_us, loaded.codec.outline(outcome))
+        return replies.document(200, answer)._replace(measured=measured)
 
     async def _bounded_body(self, proto: Any) -> bytes | None:
         """The body; None when it is too large."""
@@ -219,6 +270,27 @@ class App:
                 return replies.not_found(path)
         remedy = f"This server has {self._service!r}, version {self._version!r}."
         return replies.document(404, {"error": said, "remedy": remedy})
+
+
+def _us_since(started: float) -> int:
+    return int((time.perf_counter() - started) * 1e6)
+
+
+def _measured(
+    reply: replies.Reply, body: bytes, started: float, row_count: int = 0, cpu_us: int | None = None
+) -> replies.Reply:
+    return reply._replace(measured=replies.Measured(body, started, row_count, cpu_us))
+
+
+def _refused(refusal: Exception, batcher: batching.Batcher) -> replies.Reply:
+    match refusal:
+        case batching.Overloaded():
+            return replies.shed(batcher.waiting_rows, batcher.retry_seconds)
+        case batching.TooManyRows():
+            return replies.too_many_rows(batcher.queue_rows_max)
+        case errors.ConfigError():
+            return replies.refused(refusal)
+    raise errors.InvariantError(f"This refuses no request: {refusal!r:.100}.")
 
 
 def _unanswered(outcome: batching.Outcome) -> replies.Reply:

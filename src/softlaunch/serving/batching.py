@@ -20,8 +20,9 @@ import collections
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from softlaunch.core import answers, predictions, release
 from softlaunch.serving import model_thread
@@ -31,30 +32,31 @@ WATCH_SECONDS = 0.02
 """A guess: far above a compiled model's call, far below the try timeouts after which clients leave."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answered:
-    """Columns of the whole batch; the request's rows are start to stop."""
+class Answered(NamedTuple):
+    """Columns of the whole batch; the request's rows are start to stop. (A NamedTuple: one for every request.)"""
 
     columns: Mapping[str, list[Any]]
     start: int
     stop: int
+    cpu_us: int = 0
+    """The request's share, by rows, of the CPU time of the call."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(NamedTuple):
     """The model answered, but a row of this request may not leave."""
 
     row: int
     """Counted within the request."""
     output: str
     message: str
+    cpu_us: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The model raised on this request alone."""
 
     message: str
+    cpu_us: int = 0
 
 
 Outcome: TypeAlias = Answered | Invalid | Failed
@@ -94,6 +96,7 @@ class Batcher:
         thread: model_thread.ModelThread,
         batch_rows_max: int,
         queue_rows_max: int,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         """
         Must be made on the event loop that submits.
@@ -103,8 +106,10 @@ class Batcher:
             outputs: What every answer is checked against.
             batch_rows_max: Rows of one call; a larger request is cut.
             queue_rows_max: Rows that may wait.
+            cpu_clock: Nanoseconds of CPU time that calls have taken so far; asked on `thread`.
         """
         self._answer = answer
+        self._cpu_clock = cpu_clock
         self._outputs = outputs
         self._batch_rows_max = batch_rows_max
         self._queue_rows_max = queue_rows_max
@@ -213,19 +218,22 @@ class Batcher:
             ticket.future.cancel()
 
     def _outcomes(self, batch: list[Ticket]) -> list[Outcome]:
+        rows = [row for ticket in batch for row in ticket.rows]
+        began_ns = self._cpu_clock()
         try:
-            checked = self._checked([row for ticket in batch for row in ticket.rows])
+            checked = self._checked(rows)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: anything can come out
             if len(batch) == 1:
-                return [Failed(model.one_line(error))]
+                return [Failed(model.one_line(error), (self._cpu_clock() - began_ns) // 1_000)]
             return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
         if checked.shapeless and len(batch) > 1:
             return [outcome for ticket in batch for outcome in self._outcomes([ticket])]
+        row_us = (self._cpu_clock() - began_ns) / (1_000 * len(rows))
         outcomes: list[Outcome] = []
         start = 0
         for ticket in batch:
             stop = start + len(ticket.rows)
-            outcomes.append(_outcome(checked, start, stop))
+            outcomes.append(_outcome(checked, start, stop, int(row_us * (stop - start))))
             start = stop
         return outcomes
 
@@ -248,10 +256,10 @@ class Batcher:
         return answers.CheckedAnswer(columns=columns, invalid=invalid)
 
 
-def _outcome(checked: answers.CheckedAnswer, start: int, stop: int) -> Outcome:
+def _outcome(checked: answers.CheckedAnswer, start: int, stop: int, cpu_us: int) -> Outcome:
     if checked.invalid:
         first = min((row for row in checked.invalid if start <= row < stop), default=None)
         if first is not None:
             found = checked.invalid[first]
-            return Invalid(row=first - start, output=found.output, message=found.message)
-    return Answered(checked.columns, start, stop)
+            return Invalid(first - start, found.output, found.message, cpu_us)
+    return Answered(checked.columns, start, stop, cpu_us)

@@ -19,6 +19,20 @@ SHED_HEADERS = [
 _encode = msgspec.json.Encoder().encode
 
 
+class Measured(NamedTuple):
+    """What a prediction request cost and said, beside its answer."""
+
+    request: bytes
+    started: float
+    """time.perf_counter() when the body had been read."""
+    row_count: int = 0
+    cpu_us: int | None = None
+    output: str = ""
+    """See core.attempts.Attempt.output."""
+    cut: bool = False
+    """The body was too large to be read."""
+
+
 class Reply(NamedTuple):
     """A NamedTuple, not a dataclass: one is built for every request."""
 
@@ -26,6 +40,8 @@ class Reply(NamedTuple):
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     """Beside content-type and x-softlaunch-release."""
+    measured: Measured | None = None
+    """None: not a prediction."""
 
 
 def document(status: int, body: Any, *headers: tuple[str, str]) -> Reply:

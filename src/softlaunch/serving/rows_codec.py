@@ -9,6 +9,7 @@ refuse too much, but never accept what the slow one would not.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -30,6 +31,12 @@ _TYPES: Mapping[release.Datatype, Any] = {
 }
 
 
+_OUTLINE_STRANGE = re.compile(r"[^A-Za-z0-9_.+-]")
+_OUTLINE_CHARS_MAX = 64
+_CLASSES_MAX = 1_000
+"""Outlines kept; a text output with more values than this is no class, and each is made anew."""
+
+
 class RowsRequest(NamedTuple):
     """A NamedTuple, not a dataclass: one is built for every request."""
 
@@ -49,6 +56,11 @@ class RowsCodec:
         self._list = msgspec.json.Decoder(list[row_type])  # type: ignore[valid-type]
         self._envelope = msgspec.json.Decoder(envelope_type)
         self._encode = msgspec.json.Encoder().encode
+        self._first = signature.outputs[0]
+        self._first_is_class = self._first.datatype in (release.Datatype.BOOL, release.Datatype.BYTES) or (
+            self._first.datatype is release.Datatype.INT64 and self._first.name == predictions.LABEL
+        )
+        self._classes: dict[Any, str] = {}
 
     def decode(self, body: bytes) -> RowsRequest:
         """
@@ -84,6 +96,25 @@ class RowsCodec:
         if request.bare:
             return self._encode({"prediction": rows[0], "release": self._version})
         return self._encode({"predictions": rows, "release": self._version})
+
+    def outline(self, answered: batching.Answered) -> str:
+        """
+        The first output of the first row in short: `n:` and the number, or `c:` and the class; empty when it is null.
+
+        Texts, booleans and a whole number called `label` are classes.
+        """
+        value = answered.columns[self._first.name][answered.start]
+        if value is None:
+            return ""
+        if not self._first_is_class:
+            return f"n:{value:.4g}"
+        found = self._classes.get(value)
+        if found is None:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            found = f"c:{_OUTLINE_STRANGE.sub('_', text[:_OUTLINE_CHARS_MAX])}"
+            if len(self._classes) < _CLASSES_MAX:
+                self._classes[value] = found
+        return found
 
     def _decode_slowly(self, body: bytes) -> RowsRequest:
         document = read_json(body)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 class Settings:
     release: pathlib.Path
     socket: pathlib.Path
-    """Absolute: a release's code becomes the working directory."""
     instance: str
     batch_rows_max: int
     queue_rows_max: int
@@ -20,6 +19,11 @@ class Settings:
     threads: int
     grace_seconds: float
     debug: bool
+    spool: pathlib.Path | None = None
+    """Directory of one service in one environment (its name) that predictions are recorded in; None: they are not."""
+    spool_bytes_max: int = 2**30
+    capture_percent: float = 100.0
+    tell_service_time: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -33,13 +37,36 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--body-bytes-max", type=_positive, default=16 * 2**20, help="largest body (%(default)s)")
     parser.add_argument("--threads", type=_positive, default=1, help="threads of one model call (%(default)s)")
     parser.add_argument("--grace-seconds", type=float, default=8.0, help="time to drain after SIGTERM (%(default)s)")
+    parser.add_argument("--spool", type=pathlib.Path, help="record predictions in this directory, SERVICE/ENVIRONMENT")
+    parser.add_argument(
+        "--spool-bytes-max", type=_positive, default=2**30, help="of the directory, oldest go first (%(default)s)"
+    )
+    parser.add_argument(
+        "--capture-percent", type=_percent, default=100.0, help="share of requests recorded (%(default)s)"
+    )
+    parser.add_argument(
+        "--tell-service-time", action="store_true", help="answer with x-softlaunch-service-us, for replays"
+    )
     parser.add_argument("--debug", action="store_true", help="print tracebacks")
     found = parser.parse_args(arguments)
-    return Settings(**{**vars(found), "release": found.release.absolute(), "socket": found.socket.absolute()})
+    # Absolute: a release's code becomes the working directory.
+    paths = {
+        name: path.absolute()
+        for name, path in vars(found).items()
+        if name in ("release", "socket", "spool") and path is not None
+    }
+    return Settings(**{**vars(found), **paths})
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 100.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
     return value

@@ -219,6 +219,38 @@ def test_binary_tensors_are_refused() -> None:
     assert 400 == ask("POST", "/v2/models/svc/infer", b"{}", headers=headers).status
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", b'{"a":1}'),
+        ("/v2/models/svc/infer", infer({"name": "a", "shape": [1], "datatype": "FP64", "data": [1]})),
+    ],
+)
+def test_predictions_say_what_they_cost_and_what_they_say(path: str, body: bytes) -> None:
+    answer = ask("POST", path, body)
+
+    assert ("c:no", "0") == (answer.headers["x-softlaunch-out"], answer.headers["x-softlaunch-served"])
+    assert 0 <= int(answer.headers["x-softlaunch-cpu-us"]) < 1_000_000
+
+
+def test_a_failed_call_says_what_it_cost_and_nothing_more() -> None:
+    for body in (b'{"a":1,"s":"raise"}', b'{"a":1,"s":"nan"}'):
+        answer = ask("POST", "/predict", body)
+        assert "x-softlaunch-cpu-us" in answer.headers
+        assert "x-softlaunch-out" not in answer.headers
+
+
+def test_a_refused_request_cost_no_call() -> None:
+    answer = ask("POST", "/predict", b"not json")
+
+    assert "x-softlaunch-cpu-us" not in answer.headers
+    assert "0" == answer.headers["x-softlaunch-served"]
+
+
+def test_health_and_metadata_are_no_predictions() -> None:
+    assert "x-softlaunch-served" not in ask("GET", "/v2/health/ready").headers
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda children: (

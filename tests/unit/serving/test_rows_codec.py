@@ -149,3 +149,23 @@ def test_the_fast_reader_never_accepts_what_the_slow_one_would_not(document: Any
 @given(st.binary() | st.text().map(str.encode) | st.binary().map(lambda tail: b'{"rows":[' + tail))
 def test_whatever_bytes_come_they_are_read_or_refused(body: bytes) -> None:
     assert read_slowly(body) == read(body)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "outline"),
+    [
+        (release.Column(name="label", datatype=release.Datatype.INT64), 3, "c:3"),
+        (release.Column(name="count", datatype=release.Datatype.INT64), 31_234, "n:3.123e+04"),
+        (release.Column(name="p", datatype=release.Datatype.FP64), 0.123456, "n:0.1235"),
+        (release.Column(name="p", datatype=release.Datatype.FP64, nullable=True), None, ""),
+        (release.Column(name="late", datatype=release.Datatype.BOOL), True, "c:true"),
+        (release.Column(name="s", datatype=release.Datatype.BYTES), "on time\r\nx: é", "c:on_time__x___"),
+        (release.Column(name="s", datatype=release.Datatype.BYTES), "x" * 100, "c:" + "x" * 64),
+    ],
+)
+def test_an_answer_is_outlined_by_its_first_output(column: release.Column, value: Any, outline: str) -> None:
+    codec = rows_codec.RowsCodec(release.Signature(inputs=SIGNATURE.inputs, outputs=(column,)), "0123456789ab")
+
+    answered = batching.Answered({column.name: ["unused", value]}, 1, 2)
+
+    assert outline == codec.outline(answered)

@@ -1,0 +1,208 @@
+"""
+The spool's format: what a model server answered, as bytes that survive being cut anywhere.
+
+    segment   MAGIC, version u16, header length u32, CRC of the header u32, header (JSON), frames
+    frame     MARK, payload length u32, CRC u32, payload
+
+Numbers are little-endian. The CRC is CRC-32 seeded with the segment's own random number (in the header): bytes that a
+client sent inside of a payload cannot pass for a frame. A payload is a Record as a MessagePack array; who reads and
+writes segments brings that codec (this layer has the standard library only), `frame` and `Scanner` do the rest.
+
+Rules of reading, which need to know nothing of the writer:
+    * A frame that is whole and whose CRC fits is a record.
+    * Where there is none, but a good frame follows, what lies between is damage: counted once and passed over.
+    * Where there is none and nothing good follows, the writer has not finished yet, or never will (a torn tail). The
+      place is kept; both look the same, and neither loses a whole record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import zlib
+from typing import NamedTuple
+
+MAGIC = b"\xf5softlaunch-spool\n"
+VERSION = 1
+MARK = b"\xf5SL\n"
+"""0xf5 occurs in no UTF-8 text, so JSON bodies never look like a frame's start."""
+
+SUFFIX = ".spool"
+FRAME_BYTES_MAX = 4 * 2**20
+"""No frame is larger; a length beyond it is damage."""
+BODY_BYTES_MAX = 2**20
+"""Larger requests or answers are recorded without their bodies (`cut`)."""
+
+PRIMARY, SHADOW = "primary", "shadow"
+
+_SEGMENT = struct.Struct("<HII")
+_FRAME = struct.Struct("<4sII")
+FRAME_HEAD_BYTES = _FRAME.size
+_HEADER_BYTES_MAX = 65_536
+
+
+class Record(NamedTuple):
+    """
+    One answered prediction request. New fields go to the end, with a default: older segments lack them.
+
+    A NamedTuple, not a dataclass: one is built for every request, and this is the cheapest typed record there is.
+    """
+
+    request_id: str
+    at: float
+    """Unix seconds at which the request's body had been read."""
+    release: str
+    """First twelve hex digits of the digest that answered."""
+    instance: str
+    """The process that answered; its token."""
+    arm: str
+    """PRIMARY; SHADOW for a copy whose answer nobody saw."""
+    mirrored: bool
+    """A copy of this request was sent to the shadow."""
+    path: str
+    content_type: str
+    request: bytes
+    status: int
+    answer: bytes
+    invalid: bool
+    shed: bool
+    service_us: int
+    """From the body's last byte to the answer's first, in the process."""
+    cpu_us: int | None
+    """Its rows' share of the model call's CPU time; None when the model was not called."""
+    key: str
+    """The sticky key (user), empty when the request carried none."""
+    row_count: int
+    """0 when the request could not be read."""
+    output: str
+    """As core.attempts.Attempt.output."""
+    memory_kib: int
+    served_count: int
+    dropped: int
+    """Records this process could not keep, all told: a gap in the spool is not a missing answer."""
+    cut: bool = False
+    """The bodies were too large to keep."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Header:
+    """Who writes a segment."""
+
+    service: str
+    environment: str
+    release: str
+    instance: str
+    opened_at: float
+    seed: int
+    """Of the frames' CRC; 32 random bits."""
+
+
+def segment_name(header: Header, number: int) -> str:
+    """Sorts by the time of opening; unique among the processes of a directory."""
+    instance = "".join(letter for letter in header.instance if letter.isalnum())[:12]
+    return f"{int(header.opened_at * 1e3):014d}-{header.release or 'none'}-{instance}-{number:06d}{SUFFIX}"
+
+
+def opened_at(name: str) -> float | None:
+    """Unix seconds in a segment's name; None when it is not one."""
+    digits = name.partition("-")[0]
+    return int(digits) / 1e3 if name.endswith(SUFFIX) and digits.isdecimal() else None
+
+
+def writer_of(name: str) -> str:
+    """What the names of one process's segments have in common."""
+    return name.removesuffix(SUFFIX).split("-", 1)[-1].rpartition("-")[0]
+
+
+def dump_header(header: Header) -> bytes:
+    """The first bytes of a segment."""
+    document = json.dumps(dataclasses.asdict(header)).encode()
+    return MAGIC + _SEGMENT.pack(VERSION, len(document), zlib.crc32(document)) + document
+
+
+def load_header(data: bytes) -> tuple[Header, int] | None:
+    """
+    The header at the start of a segment, and where its frames begin.
+
+    None when it is not whole (yet), damaged, or of a version this release does not know: then nothing can be read.
+    """
+    start = len(MAGIC) + _SEGMENT.size
+    if len(data) < start or not data.startswith(MAGIC):
+        return None
+    version, length, crc = _SEGMENT.unpack_from(data, len(MAGIC))
+    document = bytes(data[start : start + length])
+    if version != VERSION or length > _HEADER_BYTES_MAX or len(document) < length or zlib.crc32(document) != crc:
+        return None
+    fields = json.loads(document)
+    known = {field.name for field in dataclasses.fields(Header)}
+    return Header(**{name: value for name, value in fields.items() if name in known}), start + length
+
+
+def header_bytes_max() -> int:
+    """Enough bytes of a segment to read any header."""
+    return len(MAGIC) + _SEGMENT.size + _HEADER_BYTES_MAX
+
+
+def frame(payload: bytes, seed: int) -> bytes:
+    """The payload as it is appended to a segment."""
+    return _FRAME.pack(MARK, len(payload), zlib.crc32(payload, seed)) + payload
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scanned:
+    payloads: list[bytes]
+    stopped_at: int
+    """Everything before was read; a later scan begins here."""
+    damage_count: int
+    """Places where something unreadable lay between good frames."""
+    damage_bytes: int
+
+
+def scan(data: bytes | memoryview, seed: int, *, payload_count_max: int | None = None) -> Scanned:
+    """
+    The payloads of frames in `data`, which begins at a frame's start or anywhere after it.
+
+    Args:
+        data: A piece of a segment, at least FRAME_BYTES_MAX and a frame's head long unless the segment ends before.
+        seed: Header.seed.
+        payload_count_max: Stop after so many.
+    """
+    payloads: list[bytes] = []
+    place = damage_count = damage_bytes = 0
+    view = memoryview(data)
+    raw = data if isinstance(data, bytes) else bytes(data)
+    limit = len(raw) if payload_count_max is None else payload_count_max
+    while len(payloads) < limit:
+        payload = _payload(raw, view, place, seed)
+        if payload is None:
+            following = _next_good(raw, view, place + 1, seed)
+            if following is None:
+                break
+            damage_count += 1
+            damage_bytes += following - place
+            place = following
+            continue
+        payloads.append(payload)
+        place += _FRAME.size + len(payload)
+    return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
+
+
+def _payload(raw: bytes, view: memoryview, place: int, seed: int) -> bytes | None:
+    start = place + _FRAME.size
+    if start > len(raw):
+        return None
+    mark, length, crc = _FRAME.unpack_from(raw, place)
+    if mark != MARK or length > FRAME_BYTES_MAX or start + length > len(raw):
+        return None
+    payload = bytes(view[start : start + length])
+    return payload if zlib.crc32(payload, seed) == crc else None
+
+
+def _next_good(raw: bytes, view: memoryview, place: int, seed: int) -> int | None:
+    found = raw.find(MARK, place)
+    while found >= 0:
+        if _payload(raw, view, found, seed) is not None:
+            return found
+        found = raw.find(MARK, found + 1)
+    return None

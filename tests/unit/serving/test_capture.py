@@ -1,0 +1,155 @@
+"""Which exchanges become records, and what a full buffer or disk costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import threading
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import pytest
+
+from softlaunch.core import spool
+from softlaunch.serving import capture as capturing
+from softlaunch.serving import replies
+
+
+@dataclasses.dataclass
+class Scope:
+    headers: Mapping[str, str]
+    path: str = "/predict"
+
+
+class Writer:
+    """Keeps what is appended; can be closed for a while, or broken."""
+
+    def __init__(self) -> None:
+        self.records: list[spool.Record] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.broken = False
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        assert self.open.wait(10)
+        if self.broken:
+            raise OSError(28, "No space left on device")
+        self.records += [msgspec.msgpack.decode(payload, type=spool.Record) for payload in payloads]
+
+    def close(self) -> None:
+        pass
+
+
+def capture(writer: Writer, *, percent: float = 100.0) -> capturing.Capture:
+    return capturing.Capture(writer, release="a" * 12, instance="tok", percent=percent)
+
+
+def add(
+    to: capturing.Capture, headers: Mapping[str, str], reply: replies.Reply | None = None, *, body: bytes = b"{}"
+) -> None:
+    measured = replies.Measured(body, 0.0, 3, 40, "n:0.5")
+    to.add(Scope(headers), reply or replies.Reply(200, b"{}"), measured, service_us=700, memory_kib=9, served_count=2)
+
+
+def test_an_exchange_is_recorded_with_what_the_gateway_said_of_it() -> None:
+    writer = Writer()
+    to = capture(writer)
+
+    headers = {"x-request-id": "id", "x-softlaunch-mirrored": "1", "x-softlaunch-key": "ada", "content-type": "a/b"}
+    add(to, headers)
+    to.close()
+
+    (found,) = writer.records
+    assert ("id", "a" * 12, "tok", spool.PRIMARY, True) == found[:1] + found[2:6]
+    assert ("ada", "a/b", 700, 40, 3, "n:0.5", 9, 2, 0) == (
+        found.key, found.content_type, found.service_us, found.cpu_us, found.row_count, found.output,
+        found.memory_kib, found.served_count, found.dropped,
+    )  # fmt: skip
+
+
+def test_the_gateway_s_own_requests_and_smoke_requests_are_told_apart_by_the_id() -> None:
+    writer = Writer()
+    to = capture(writer)
+
+    add(to, {})
+    to.close()
+
+    assert [] == writer.records
+
+
+def test_pairs_are_recorded_at_any_share() -> None:
+    writer = Writer()
+    to = capture(writer, percent=0.0)
+
+    add(to, {"x-request-id": "plain"})
+    add(to, {"x-request-id": "pair", "x-softlaunch-mirrored": "1"})
+    add(to, {"x-request-id": "pair", "x-softlaunch-arm": "shadow"})
+    to.close()
+
+    assert [("pair", "primary"), ("pair", "shadow")] == [(found.request_id, found.arm) for found in writer.records]
+
+
+@pytest.mark.parametrize("percent", [0.0, 1.0, 30.0, 100.0])
+def test_a_share_of_requests_is_chosen_by_their_ids_alone(percent: float) -> None:
+    count = 20_000
+    chosen = sum(capturing.is_chosen(f"request-{number}", percent) for number in range(count))
+
+    deviation = (percent / 100 * (1 - percent / 100) / count) ** 0.5
+    assert abs(chosen / count - percent / 100) <= 4 * deviation
+
+
+def test_failures_are_marked() -> None:
+    writer = Writer()
+    to = capture(writer)
+
+    add(to, {"x-request-id": "a"}, replies.answer_invalid(0, "y", "NaN"))
+    add(to, {"x-request-id": "b"}, replies.shed(10, 1))
+    add(to, {"x-request-id": "c"}, replies.model_failed("ValueError"))
+    to.close()
+
+    marks = [(found.status, found.invalid, found.shed) for found in writer.records]
+    assert [(500, True, False), (503, False, True), (500, False, False)] == marks
+
+
+def test_large_bodies_are_left_out_and_said_so() -> None:
+    writer = Writer()
+    to = capture(writer)
+
+    add(to, {"x-request-id": "a"}, body=b"x" * (spool.BODY_BYTES_MAX + 1))
+    to.close()
+
+    assert (b"", b"", True) == (writer.records[0].request, writer.records[0].answer, writer.records[0].cut)
+
+
+def test_a_full_buffer_drops_and_the_next_record_says_how_many() -> None:
+    writer = Writer()
+    writer.open.clear()
+    to = capture(writer)
+
+    for number in range(80):
+        add(to, {"x-request-id": str(number)}, body=b"x" * 1_000_000)
+    dropped = to.dropped
+    writer.open.set()
+    to.close()
+
+    assert 40 < dropped < 60
+    assert 80 - dropped == len(writer.records)
+
+
+def test_a_broken_disk_drops_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    writer = Writer()
+    writer.broken = True
+    to = capture(writer)
+
+    for number in range(500):
+        add(to, {"x-request-id": str(number)})
+    to.close()
+
+    assert 500 == to.dropped
+    assert 1 == capsys.readouterr().err.count("cannot be recorded")
+
+
+def test_segments_are_named_after_the_process(tmp_path: pathlib.Path) -> None:
+    header = spool.Header(service="s", environment="e", release="a" * 12, instance="0f-../x", opened_at=1.5, seed=0)
+
+    assert "/" not in spool.segment_name(header, 1)
