@@ -6,8 +6,8 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
-# Debian packages that tests marked `servers` need; none so far.
-DEBIAN_PACKAGES :=
+# Debian packages that tests marked `servers` need.
+DEBIAN_PACKAGES := prometheus
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
