@@ -1,60 +1,233 @@
 """
 Why? At most ten lines: what was seen, against what, since when, at what odds, what was done.
 
-Reads the same documents as the status views, so that it explains a finished rollout as well as a running one.
+Reads the same documents as the status views, so that it explains a finished rollout as well as a running one. What
+matters most comes first; guardrails share the lines that are left, the one that decided before the others.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from softlaunch.core.rollout import judge_report
 
 LINES_MAX = 10
 
+_PEOPLE = ("approved", "paused", "resumed")
+_VERDICTS = ("fail", "inconclusive", "pass")
+_MEANINGS = {
+    "approval": "Waiting for people",
+    "frozen": "Frozen, as the plan says, instead of going back",
+    "outage": "Held for an outage of both releases, which speaks against neither",
+    "deadline": "Held because the step's deadline passed without a decision",
+    "evidence_lost": "Held because evidence is missing",
+    "ejected": "Held by the gateway's own fuse",
+    "gateway": "Held because the gateway did not take the routes",
+}
 
-def lines(rollout: dict[str, Any]) -> list[str]:
-    """The explanation of a rollout view (controller.views.rollout)."""
-    found = [
-        (
-            f"Rollout {rollout['id']}: {_short(rollout['candidate'])} ({rollout['ref']}) into {rollout['service']} in "
-            f"{rollout['environment']}, asked by {rollout['requested_by']} at {_time(rollout['created_at'])}."
-        ),
-        _standing(rollout),
-        f"Why: {rollout['reason']}",
+
+def lines(
+    rollout: Mapping[str, Any], *, events: Sequence[Mapping[str, Any]] = (), pin: Mapping[str, Any] | None = None
+) -> list[str]:
+    """
+    The explanation of a rollout.
+
+    Args:
+        rollout: Its view (controller.views.rollout).
+        events: Its history records, oldest first (controller.views.events).
+        pin: The pin of its candidate in this place, if there is one that was not lifted.
+    """
+    found = [_head(rollout), _standing(rollout), f"Why: {_sentence(rollout['reason'])}"]
+    found += [
+        *_held(rollout),
+        *_seen(rollout),
+        *_way_back(rollout),
+        *_downtime(rollout),
+        *_shadow(rollout),
+        *_checks(rollout),
+        *_people(events),
+        *_pinned(rollout, pin),
+        *_successor(rollout),
     ]
-    if rollout["hold"]:
-        found.append(f"Held: {rollout['hold']['reason']}")
-    measured = rollout["measured"]
-    if measured.get("candidate_attempts"):
-        found.append(
-            f"Seen: {measured['candidate_bad']} bad of {measured['candidate_attempts']} first attempts on the "
-            f"candidate, {measured['stable_bad']} of {measured['stable_attempts']} on stable."
-        )
-    first, back = measured.get("first_bad_at"), measured.get("stable_again_at")
-    if first and back:
-        found.append(f"First bad attempt at {_time(first)}; all traffic on stable {back - first:.2f} s later.")
-    report = rollout["evidence"]
-    if report and measured.get("candidate_attempts"):
-        found += [_guardrail(name, entry) for name, entry in report["guardrails"].items()]
-    return found[:LINES_MAX]
+    found = found[:LINES_MAX]
+    return found + _guardrails(rollout, LINES_MAX - len(found))
 
 
-def _guardrail(name: str, entry: dict[str, Any]) -> str:
-    return f"{name}: {entry['verdict']}. {entry['reason']}"
+def _head(rollout: Mapping[str, Any]) -> str:
+    if rollout.get("drill"):
+        what = f"a drill with {short(rollout['candidate'])} ({rollout['ref']}), which is broken on purpose, in"
+        tail = f"{rollout['service']} in {rollout['environment']}"
+    else:
+        what = f"{short(rollout['candidate'])} ({rollout['ref']}) into"
+        against = f", against {short(rollout['stable'])}" if rollout["stable"] else ", with nothing to compare it with"
+        tail = f"{rollout['service']} in {rollout['environment']}{against}"
+    asked = f"asked by {rollout['requested_by']} at {moment(rollout['created_at'])}"
+    return f"Rollout {rollout['id']}: {what} {tail}; {asked}."
 
 
-def _standing(rollout: dict[str, Any]) -> str:
+def _standing(rollout: Mapping[str, Any]) -> str:
     outcome = rollout["outcome"]
     if outcome is not None:
-        return f"Outcome: {outcome.replace('_', ' ')} at {_time(rollout['finished_at'])}."
-    share = f"{rollout['candidate_percent']:g} % of traffic" if rollout["candidate_percent"] else "no traffic"
+        if rollout.get("drill"):
+            net = "the net held: " if outcome == "rolled_back" else "the net did not catch it: "
+            return f"Outcome: {net}{outcome.replace('_', ' ')} at {moment(rollout['finished_at'])}."
+        return f"Outcome: {outcome.replace('_', ' ')} at {moment(rollout['finished_at'])}."
     paused = ", paused" if rollout["paused"] else ""
-    return f"Now: {rollout['phase'].replace('_', ' ')}, the candidate has {share}{paused}."
+    since = f" since {moment(rollout['entered_at'])}"
+    return f"Now: {rollout['phase'].replace('_', ' ')}{since}, the candidate gets {_routing(rollout)}{paused}."
 
 
-def _short(digest: str) -> str:
+def _routing(rollout: Mapping[str, Any]) -> str:
+    found = [f"{rollout['candidate_percent']:g} % of traffic"] if rollout["candidate_percent"] else []
+    found += [
+        f"{percent:g} % of cohort {name}" for name, percent in rollout.get("cohorts_percent", {}).items() if percent
+    ]
+    if rollout.get("shadow_percent"):
+        found.append(f"copies of {rollout['shadow_percent']:g} % of the requests")
+    return " and ".join(found) or "no traffic"
+
+
+def _held(rollout: Mapping[str, Any]) -> Iterable[str]:
+    hold = rollout["hold"]
+    if hold:
+        yield f"{_MEANINGS.get(hold['kind'], 'Held')}: {_sentence(hold['reason'])}"
+
+
+def _seen(rollout: Mapping[str, Any]) -> Iterable[str]:
+    measured, report = rollout["measured"], rollout["evidence"]
+    trials = measured.get("candidate_attempts")
+    if not trials:
+        return
+    against = f", {measured['stable_bad']:,} of {measured['stable_attempts']:,} on stable" if rollout["stable"] else ""
+    since = _began(rollout)
+    said = (
+        f"Seen since {moment(since)}: {measured['candidate_bad']:,} bad of {trials:,} first attempts on the candidate"
+    )
+    fallback = measured.get("fallback_answers")
+    counted = f"; {fallback:,} requests got a fallback answer" if fallback else ""
+    odds = ""
+    if report:
+        needed, reached = judge_report.odds(report["log_threshold"]), judge_report.odds(report["log_e"])
+        said_worse = "nothing says that it is worse" if reached == "none" else f"it is worse at odds of {reached}"
+        odds = f"; {said_worse} ({needed} takes it back)"
+    yield f"{said}{against}{counted}{odds}."
+
+
+def _way_back(rollout: Mapping[str, Any]) -> Iterable[str]:
+    first, back = rollout["measured"].get("first_bad_at"), rollout["measured"].get("stable_again_at")
+    if first and back:
+        yield f"First bad attempt at {moment(first)}; all traffic on stable {back - first:.2f} s later."
+    elif back:
+        yield f"All traffic was on stable again at {moment(back)}."
+
+
+def _downtime(rollout: Mapping[str, Any]) -> Iterable[str]:
+    measured = rollout["measured"]
+    if "downtime_seconds" in measured:
+        yield (
+            f"Downtime: {measured['downtime_seconds']:.2f} s from {moment(measured['downtime_began_at'])}, "
+            "because the plan ends the old release before the new one starts."
+        )
+    elif "downtime_began_at" in measured:
+        yield f"Down since {moment(measured['downtime_began_at'])}: the plan recreates, and nothing serves yet."
+
+
+def _shadow(rollout: Mapping[str, Any]) -> Iterable[str]:
+    found = (rollout["evidence"] or {}).get("guardrails", {}).get("disagreement")
+    if not found or not found["candidate_trials"]:
+        return
+    pairs, differing = found["candidate_trials"], found["candidate_events"]
+    yield (
+        f"Shadow: {pairs - differing:,} of {pairs:,} answers agree with stable's to the same request "
+        f"({100 * (pairs - differing) / pairs:.4g} %); users saw none of the candidate's."
+    )
+
+
+def _checks(rollout: Mapping[str, Any]) -> Iterable[str]:
+    checks = rollout["measured"].get("checks") or ()
+    broken = [check for check in checks if check["verdict"] != "passing"]
+    if broken:
+        told = "; ".join(f"{check['name']} {check['verdict']}{_observed(check)}: {check['reason']}" for check in broken)
+        passing = f"; {len(checks) - len(broken)} others pass" if len(checks) > len(broken) else ""
+        yield f"Checks: {told}{passing}."
+    elif checks:
+        yield f"Checks: {', '.join(check['name'] for check in checks)} pass."
+
+
+def _people(events: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    found = [event for event in events if event["kind"] in _PEOPLE]
+    if found:
+        said = "; ".join(f"{event['text'].rstrip('.')} ({_clock(event['at'])})" for event in found[-3:])
+        more = f" (and {len(found) - 3} times before)" if len(found) > 3 else ""
+        yield f"People: {said}{more}."
+
+
+def _pinned(rollout: Mapping[str, Any], pin: Mapping[str, Any] | None) -> Iterable[str]:
+    if pin is not None and pin.get("lifted_at") is None:
+        name = short(rollout["candidate"])
+        lift = f'softlaunch unpin {name} --reason "..."'
+        yield f"Pinned by {pin['by']}: {name} is not launched here again; lift it with `{lift}`."
+    elif pin is not None:
+        lifted = f"lifted by {pin['lifted_by']} at {moment(pin['lifted_at'])}"
+        yield f"Its pin was {lifted}: {_sentence(pin['lifted_reason'])}"
+
+
+def _successor(rollout: Mapping[str, Any]) -> Iterable[str]:
+    following = rollout.get("successor")
+    if following:
+        yield (
+            f"Replaced: {short(following['release'])} ({following['ref']}), asked by {following['requested_by']}, "
+            f"follows as rollout {following['id']}."
+        )
+
+
+def _guardrails(rollout: Mapping[str, Any], room: int) -> list[str]:
+    """One line each as far as there is room, broken ones first; the rest by name in a last line."""
+    report = rollout["evidence"]
+    if not report or not rollout["measured"].get("candidate_attempts") or room <= 0:
+        return []
+    ranked = sorted(
+        report["guardrails"].items(),
+        key=lambda entry: (not entry[1]["enforcing"], _VERDICTS.index(entry[1]["verdict"])),
+    )
+    told = [(name, f"{name}{_observed(entry)}: {entry['verdict']}. {entry['reason']}.") for name, entry in ranked]
+    if len(told) <= room:
+        return [line for _, line in told]
+    rest = ranked[room - 1 :]
+    grouped = [
+        f"{verdict} {', '.join(name for name, entry in rest if entry['verdict'] == verdict)}"
+        for verdict in _VERDICTS
+        if any(entry["verdict"] == verdict for _, entry in rest)
+    ]
+    return [*(line for _, line in told[: room - 1]), f"Others: {'; '.join(grouped)}."]
+
+
+def _observed(entry: Mapping[str, Any]) -> str:
+    return "" if entry["enforcing"] else " (observing)"
+
+
+def _began(rollout: Mapping[str, Any]) -> float:
+    """When the candidate could first be compared; its curve begins there."""
+    curve = rollout["measured"].get("curve") or {}
+    began: float = next(iter(curve.get("at", ())), rollout["created_at"])
+    return began
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "`")) else f"{text}."
+
+
+def short(digest: str) -> str:
+    """How people name a release."""
     return digest.removeprefix("sha256:")[:12]
 
 
-def _time(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Date and time, for people."""
     return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _clock(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%H:%M:%S")
