@@ -16,8 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.adapters.archive import files as file_archive
+from softlaunch.adapters.attached import fleet as attached_fleet
 from softlaunch.adapters.build_tools import downloads as http_downloads
 from softlaunch.adapters.build_tools import tables as arrow_tables
+from softlaunch.adapters.checks import http_checks
 from softlaunch.adapters.envoy import gateway as envoy_gateway
 from softlaunch.adapters.git import source as git_source
 from softlaunch.adapters.local import clock as local_clock
@@ -33,11 +36,13 @@ from softlaunch.adapters.sql import store as sql_store
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.config import settings as setting
-from softlaunch.controller import commands, loop, runner, shelf
+from softlaunch.controller import commands, drilling, loop, runner, shelf
 from softlaunch.controller.pipeline import build as building
 from softlaunch.controller.pipeline import obtain, workshop
-from softlaunch.core import env_references, release, spec
+from softlaunch.core import env_references, fallbacks, release
+from softlaunch.core import spec as spec_values
 from softlaunch.ports import fleet, source, store
+from softlaunch.serving import fallback as fallback_server
 from softlaunch.serving import unpacked
 
 _PORT_MAX = 65_535
@@ -49,6 +54,7 @@ class ControlPlane:
 
     loop: loop.ControlLoop
     commands: commands.Commands
+    drilling: drilling.Drilling
     store: store.Store
     _runner: runner.Runner
     _fleet: local_fleet.LocalFleet
@@ -94,7 +100,10 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
         saved = stack.enter_context(contextlib.closing(sql_store.SqlStore(home.state_file)))
         gateway = _gateway(home, settings)
         gateway.start()
-        fleets = stack.enter_context(contextlib.closing(_fleet(home, settings, shelves)))
+        local = stack.enter_context(contextlib.closing(_fleet(home, settings, shelves)))
+        fleets = stack.enter_context(
+            contextlib.closing(attached_fleet.AttachedFleet(local, lambda digest: _attachment(shelves, digest)))
+        )
         turning = loop.ControlLoop(
             store=saved,
             gateway=gateway,
@@ -102,19 +111,23 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             shelf=shelves,
             prober=local_prober.HttpProber(),
             clock=local_clock.SystemClock(),
+            archive=file_archive.FileArchive(home.evidence),
+            checks=stack.enter_context(contextlib.closing(http_checks.HttpChecks())),
+        )
+        operations = commands.Commands(
+            loop=turning,
+            store=saved,
+            registry=registry,
+            choose_port=lambda name, used: choose_port(settings, name, used),
+            variables=os.environ,
         )
         yield ControlPlane(
             loop=turning,
-            commands=commands.Commands(
-                loop=turning,
-                store=saved,
-                registry=registry,
-                choose_port=lambda name, used: choose_port(settings, name, used),
-                variables=os.environ,
-            ),
+            commands=operations,
+            drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
-            _fleet=fleets,
+            _fleet=local,
             _gateway=gateway,
         )
 
@@ -209,9 +222,19 @@ def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -
     environments = uv_environments.UvEnvironments(home.venvs)
 
     def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
-        directory, content = shelves.take(spec.release)
         variables = env_references.resolve(spec.env, os.environ)
-        arguments = ("--batch-rows-max", str(settings.batch_rows_max))
+        if spec.fallback is not None:
+            return local_launch.Launch(
+                python=pathlib.Path(sys.executable),
+                release_directory=None,
+                module=fallback_server.__name__,
+                env=variables,
+                arguments=("--spec", str(_fallback_file(home, spec))),
+            )
+        directory, content = shelves.take(spec.release)
+        arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
+        if spec.capture is not None:
+            arguments = (*arguments, *_capture(home, spec, spec.capture))
         if content.runtime is release.Runtime.ONNX:
             python = pathlib.Path(sys.executable)
         else:
@@ -222,12 +245,42 @@ def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -
     return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher)
 
 
+def _capture(home: homes.Home, spec: fleet.ReplicaSpec, capture: spec_values.CaptureSpec) -> tuple[str, ...]:
+    directory = home.spool / spec.service / spec.environment
+    return (
+        "--spool",
+        str(directory),
+        "--spool-bytes-max",
+        str(capture.disk_bytes_max),
+        "--capture-percent",
+        str(capture.percent),
+    )
+
+
+def _fallback_file(home: homes.Home, spec: fleet.ReplicaSpec) -> pathlib.Path:
+    """What a fallback server answers from, as the file it is started with."""
+    assert spec.fallback is not None
+    path = home.fallbacks / f"{spec.release.short}.json"
+    if not path.exists():
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_bytes(fallbacks.dump(fallbacks.Task(fallback=spec.fallback)))
+        unfinished.replace(path)
+    return path
+
+
+def _attachment(shelves: shelf.Shelf, digest: release.Digest) -> attached_fleet.Attachment | None:
+    _, content = shelves.take(digest)
+    if content.attached_url is None:
+        return None
+    return attached_fleet.Attachment(url=content.attached_url, ready_path=content.attached_ready)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Built:
     """A release and the commit it was built from."""
 
     commit: source.Commit
-    spec: spec.ServiceSpec
+    spec: spec_values.ServiceSpec
     result: workshop.BuildResult
 
 

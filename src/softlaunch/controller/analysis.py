@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.controller import desired
+from softlaunch.controller import archive, checks, curves, desired, rejudge
 from softlaunch.core import attempts, spec
-from softlaunch.core.rollout import judge, judge_history, judge_keys, judge_policy, judge_report, messages
+from softlaunch.core.rollout import judge, judge_history, judge_keys, judge_policy, judge_report, messages, outage
+from softlaunch.ports import archive as archive_port
 from softlaunch.ports import store
 
 LATENCY_SLACK_RATIO = 1.25
@@ -33,16 +34,33 @@ class Analysis:
     Args:
         record: The rollout.
         court: Its judge.
+        recorder: Writes down what the judge is told.
         measured: Facts so far.
+        saved: What `save` gave of everything else.
     """
 
-    def __init__(self, record: store.RolloutRecord, court: judge.Judge, measured: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        record: store.RolloutRecord,
+        court: judge.Judge,
+        recorder: archive.Recorder,
+        measured: Mapping[str, Any],
+        saved: Mapping[str, Any],
+    ) -> None:
         self._candidate = record.candidate.short
         self._stable = record.stable.short if record.stable else None
         self._judge = court
-        self._share = 0.0
+        self._recorder = recorder
+        self._share = float(saved.get("share", saved.get("weight", 0) / spec.WEIGHT_FULL))
         self._tuning: desired.Tuning | None = None
-        self._candidate_history = judge_history.ArmHistory(release=self._candidate)
+        kept = saved.get("candidate_history")
+        self._candidate_history = (
+            judge_history.ArmHistory.from_json(kept) if kept else judge_history.ArmHistory(release=self._candidate)
+        )
+        self._outage = outage.OutageWatch.load(saved["outage"]) if "outage" in saved else outage.OutageWatch(0.0)
+        self.checks = checks.Log(record.spec.strategy.checks, saved.get("checks"))
+        self._curve = curves.Curve.restore(record.measured.get("curve"))
+        facts = {key: value for key, value in measured.items() if key not in ("report", "curve")}
         self._measured: dict[str, Any] = {
             "candidate_attempts": 0,
             "candidate_bad": 0,
@@ -51,7 +69,7 @@ class Analysis:
             "first_bad_at": None,
             "last_candidate_at": None,
             "stable_again_at": None,
-            **measured,
+            **facts,
         }
         self.fresh = False
         """There are attempts the machine has not been told about."""
@@ -59,7 +77,9 @@ class Analysis:
         """There is something the store has not been told about."""
 
     @classmethod
-    def start(cls, record: store.RolloutRecord, history: judge_history.ArmHistory | None) -> Analysis:
+    def start(
+        cls, record: store.RolloutRecord, history: judge_history.ArmHistory | None, archives: archive_port.Archive
+    ) -> Analysis:
         """The analysis of a rollout that begins, with what stable did before as its yardstick."""
         policy = _policy(record)
         court = judge.Judge(
@@ -68,37 +88,63 @@ class Analysis:
             candidate=record.candidate.short,
             history=history,
         )
-        return cls(record, court, {"try_timeout_seconds": _try_timeout(record.spec, history)})
+        recorder = archive.Recorder.begin(archives, record.id, court.state())
+        found = cls(record, court, recorder, {"try_timeout_seconds": _try_timeout(record.spec, history)}, {})
+        if history is not None and history.trials:
+            found._outage = outage.OutageWatch(sum(history.events.values()) / history.trials)
+        return found
 
     @classmethod
-    def restore(cls, record: store.RolloutRecord, keys: Sequence[tuple[str, int]]) -> Analysis:
-        """The analysis as `state` and `measured` left it."""
+    def restore(
+        cls, record: store.RolloutRecord, keys: Sequence[tuple[str, int]], archives: archive_port.Archive
+    ) -> Analysis:
+        """The analysis as `save` left it."""
         departed = [judge_keys.DepartedKey(spec.GuardrailName(name), key) for name, key in keys]
-        found = cls(record, judge.Judge.restore(record.evidence["judge"], departed), record.measured)
-        found._share = float(record.evidence.get("share", record.evidence.get("weight", 0) / spec.WEIGHT_FULL))
-        found._candidate_history = judge_history.ArmHistory.from_json(record.evidence["candidate_history"])
-        return found
+        saved = record.evidence
+        recorder = archive.Recorder.resume(archives, record.id, saved.get("archived"), saved["judge"], keys)
+        return cls(record, judge.Judge.restore(saved["judge"], departed), recorder, record.measured, saved)
 
     def begin_epochs(self, shares: Mapping[int, float]) -> None:
         """A routing decision: the candidate's share of first attempts in every population, by epoch."""
         self._share = max(shares.values())
         self._tuning = None
         self._judge.begin_epochs(shares)
+        self._recorder.begin_epochs(shares)
         self.changed = True
+
+    def begin_step(self, now: float) -> None:
+        """Another step: a team's own checks must be passed again."""
+        self.checks.begin_step(now)
 
     def observe(self, attempt: attempts.Attempt) -> None:
         """Takes one line of the attempt log into account."""
         self._judge.observe(attempt)
+        self._recorder.observe(attempt)
         self._measure(attempt)
         self.fresh = self.changed = True
 
-    def judged(self) -> messages.Judged:
+    def observe_kill(self, *, from_candidate: bool) -> None:
+        """A process of an arm was killed from outside, as the kernel does when memory is short."""
+        self._judge.observe_kill(from_candidate=from_candidate)
+        self._recorder.tell(rejudge.KILL, from_candidate)
+        self.fresh = self.changed = True
+
+    def judged(self, now: float, *, step: int) -> messages.Judged:
         """What the evidence says now."""
         self.fresh = False
         report = self._judge.report()
-        return messages.Judged(
-            verdict=report.verdict, reason=report.reason, step_attempts=report.tally.epoch_trials_candidate
-        )
+        self._curve.offer(now, rejudge.report_document(report), share=self._share, step=step)
+        verdict, reason = _with_checks(report, self.checks.reports())
+        return messages.Judged(verdict=verdict, reason=reason, step_attempts=report.tally.epoch_trials_candidate)
+
+    def decided(self, now: float, *, phase: str, step: int, reason: str) -> None:
+        """The rollout has changed its state for what the judge had said."""
+        report = rejudge.report_document(self._judge.report())
+        self._recorder.decide({"at": now, "phase": phase, "step": step, "reason": reason, "report": report})
+
+    def outage(self) -> messages.OutageSeen | messages.OutageOver:
+        """Whether something both arms share is broken."""
+        return messages.OutageSeen(reason=self._outage.reason) if self._outage.reason else messages.OutageOver()
 
     def returned(self, at: float) -> None:
         """The gateway believes that all traffic goes to stable."""
@@ -131,36 +177,37 @@ class Analysis:
         """What the candidate did in this rollout: its record as stable begins with it."""
         return self._candidate_history
 
-    def state(self) -> dict[str, Any]:
-        """A JSON document that, with the keys, `restore` goes on from."""
+    def save(self) -> tuple[dict[str, Any], dict[str, Any], list[tuple[str, int]]]:
+        """
+        What must be written in one commit: evidence and facts, as JSON documents, and users newly seen with a bad
+        event. `restore` goes on from all that was ever given.
+        """
         self.changed = False
-        return {
-            "judge": self._judge.state(),
+        state = self._judge.state()
+        keys = [(found.guardrail.value, found.key_hash) for found in self._judge.take_new_keys()]
+        evidence = {
+            "judge": state,
             "share": self._share,
             "candidate_history": self._candidate_history.to_json(),
+            "outage": self._outage.state(),
+            "checks": self.checks.state(),
+            "archived": self._recorder.save(state, keys),
         }
-
-    def take_new_keys(self) -> list[tuple[str, int]]:
-        """Users newly seen with a bad event, since the last call."""
-        return [(found.guardrail.value, found.key_hash) for found in self._judge.take_new_keys()]
+        facts = {**self._measured, "report": self.report_document(), "curve": self._curve.document()}
+        return evidence, facts, keys
 
     def measured(self) -> dict[str, Any]:
-        """Facts for people, with the judge's report under `report`."""
-        return {**self._measured, "report": self.report_document()}
+        """Facts for people."""
+        return dict(self._measured)
+
+    def curve(self) -> dict[str, Any]:
+        """The evidence over time (controller.curves)."""
+        return self._curve.document()
 
     def report_document(self) -> dict[str, Any]:
-        """The judge's report as JSON."""
-        report = self._judge.report()
-        return {
-            "verdict": report.verdict.value,
-            "reason": report.reason,
-            "log_e": report.log_e,
-            "log_threshold": report.log_threshold,
-            "step_attempts": report.tally.epoch_trials_candidate,
-            "retries": report.tally.repeats,
-            "shed": report.tally.shed,
-            "guardrails": {found.name.value: _guardrail(found) for found in report.guardrails},
-        }
+        """The judge's report as JSON, with a team's own checks."""
+        document = rejudge.report_document(self._judge.report())
+        return {**document, "checks": [_check(found) for found in self.checks.reports()]}
 
     def _measure(self, attempt: attempts.Attempt) -> None:
         if attempt.composite and attempt.release == self._candidate:
@@ -177,6 +224,8 @@ class Analysis:
             return
         measured = self._measured
         measured[f"{side}_attempts"] += 1
+        failed = outcome in (attempts.Outcome.ERROR, attempts.Outcome.INVALID)
+        self._outage.observe(attempt.started_at, side == "candidate", failed)
         slow = side == "candidate" and "UT" in attempt.flags
         if outcome in (attempts.Outcome.OK, attempts.Outcome.SHED) and not slow:
             bad = False
@@ -216,18 +265,26 @@ def _try_timeout(environment: spec.EnvironmentSpec, history: judge_history.ArmHi
     return min(max(desired.TRY_TIMEOUT_SECONDS_MIN, found), longest)
 
 
-def _guardrail(found: judge_report.GuardrailReport) -> dict[str, Any]:
+def _with_checks(
+    report: judge_report.JudgeReport, found: Sequence[checks.CheckReport]
+) -> tuple[messages.Verdict, str]:
+    """The judge's verdict and that of the checks: any may fail a candidate, all must pass one."""
+    if report.verdict is messages.Verdict.FAIL:
+        return report.verdict, report.reason
+    deciding = [each for each in found if each.enforcing]
+    for each in deciding:
+        if each.verdict is checks.Verdict.BROKEN:
+            return messages.Verdict.FAIL, f"check {each.name}: {each.reason}."
+    for each in deciding:
+        if each.verdict is not checks.Verdict.PASSING and report.verdict is messages.Verdict.PASS:
+            return messages.Verdict.INCONCLUSIVE, f"check {each.name} is {each.verdict}: {each.reason}."
+    return report.verdict, report.reason
+
+
+def _check(found: checks.CheckReport) -> dict[str, Any]:
     return {
-        "verdict": found.verdict.value,
+        "name": found.name,
         "enforcing": found.enforcing,
-        "decided_by": found.decided_by.value,
+        "verdict": found.verdict.value,
         "reason": found.reason,
-        "candidate_trials": found.trials_candidate,
-        "candidate_events": found.events_candidate,
-        "stable_trials": found.trials_stable,
-        "stable_events": found.events_stable,
-        "log_e": found.log_e,
-        "log_threshold": found.log_threshold,
-        "log_e_promote": found.promotion_log_e,
-        "log_threshold_promote": found.promotion_log_threshold,
     }

@@ -435,7 +435,8 @@ class Commands:
             when = datetime.datetime.fromtimestamp(pin.at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
             raise errors.ConfigError(
                 f"{digest.short} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
-                remedy=f"When that is mended: `softlaunch unpin {digest.short} --reason TEXT` and launch it again.",
+                remedy=f"When that is mended: `softlaunch unpin {digest.short} --service {place[0]} --env {place[1]} "
+                "--reason TEXT`, and launch it again.",
                 code=errors.Code.PINNED,
             )
 
@@ -507,7 +508,8 @@ def _check_approver(state: phases.State, by: str) -> None:
 def _standing(state: phases.State) -> str:
     words: list[str] = [state.phase.value.replace("_", " ")]
     if state.phase is phases.Phase.STEPPING:
-        words.append(f"at {phases.desired(state).candidate_weight / 100:g} %, step {state.step + 1} of {len(state.plan.steps)}")
+        share = phases.desired(state).candidate_weight / 100
+        words.append(f"at {share:g} %, step {state.step + 1} of {len(state.plan.steps)}")
     if state.paused:
         words.append("(paused)")
     if state.hold is not None:

@@ -18,10 +18,13 @@ import structlog
 
 from softlaunch import errors
 from softlaunch.controller import analysis as analyses
+from softlaunch.controller import checks as checking
 from softlaunch.controller import desired, launches, ledger, replicas
 from softlaunch.controller import shelf as shelves
 from softlaunch.core import release
 from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
+from softlaunch.ports import archive as archives
+from softlaunch.ports import checks as check_ports
 from softlaunch.ports import clock as clocks
 from softlaunch.ports import fleet as fleets
 from softlaunch.ports import gateway as gateways
@@ -57,6 +60,8 @@ class ControlLoop:
         shelf: shelves.Shelf,
         prober: probers.Prober,
         clock: clocks.Clock,
+        archive: archives.Archive,
+        checks: check_ports.Checks,
         executor: concurrent.futures.Executor | None = None,
     ) -> None:
         self.lock = threading.RLock()
@@ -66,6 +71,11 @@ class ControlLoop:
         self._shelf = shelf
         self._prober = prober
         self._clock = clock
+        self._archive = archive
+        self._checks = checks
+        self._askers: dict[int, checking.Runner] = {}
+        self._ended: set[tuple[str, int]] = set()
+        """Replicas (name, pid) whose end was told already."""
         self._keeper = replicas.Keeper(fleet)
         self._woken = threading.Event()
         self._smokes: dict[int, concurrent.futures.Future[messages.VerifyPassed | messages.VerifyFailed]] = {}
@@ -76,7 +86,7 @@ class ControlLoop:
             if live.history
         }
         self.analyses: dict[int, analyses.Analysis] = {
-            record.id: analyses.Analysis.restore(record, store.keys(record.id))
+            record.id: analyses.Analysis.restore(record, store.keys(record.id), archive)
             for record in self.ledger.rollouts.values()
             if record.evidence  # none was written while nothing had happened
         }
@@ -162,19 +172,28 @@ class ControlLoop:
             live = dataclasses.replace(live, warm_until=now + record.spec.strategy.warm_seconds)
         if live is not self.ledger.lives[place]:
             self.ledger.put_live(live)
-        following = dataclasses.replace(following, evidence=analysis.state(), measured=analysis.measured())
-        self.ledger.put_rollout(following)
-        self.ledger.put_keys(record.id, analysis.take_new_keys())
+        if (step.state.phase, step.state.step) != (record.state.phase, record.state.step):
+            analysis.begin_step(now)
+        if isinstance(event, messages.Judged):
+            analysis.decided(now, phase=step.state.phase.value, step=step.state.step, reason=step.state.reason)
+        self._save(following, analysis)
+        following = self.ledger.rollouts.get(place, following)
         self.ledger.announce(following, step.announcements, at=now)
         if machine.is_final(step.state):
             self._close(following, now)
         return following
+
+    def _save(self, record: stores.RolloutRecord, analysis: analyses.Analysis) -> None:
+        evidence, measured, keys = analysis.save()
+        self.ledger.put_rollout(dataclasses.replace(record, evidence=evidence, measured=measured))
+        self.ledger.put_keys(record.id, keys)
 
     def _close(self, record: stores.RolloutRecord, now: float) -> None:
         """A rollout has ended: what failed is pinned, what waited begins."""
         self.analyses.pop(record.id, None)
         self._smokes.pop(record.id, None)
         self._judged_at.pop(record.id, None)
+        self._askers.pop(record.id, None)
         if record.state.phase is phases.Phase.ROLLED_BACK and not record.state.plan.drill:
             launches.pin(self.ledger, record, by="softlaunch", reason=record.state.reason, now=now)
         if record.successor is not None:
@@ -190,10 +209,7 @@ class ControlLoop:
         for record in tuple(self.ledger.rollouts.values()):
             analysis = self._analysis(record)
             if analysis.changed:
-                self.ledger.put_rollout(
-                    dataclasses.replace(record, evidence=analysis.state(), measured=analysis.measured())
-                )
-                self.ledger.put_keys(record.id, analysis.take_new_keys())
+                self._save(record, analysis)
         for live in tuple(self.ledger.lives.values()):
             # With the cursor, like all evidence: saved less often, a crash would lose what lies between the two.
             stable = self._history(live)
@@ -247,7 +263,7 @@ class ControlLoop:
         found = self.analyses.get(record.id)
         if found is None:
             found = analyses.Analysis.start(
-                record, self._history(self.ledger.lives[record.service, record.environment])
+                record, self._history(self.ledger.lives[record.service, record.environment]), self._archive
             )
             self.analyses[record.id] = found
         return found
@@ -279,11 +295,40 @@ class ControlLoop:
                     found.append(event)
             case phases.Phase.STEPPING | phases.Phase.WATCHING:
                 analysis = self._analysis(record)
-                if analysis.fresh or now - self._judged_at.get(record.id, 0.0) >= JUDGED_SECONDS:
+                answered = self._asker(record, analysis).turn(now)
+                self._look_for_kills(record, analysis)
+                found.append(analysis.outage())
+                if answered or analysis.fresh or now - self._judged_at.get(record.id, 0.0) >= JUDGED_SECONDS:
                     self._judged_at[record.id] = now
-                    found.append(analysis.judged())
+                    found.append(analysis.judged(now, step=record.state.step))
         found.append(messages.Ticked())
         return found
+
+    def _asker(self, record: stores.RolloutRecord, analysis: analyses.Analysis) -> checking.Runner:
+        found = self._askers.get(record.id)
+        if found is None:
+            names = {
+                "service": record.service,
+                "environment": record.environment,
+                "candidate": record.candidate.short,
+                "stable": record.stable.short if record.stable else "",
+            }
+            found = self._askers[record.id] = checking.Runner(self._checks, analysis.checks, names, self._executor)
+        return found
+
+    def _look_for_kills(self, record: stores.RolloutRecord, analysis: analyses.Analysis) -> None:
+        """Tells the judge of processes that were killed; the kernel's killer leaves no other mark."""
+        live = self.ledger.lives[record.service, record.environment]
+        for digest, from_candidate in ((record.candidate, True), (record.stable, False)):
+            if digest is None:
+                continue
+            prefix = desired.replica_name(live, digest, 0).removesuffix("0")
+            for name, status in self.statuses.items():
+                if status.phase is not fleets.ReplicaPhase.FAILED or not name.startswith(prefix):
+                    continue
+                if "SIGKILL" in status.detail and (name, status.pid) not in self._ended:
+                    self._ended.add((name, status.pid))
+                    analysis.observe_kill(from_candidate=from_candidate)
 
     def _stable_stopped(self, record: stores.RolloutRecord) -> bool:
         """Whether the last process of the old release has ended; it must have been asked to first."""

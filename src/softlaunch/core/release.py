@@ -42,6 +42,8 @@ class Runtime(enum.StrEnum):
     ONNX = "onnx"
     SKLEARN = "sklearn"
     PYTHON = "python"
+    ATTACHED = "attached"
+    """Somebody else runs it, at `ReleaseContent.attached_url`."""
 
 
 class Datatype(enum.StrEnum):
@@ -100,6 +102,10 @@ class ReleaseContent:
     """
     Name of the fault planted in it (core.drills, drill.json); such a release is never promoted. None for real ones.
     """
+    attached_url: str | None = None
+    """Runtime.ATTACHED: scheme, host and port of what is running already."""
+    attached_ready: str = ""
+    """Runtime.ATTACHED: path that answers 2xx when it is ready; empty: an open port is enough."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ def dump_content(content: release.ReleaseContent) -> bytes:
     document = dataclasses.asdict(content)
     if content.drill is None:
         del document["drill"]  # releases from before there were drills keep their digests
+    if content.attached_url is None:
+        del document["attached_url"], document["attached_ready"]
     return _canonical({"schema": SCHEMA_VERSION, **document})
 
 
@@ -44,6 +46,8 @@ def load_content(raw: bytes) -> release.ReleaseContent:
             gates=tuple(release.GateResult(**found) for found in document["gates"]),
             compile_note=document["compile_note"],
             drill=document.get("drill"),
+            attached_url=document.get("attached_url"),
+            attached_ready=document.get("attached_ready", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(repr(error)) from error

@@ -26,6 +26,8 @@ from softlaunch.core import release as release_values
 from softlaunch.core import spec
 from softlaunch.ports import fleet as fleet_port
 from softlaunch.ports import prober as prober_port
+from softlaunch.testing import archive as archives
+from softlaunch.testing import checks
 from softlaunch.testing import clock as clocks
 from softlaunch.testing import fleet as fleets
 from softlaunch.testing import gateway as gateways
@@ -129,6 +131,8 @@ class Simulator:
         self.gateway = gateways.InMemoryGateway()
         self.fleet = fleets.InMemoryFleet(clock=self.clock, start_seconds=start_seconds, stop_seconds=stop_seconds)
         self.registry = registry.MemoryRegistry()
+        self.archive = archives.MemoryArchive()
+        self.checks = checks.MemoryChecks()
         self.rates: dict[virtual_traffic.Place, float] = {}
         """Requests per second by place, where they are not `request_rate`."""
         self.restart_count = 0
@@ -313,6 +317,8 @@ class Simulator:
             shelf=shelf.Shelf(self.registry, self._directory),
             prober=_Prober(self._behaviours),
             clock=self.clock,
+            archive=self.archive,
+            checks=self.checks,
             executor=_Inline(),
         )
         self.commands = commands.Commands(
