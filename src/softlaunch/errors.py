@@ -93,6 +93,7 @@ class Code(enum.StrEnum):
     NOT_PINNED = "not-pinned"
     NOT_APPROVER = "not-approver"
     ATTACH_URL = "attach-url"
+    DRILL_PRODUCTION = "drill-production"
     PRIVATE_FILE = "private-file"
     PERSON_NAME = "person-name"
     PERSON_EXISTS = "person-exists"
@@ -107,6 +108,8 @@ class Code(enum.StrEnum):
     EVIDENCE_MISSING = "evidence-missing"
     EVIDENCE_DAMAGED = "evidence-damaged"
     EVIDENCE_UNWRITABLE = "evidence-unwritable"
+    NOTIFY_URL = "notify-url"
+    NOTIFY_FAILED = "notify-failed"
 
 
 class SoftlaunchError(Exception):

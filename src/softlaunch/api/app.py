@@ -1,15 +1,15 @@
 """
 The control plane's HTTP API, on loopback, for the CLI and for programs.
 
-Every route but /healthz wants `Authorization: Bearer TOKEN` with the token of HOME/control.json (mode 0600). HTTP
-status codes are chosen here and nowhere else.
+Every route but /healthz wants `Authorization: Bearer TOKEN`: the owner's of HOME/control.json (mode 0600), or a
+person's own. Webhooks are signed instead. HTTP status codes are chosen in this package and nowhere else.
 """
 
 from __future__ import annotations
 
-import hmac
+import dataclasses
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import fastapi
@@ -18,8 +18,8 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import schemas
-from softlaunch.controller import commands, explain, views
+from softlaunch.api import access, complaining, hooks, schemas
+from softlaunch.controller import commands, complaints, explain, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
 from softlaunch.core.rollout import phases
@@ -42,6 +42,10 @@ def create(
     instance: str,
     ready: Callable[[], bool],
     stop: Callable[[], None],
+    owner: str | None = None,
+    whose: Callable[[str], str | None] = people.nobody,
+    key: Callable[[], bytes | None] = hook_secret.off,
+    find_release: complaints.FindRelease = complaints.nowhere,
 ) -> fastapi.FastAPI:
     """
     The application.
@@ -50,11 +54,17 @@ def create(
         loop: Read for views, under its lock.
         operations: What may be asked.
         store: Finished rollouts and history.
-        token: The bearer token every request but /healthz must carry.
+        token: The owner's bearer token.
         instance: Names this run of the control plane.
         ready: Whether the first turn of the loop has been made.
         stop: Ends the control plane and everything it started; returns at once.
+        owner: Under which name the owner decides; None: the local user's.
+        whose: The name of the person with a token (people.People.whose).
+        key: The key of webhooks' signatures, None while they are off (hook_secret.HookSecret.read).
+        find_release: Looks up where and by which release a prediction was made.
     """
+    guard = access.Access(token=token, owner=owner or people.local_user(), whose=whose)
+    reports = complaints.Complaints(store=store, loop=loop, find_release=find_release)
     app = fastapi.FastAPI(
         title="softlaunch control plane", version=softlaunch.__version__, docs_url=None, redoc_url=None
     )
@@ -78,19 +88,9 @@ def create(
         }
         return fastapi.responses.JSONResponse(body, status_code=422)
 
-    @app.middleware("http")
-    async def _authenticate(
-        request: fastapi.Request, call_next: Callable[[fastapi.Request], Awaitable[fastapi.Response]]
-    ) -> fastapi.Response:
-        given = request.headers.get("authorization", "")
-        if request.url.path != "/healthz" and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            body = {
-                "error": "The token is missing or wrong.",
-                "remedy": "Send `Authorization: Bearer TOKEN` with the token of control.json in softlaunch's home.",
-                "code": errors.Code.UNAUTHORIZED.value,
-            }
-            return fastapi.responses.JSONResponse(body, status_code=401)
-        return await call_next(request)
+    app.middleware("http")(guard.admit)
+    complaining.add(app, reports=reports, guard=guard, loop=loop)
+    hooks.add(app, operations=operations, reports=reports, store=store, secret=key, now=loop.now)
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
@@ -101,11 +101,9 @@ def create(
         return views.status(loop)
 
     @app.post("/v1/rollouts", status_code=201)
-    def deploy(body: schemas.Deploy) -> dict[str, Any]:
-        done = operations.deploy(
-            _request(body),
-        )
-        return {"rollout_id": done.rollout_id, "text": done.text}
+    def deploy(body: schemas.Deploy, request: fastapi.Request) -> dict[str, Any]:
+        done = operations.deploy(_request(body, by=guard.by(request, body.by)))
+        return {"rollout_id": done.rollout_id, "text": done.text, "after": done.after}
 
     @app.get("/v1/rollouts")
     def rollouts(
@@ -138,20 +136,32 @@ def create(
         )
         return views.events(list(found))
 
+    @app.get("/v1/services/{service}/{environment}/pins")
+    def pins(service: str, environment: str) -> list[dict[str, Any]]:
+        return [_pin(found) for found in operations.pins(service, environment)]
+
     @app.post("/v1/services/{service}/{environment}/{verb}")
-    def operate(service: str, environment: str, verb: schemas.Verb, body: schemas.Operate) -> dict[str, Any]:
-        if verb is schemas.Verb.ROLLBACK:
-            done = operations.rollback(service=service, environment=environment, to=body.to, by=body.by)
-            return {"rollout_id": done.rollout_id, "text": done.text}
+    def operate(
+        service: str, environment: str, verb: schemas.Verb, body: schemas.Operate, request: fastapi.Request
+    ) -> dict[str, Any]:
+        place = {"service": service, "environment": environment, "by": guard.by(request, body.by)}
         match verb:
+            case schemas.Verb.ROLLBACK:
+                return _deployed(operations.rollback(**place, to=body.to, reason=body.reason))
+            case schemas.Verb.RETRY:
+                return _deployed(operations.retry(**place, lift_reason=body.lift_reason))
+            case schemas.Verb.UNPIN:
+                return _pin(operations.lift(**place, release=body.release, reason=body.reason))
             case schemas.Verb.PAUSE:
-                record = operations.pause(service=service, environment=environment, by=body.by)
+                record = operations.pause(**place)
             case schemas.Verb.RESUME:
-                record = operations.resume(service=service, environment=environment, by=body.by)
-            case schemas.Verb.PROMOTE:
-                record = operations.promote(service=service, environment=environment, by=body.by, full=body.full)
+                record = operations.resume(**place)
             case schemas.Verb.ABORT:
-                record = operations.abort(service=service, environment=environment, by=body.by, reason=body.reason)
+                record = operations.abort(**place, reason=body.reason)
+            case schemas.Verb.PROMOTE:
+                record = operations.promote(**{**place, "by": guard.deciding(request)}, full=body.full)
+            case schemas.Verb.APPROVE:
+                record = operations.approve(**{**place, "by": guard.deciding(request)}, reason=body.reason)
         with loop.lock:
             return views.rollout(loop, record)
 
@@ -172,17 +182,26 @@ def create(
             running = loop.ledger.rollouts.get((found.service, found.environment))
             return views.rollout(loop, running if running is not None and running.id == number else found)
 
-    def _request(body: schemas.Deploy) -> commands.DeployRequest:
+    def _request(body: schemas.Deploy, *, by: str) -> commands.DeployRequest:
         return commands.DeployRequest(
             service=body.service,
             environment=_environment(body.environment),
             release=release.Digest(body.release),
             ref=body.ref,
             commit=body.commit,
-            by=body.by,
+            by=by,
+            replace=body.replace,
         )
 
     return app
+
+
+def _deployed(done: commands.Deployed) -> dict[str, Any]:
+    return {"rollout_id": done.rollout_id, "text": done.text}
+
+
+def _pin(found: stores.Pin) -> dict[str, Any]:
+    return {**dataclasses.asdict(found), "release": found.release.value}
 
 
 def _environment(text: str) -> spec.EnvironmentSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 import pydantic
 
@@ -22,6 +23,7 @@ class Deploy(pydantic.BaseModel):
     ref: str
     commit: str
     by: str
+    replace: bool = True
 
 
 class Verb(enum.StrEnum):
@@ -32,6 +34,9 @@ class Verb(enum.StrEnum):
     PROMOTE = "promote"
     ABORT = "abort"
     ROLLBACK = "rollback"
+    APPROVE = "approve"
+    RETRY = "retry"
+    UNPIN = "unpin"
 
 
 class Operate(pydantic.BaseModel):
@@ -43,3 +48,41 @@ class Operate(pydantic.BaseModel):
     full: bool = False
     reason: str = ""
     to: str = "previous"
+    release: str = ""
+    lift_reason: str | None = None
+
+
+class Report(pydantic.BaseModel):
+    """A complaint."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    prediction: str
+    text: str
+    by: str
+    source: Literal["cli", "api"] = "api"
+    service: str | None = None
+    environment: str | None = None
+    ticket: str = ""
+
+
+class HookRollback(pydantic.BaseModel):
+    """A webhook that goes back."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    service: str
+    environment: str
+    to: str = "previous"
+    reason: str = ""
+
+
+class HookTicket(pydantic.BaseModel):
+    """A webhook that tells of a ticket."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    id: str = pydantic.Field(min_length=1)
+    prediction: str
+    text: str
+    by: str

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from softlaunch import errors
 from softlaunch.config import home as homes
+from softlaunch.config import settings
 
 TIMEOUT_SECONDS = 10.0
 _NOT_RUNNING = "The control plane is not running."
@@ -17,19 +20,26 @@ _START = "Start it with `softlaunch up`."
 
 
 class Client:
-    """Calls the API of the control plane that serves a home."""
+    """
+    Calls the API of the control plane that serves a home.
 
-    def __init__(self, home: homes.Home) -> None:
+    As its owner, with what stands in control.json; or as the person whose token is in SOFTLAUNCH_TOKEN, at
+    SOFTLAUNCH_URL where control.json cannot be read.
+    """
+
+    def __init__(self, home: homes.Home, variables: Mapping[str, str] = os.environ) -> None:
         """
         Raises:
             UnavailableError: no control plane has written its address there.
         """
-        self._address = read_address(home)
-        if self._address is None:
+        address = read_address(home) or {}
+        url, token = (variables.get(name) for name in settings.CLIENT[::-1])
+        url, token = url or address.get("url"), token or address.get("token")
+        if url is None or token is None:
             raise errors.UnavailableError(_NOT_RUNNING, remedy=_START, code=errors.Code.NOT_RUNNING)
         self._http = httpx.Client(
-            base_url=self._address["url"],
-            headers={"authorization": f"Bearer {self._address['token']}"},
+            base_url=url,
+            headers={"authorization": f"Bearer {token}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
             verify=False,  # noqa: S501 - plain HTTP on loopback; loading certificates takes longer than the answer

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import pathlib
 from typing import Annotated, Any
 
+import rich.markup
 import typer
 
 from softlaunch import errors
 from softlaunch.cli import building, client, live, options, output, places
 from softlaunch.config import home as homes
+from softlaunch.controller import people
 from softlaunch.core import spec, spec_json
 
 
@@ -21,6 +22,9 @@ def deploy(
     wait: Annotated[
         str, typer.Option(help="Until the rollout is `decided` (promoted, or taken back), has `ended`, or `no`.")
     ] = "decided",
+    patient: Annotated[
+        bool, typer.Option("--no-replace", help="Refuse while a rollout runs there, instead of taking its place.")
+    ] = False,
     directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,
     as_json: options.Json = False,
@@ -29,7 +33,10 @@ def deploy(
     Launch a commit's release, step by step, and watch it.
 
     The release is built first if it was not. An environment with `after:` takes only releases that passed the
-    environment named there; a release that has not is launched there first. Exits 1 when the release was taken back.
+    environment named there; a release that has not is launched there first. A rollout that runs makes way: a hotfix
+    does not wait for what it repairs. A release that was taken back is pinned until `softlaunch unpin`.
+
+    Exits 1 when the release was taken back.
 
     Examples:
 
@@ -52,7 +59,8 @@ def deploy(
     for step in path:
         if step is not target and _passed(control, built, step):
             continue
-        view = _launch(control, built, step, ref=ref, wait=wait if step is target else "ended", quiet=as_json)
+        until = wait if step is target else "ended"
+        view = _launch(control, built, step, ref=ref, wait=until, replace=not patient, quiet=as_json)
         if view is not None and view["outcome"] not in (None, "promoted"):
             break
     if as_json:
@@ -82,7 +90,7 @@ def watch(
         found = places.pick(control, service=service, environment=environment, running=True)
         number = _running(control, *found)
     view = live.follow(control, number, quiet=as_json, until=live.over)
-    _close(view, as_json=as_json)
+    close(view, as_json=as_json)
 
 
 def promote(
@@ -101,7 +109,7 @@ def promote(
         softlaunch promote
         softlaunch promote --full --env production
     """
-    _operate("promote", home, service, environment, as_json=as_json, full=full)
+    operate("promote", home, service, environment, as_json=as_json, full=full)
 
 
 def pause(
@@ -119,7 +127,7 @@ def pause(
         softlaunch pause
         softlaunch pause --service flights --env production
     """
-    _operate("pause", home, service, environment, as_json=as_json)
+    operate("pause", home, service, environment, as_json=as_json)
 
 
 def resume(
@@ -137,7 +145,7 @@ def resume(
         softlaunch resume
         softlaunch resume --env production --json
     """
-    _operate("resume", home, service, environment, as_json=as_json)
+    operate("resume", home, service, environment, as_json=as_json)
 
 
 def abort(
@@ -156,12 +164,13 @@ def abort(
         softlaunch abort
         softlaunch abort --reason "wrong model file"
     """
-    _operate("abort", home, service, environment, as_json=as_json, reason=reason)
+    operate("abort", home, service, environment, as_json=as_json, reason=reason)
 
 
 def rollback(
     *,
     to: Annotated[str, typer.Option(help="previous, or a digest, commit, tag or branch that was built.")] = "previous",
+    reason: Annotated[str, typer.Option(help="Why; kept with the pin of the release that is left.")] = "",
     service: options.Service = None,
     environment: options.Environment = None,
     home: options.HomeOption = None,
@@ -170,34 +179,66 @@ def rollback(
     """
     Go back to an earlier release at once. During a rollout: the same as abort.
 
+    The release that is left is pinned: it is not launched there again until `softlaunch unpin`.
+
     Examples:
 
         softlaunch rollback
-        softlaunch rollback --to v1 --env production
+        softlaunch rollback --to v1 --env production --reason "prices are wrong"
         softlaunch rollback --to 3f2a91c
     """
     control = client.Client(homes.Home.locate(home))
     found = places.pick(control, service=service, environment=environment, running=True)
-    done = control.post(f"/v1/services/{found[0]}/{found[1]}/rollback", {"by": who(), "to": to})
+    done = control.post(f"/v1/services/{found[0]}/{found[1]}/rollback", {"by": who(), "to": to, "reason": reason})
     if done["rollout_id"] is None:
-        if as_json:
-            output.document({"outcome": "unchanged", "text": done["text"]})
-        else:
-            output.plain(done["text"])
+        unchanged(done["text"], as_json=as_json)
         return
     view = live.follow(control, done["rollout_id"], quiet=as_json, until=live.over)
     if as_json:
         output.document(view)
     else:
-        output.text(f"{live.standing(view)}: {view['reason']}")
+        output.text(f"{live.standing(view)}: {rich.markup.escape(view['reason'])}")
 
 
 def who() -> str:
     """The name history records show."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+    return people.local_user()
+
+
+def unchanged(text: str, *, as_json: bool) -> None:
+    """Says that nothing had to be done."""
+    if as_json:
+        output.document({"outcome": "unchanged", "text": text})
+    else:
+        output.plain(text)
+
+
+def close(view: dict[str, Any], *, as_json: bool) -> None:
+    """
+    The last word about a rollout that was followed.
+
+    Raises:
+        typer.Exit: with 1, when it was taken back.
+    """
+    if as_json:
+        output.document(view)
+    else:
+        output.text(f"{live.standing(view)}: {rich.markup.escape(view['reason'])}")
+    if view["outcome"] in ("rolled_back", "aborted"):
+        raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def operate(
+    verb: str, home: pathlib.Path | None, service: str | None, environment: str | None, *, as_json: bool, **more: Any
+) -> None:
+    """Steers the rollout that is meant, and says where it stands then."""
+    control = client.Client(homes.Home.locate(home))
+    found = places.pick(control, service=service, environment=environment, running=True)
+    view = control.post(f"/v1/services/{found[0]}/{found[1]}/{verb}", {"by": who(), **more})
+    if as_json:
+        output.document(view)
+    else:
+        output.text(f"{live.standing(view)}: {rich.markup.escape(view['reason'])}")
 
 
 def _launch(
@@ -207,6 +248,7 @@ def _launch(
     *,
     ref: str,
     wait: str,
+    replace: bool,
     quiet: bool,
 ) -> dict[str, Any] | None:
     body = {
@@ -216,15 +258,20 @@ def _launch(
         "ref": ref,
         "commit": built.commit,
         "by": who(),
+        "replace": replace,
     }
     done = control.post("/v1/rollouts", body)
     if done["rollout_id"] is None:
         if not quiet:
             output.plain(done["text"])
         return None
-    if wait == "no":
-        view: dict[str, Any] = control.get(f"/v1/rollouts/{done['rollout_id']}")
+    if done["after"] is not None and not quiet:
+        output.plain(done["text"])
+    if wait == "no":  # a release that follows another has no rollout of its own yet
+        view: dict[str, Any] = control.get(f"/v1/rollouts/{done['after'] or done['rollout_id']}")
     else:
+        if done["after"] is not None:
+            live.follow(control, done["after"], quiet=quiet, until=live.over)
         until = live.over if wait == "ended" else live.decided
         view = live.follow(control, done["rollout_id"], quiet=quiet, until=until)
     if not quiet:
@@ -288,24 +335,3 @@ def _running(control: client.Client, service: str, environment: str) -> int:
         remedy="Give a rollout's number: `softlaunch history` lists them.",
         code=errors.Code.NO_ROLLOUT,
     )
-
-
-def _operate(
-    verb: str, home: pathlib.Path | None, service: str | None, environment: str | None, *, as_json: bool, **more: Any
-) -> None:
-    control = client.Client(homes.Home.locate(home))
-    found = places.pick(control, service=service, environment=environment, running=True)
-    view = control.post(f"/v1/services/{found[0]}/{found[1]}/{verb}", {"by": who(), **more})
-    if as_json:
-        output.document(view)
-    else:
-        output.text(f"{live.standing(view)}: {view['reason']}")
-
-
-def _close(view: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.document(view)
-    else:
-        output.text(f"{live.standing(view)}: {view['reason']}")
-    if view["outcome"] in ("rolled_back", "aborted"):
-        raise typer.Exit(options.EXIT_DIFFERENT)

@@ -15,9 +15,19 @@ import rich.table
 import rich.text
 
 from softlaunch.cli import client, output
+from softlaunch.core import units
 
 POLL_SECONDS = 0.25
 _BAR_WIDTH = 24
+_HOLDS = {
+    "approval": "waits for approval",
+    "frozen": "a guardrail broke: people decide",
+    "evidence_lost": "held: evidence lost",
+    "ejected": "held: the gateway took the candidate out",
+    "deadline": "held: no decision in time",
+    "gateway": "held: the gateway refused the routes",
+    "outage": "held: both releases fail",
+}
 
 
 def follow(control: client.Client, number: int, *, quiet: bool, until: Callable[[dict[str, Any]], bool]) -> Any:
@@ -75,6 +85,11 @@ def render(view: dict[str, Any], events: list[dict[str, Any]]) -> rich.console.G
         + (f" against {short(view['stable'])}" if view["stable"] else "")
         + f"   {standing(view)}"
     )
+    if view["successor"]:
+        follows = view["successor"]
+        head.append(
+            f"\nmakes way for {short(follows['release'])} ({follows['ref']}), asked by {follows['requested_by']}"
+        )
     history = rich.text.Text("\n".join(f"{clock(event['at'])}  {event['text']}" for event in events[-6:]), style="dim")
     parts: list[rich.console.RenderableType] = [head, _steps(view)]
     if view["evidence"] and any(entry["candidate_trials"] for entry in view["evidence"]["guardrails"].values()):
@@ -87,17 +102,38 @@ def render(view: dict[str, Any], events: list[dict[str, Any]]) -> rich.console.G
 
 def _steps(view: dict[str, Any]) -> rich.text.Text:
     text = rich.text.Text("steps  ")
-    for index, percent in enumerate(view["steps_percent"]):
+    for index, step in enumerate(view["steps"]):
         past = view["phase"] in ("watching", "finishing", "promoted") or (
             view["phase"] == "stepping" and index < view["step"]
         )
         current = view["phase"] == "stepping" and index == view["step"]
         style = "bold green" if past else "bold reverse" if current else "dim"
-        text.append(f" {percent:g} % ", style=style)
-        if index + 1 < len(view["steps_percent"]):
+        text.append(f" {step_words(step)} ", style=style)
+        if index + 1 < len(view["steps"]):
             text.append(" > ", style="dim")
-    text.append(f"   now {view['candidate_percent']:g} % on the candidate")
+    text.append(f"\nnow     {routing(view)} on the candidate")
     return text
+
+
+def step_words(step: dict[str, Any]) -> str:
+    """A step as people say it."""
+    lasting = f" for {units.format_duration(step['seconds'])}" if step["seconds"] else ""
+    match step["kind"]:
+        case "cohort":
+            return f"{step['cohort']} {step['percent']:g} %{lasting}"
+        case "shadow":
+            return f"shadow {step['percent']:g} %{lasting}"
+        case "approval":
+            return f"approval by {' or '.join(step['approvers'])}" if step["approvers"] else "approval"
+        case _:
+            return f"{step['percent']:g} %{lasting}"
+
+
+def routing(view: dict[str, Any]) -> str:
+    """Which requests the candidate gets now: its share of all users, of cohorts, and copies."""
+    cohorts = [f"{percent:g} % of {name}" for name, percent in view["cohorts_percent"].items()]
+    copies = [f"copies of {view['shadow_percent']:g} %"] if view["shadow_percent"] else []
+    return ", ".join([f"{view['candidate_percent']:g} %", *cohorts, *copies])
 
 
 def _evidence(report: dict[str, Any]) -> rich.table.Table:
@@ -136,10 +172,16 @@ def odds(log_e: float | None) -> str:
 
 
 def standing(view: dict[str, Any]) -> str:
-    """Phase or outcome in colour."""
+    """Phase or outcome in colour, and what keeps it from going on."""
     words = {"promoted": "[bold green]promoted[/]", "rolled_back": "[bold red]rolled back[/]"}
     phase = view["outcome"] or view["phase"]
-    return words.get(phase, f"[bold]{phase.replace('_', ' ')}[/]") + (" [yellow](paused)[/]" if view["paused"] else "")
+    said = words.get(phase, f"[bold]{phase.replace('_', ' ')}[/]")
+    if view["paused"]:
+        said += " [yellow](paused)[/]"
+    if view["hold"]:
+        kind = view["hold"]["kind"]
+        said += f" [yellow]({_HOLDS.get(kind, kind.replace('_', ' '))})[/]"
+    return f"[magenta]drill[/] {said}" if view["drill"] else said
 
 
 def short(digest: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import rich.markup
 import rich.table
 import typer
 
@@ -118,8 +119,8 @@ def explain(
 def _rollout(view: dict[str, Any] | None) -> str:
     if view is None:
         return "-"
-    held = " [yellow]held[/]" if view["hold"] else ""
-    return f"{live.short(view['candidate'])} {live.standing(view)} {view['candidate_percent']:g} %{held}"
+    follows = f", then {live.short(view['successor']['release'])}" if view["successor"] else ""
+    return f"{live.short(view['candidate'])} {live.standing(view)} {rich.markup.escape(live.routing(view))}{follows}"
 
 
 def _replicas(found: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import building, launch, look, machine, output
+from softlaunch.cli import building, complaints, launch, look, machine, output, people
 
 APP = typer.Typer(
     name="softlaunch",
@@ -24,11 +24,14 @@ APP = typer.Typer(
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
     ("Launch", (building.build, launch.deploy, launch.watch)),
-    ("Steer", (launch.promote, launch.pause, launch.resume, launch.abort, launch.rollback)),
+    ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
+    ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, look.explain)),
 ):
     for _command in _commands:
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)
+APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")
+APP.add_typer(people.WEBHOOK, name="webhook", rich_help_panel="People and programs")
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag's value

@@ -69,6 +69,16 @@ class Home:
         return self.root / "control.json"
 
     @property
+    def people_file(self) -> pathlib.Path:
+        """Who has a token, mode 0600."""
+        return self.root / "people.json"
+
+    @property
+    def hook_file(self) -> pathlib.Path:
+        """The secret webhooks are signed with, mode 0600."""
+        return self.root / "webhook.secret"
+
+    @property
     def state_file(self) -> pathlib.Path:
         """The SQLite database; only the control plane opens it."""
         return self.root / "state.db"
@@ -99,6 +109,21 @@ class Home:
         return self.root / "gateway"
 
     @property
+    def spool(self) -> pathlib.Path:
+        """Recorded predictions: SERVICE/ENVIRONMENT/, written by model servers."""
+        return self.root / "spool"
+
+    @property
+    def evidence(self) -> pathlib.Path:
+        """What the judges of rollouts were told."""
+        return self.root / "evidence"
+
+    @property
+    def fallbacks(self) -> pathlib.Path:
+        """What fallback servers answer from."""
+        return self.root / "fallbacks"
+
+    @property
     def logs(self) -> pathlib.Path:
         """What processes printed."""
         return self.root / "logs"
@@ -118,7 +143,17 @@ class Home:
             UnavailableError: it cannot be created (disk full, read-only).
         """
         _ensure(self.root, parents=True)
-        for below in (self.registry, self.releases, self.venvs, self.cache, self.gateway, self.logs):
+        for below in (
+            self.registry,
+            self.releases,
+            self.venvs,
+            self.cache,
+            self.gateway,
+            self.spool,
+            self.evidence,
+            self.fallbacks,
+            self.logs,
+        ):
             _ensure(below)
         _ensure(self.run, private=True)
 

@@ -19,6 +19,8 @@ from softlaunch.core import units
 
 PREFIX = "SOFTLAUNCH_"
 INTERNAL = ("SOFTLAUNCH_INSTANCE", "SOFTLAUNCH_FLEET")
+CLIENT = ("SOFTLAUNCH_TOKEN", "SOFTLAUNCH_URL")
+"""Read by commands that talk to a control plane (cli.client), not by the control plane."""
 """Set by softlaunch for its own processes; never by people."""
 
 
@@ -165,7 +167,7 @@ def read(variables: Mapping[str, str]) -> Settings:
     known = {setting.variable: setting for setting in SETTINGS}
     found: dict[str, Any] = {}
     wrong: list[str] = []
-    for variable in sorted(name for name in variables if name.startswith(PREFIX) and name not in INTERNAL):
+    for variable in sorted(name for name in variables if name.startswith(PREFIX) and name not in (*INTERNAL, *CLIENT)):
         setting, text = known.get(variable), variables[variable]
         if setting is None:
             wrong.append(f"{variable} is no setting. {problems.choose(variable, tuple(known))}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from softlaunch.controller import loop as loops
+from softlaunch.core import spec
 from softlaunch.core.rollout import machine, phases
 from softlaunch.ports import fleet, store
 
@@ -48,11 +49,13 @@ def rollout(loop: loops.ControlLoop, record: store.RolloutRecord) -> dict[str, A
     `outcome` is promoted, rolled_back, aborted, or null while it runs. Times are Unix seconds.
     """
     state = record.state
+    routed = phases.desired(state)
     measured = dict(record.measured)
     report = measured.pop("report", None)
+    measured.pop("curve", None)  # too long for a view that is asked four times a second: see `curve`
     live = loop.analyses.get(record.id)
     if live is not None:
-        measured = {key: value for key, value in live.measured().items() if key != "report"}
+        measured = live.measured()
         report = live.report_document()
     return {
         "id": record.id,
@@ -66,19 +69,60 @@ def rollout(loop: loops.ControlLoop, record: store.RolloutRecord) -> dict[str, A
         "phase": state.phase.value,
         "outcome": state.phase.value if machine.is_final(state) else None,
         "step": state.step,
-        "steps_percent": [weight / 100 for weight in state.plan.weights],
-        "candidate_percent": phases.desired(state).candidate_weight / 100,
+        "steps": [_step(step) for step in state.plan.steps],
+        "steps_percent": _shares(state.plan),
+        "candidate_percent": routed.candidate_weight / 100,
+        "cohorts_percent": {name: weight / 100 for name, weight in routed.cohort_weights},
+        "shadow_percent": routed.shadow_weight / 100,
         "entered_at": state.entered_at,
         "watch_seconds": state.plan.watch_seconds,
         "step_attempts_min": state.plan.step_attempts_min,
         "paused": state.paused,
         "hold": {"kind": state.hold.kind.value, "reason": state.hold.reason} if state.hold else None,
         "reason": state.reason,
+        "drill": state.plan.drill,
+        "successor": _successor(record.successor),
         "created_at": record.created_at,
         "finished_at": record.finished_at,
         "measured": measured,
         "evidence": report,
     }
+
+
+def _step(step: spec.StepSpec) -> dict[str, Any]:
+    return {
+        "kind": step.kind.value,
+        "percent": step.weight / 100,
+        "cohort": step.cohort,
+        "seconds": step.duration_seconds,
+        "approvers": list(step.approvers),
+    }
+
+
+def _shares(plan: phases.LaunchPlan) -> list[float]:
+    """The candidate's share of all users in each step, whatever its kind."""
+    shares, share = [], 0.0
+    for step in plan.steps:
+        share = step.weight / 100 if step.kind is spec.StepKind.SHARE else share
+        shares.append(share)
+    return shares
+
+
+def _successor(successor: store.Successor | None) -> dict[str, Any] | None:
+    if successor is None:
+        return None
+    return {
+        "id": successor.id,
+        "release": successor.release.value,
+        "ref": successor.ref,
+        "requested_by": successor.requested_by,
+    }
+
+
+def curve(loop: loops.ControlLoop, record: store.RolloutRecord) -> dict[str, Any] | None:
+    """The evidence of a rollout over time (controller.curves); None where none was kept."""
+    live = loop.analyses.get(record.id)
+    return live.curve() if live is not None else record.measured.get("curve")
 
 
 def events(found: list[store.HistoryEvent]) -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ class Machine:
 
 def make(directory: pathlib.Path, home: pathlib.Path | None = None) -> Machine:
     world = simulator.Simulator(directory)
-    home = home or directory.parent / "people"
-    home.mkdir(exist_ok=True)
+    home = home or directory / "home"
+    home.mkdir(parents=True, exist_ok=True)
     environment = spec.EnvironmentSpec(
         name="production",
         strategy=spec.StrategySpec(

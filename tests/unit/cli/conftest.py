@@ -62,7 +62,7 @@ def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
 @pytest.fixture
 def machine(home: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> api_machine.Machine:
     """A running machine; requests take no network, and waiting lets its time pass."""
-    found = api_machine.make(tmp_path / "releases")
+    found = api_machine.make(tmp_path / "releases", home)
     address = {"url": "http://control", "token": api_machine.TOKEN, "pid": 7, "instance": "i-1"}
     (home / "control.json").write_text(json.dumps(address))
     real = httpx.Client

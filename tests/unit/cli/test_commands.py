@@ -22,7 +22,7 @@ def test_a_deploy_is_followed_until_it_is_decided(run, machine, stable, built) -
     result = run("deploy", "v2")
 
     assert result.code == 0
-    assert "Step 1: 10 % of traffic." in result.out
+    assert "Step 1 of 2: 10 % of traffic." in result.out
     assert "watching" in result.out
     assert "softlaunch promote" in result.out
 
@@ -209,7 +209,7 @@ def test_exit_codes_say_whose_fault_it_is(run, machine, running, built) -> None:
     built(machine.world.release("third"))
 
     assert run("deploy", "--wait", "forever").code == 2
-    assert run("deploy").code == 3
+    assert run("deploy", "--no-replace").code == 3
     machine.world.store.fail()
     assert run("pause").code == 4
 

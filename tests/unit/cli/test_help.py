@@ -10,9 +10,14 @@ import typer.main
 
 from softlaunch.cli import main
 
-COMMANDS = typer.main.get_group(main.APP).commands
+GROUP = typer.main.get_group(main.APP)
+COMMANDS = {
+    " ".join(filter(None, (name, below))): leaf
+    for name, found in GROUP.commands.items()
+    for below, leaf in (found.commands.items() if hasattr(found, "commands") else [("", found)])
+}
 PAGE = (pathlib.Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^### softlaunch ([a-z]+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SECTIONS = dict(re.findall(r"^### softlaunch ([a-z ]+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
 
 def options(name: str) -> set[str]:
@@ -26,7 +31,7 @@ def options(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_holds_an_example_that_calls_the_command(run, name) -> None:
-    result = run(name, "--help")
+    result = run(*name.split(), "--help")
 
     assert result.code == 0
     assert "Examples" in result.out
@@ -50,7 +55,7 @@ def test_the_reference_documents_exactly_the_commands_there_are() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_reference_documents_exactly_the_options_there_are(name) -> None:
     documented = set(re.findall(r"^\| `(-[^`]*)`", SECTIONS[name], re.MULTILINE))
-    listed = {found for entry in documented for found in re.findall(r"--?[a-z]+", entry)}
+    listed = {found for entry in documented for found in re.findall(r"--?[a-z-]+", entry)}
 
     assert options(name) == listed
 
@@ -61,7 +66,7 @@ def test_the_reference_documents_the_argument(name) -> None:
 
     synopsis = re.search(r"^```text\n(.*?)^```", SECTIONS[name], re.MULTILINE | re.DOTALL)
     assert synopsis is not None
-    words = set(re.findall(r"\b[A-Z]+\b", re.sub(r"--[a-z]+ [A-Z]+", "", synopsis[1])))
+    words = set(re.findall(r"\b[A-Z]+\b", re.sub(r"--[a-z-]+ [A-Z]+", "", synopsis[1])))
     assert {parameter.name.upper() for parameter in arguments} == words
 
 

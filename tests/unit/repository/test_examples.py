@@ -51,6 +51,11 @@ def faults(words: list[str]) -> list[str]:
         return []
     if words[0] not in known:
         return [f"there is no command {words[0]}"]
+    if hasattr(known[words[0]], "commands"):
+        below = known[words[0]].commands
+        if len(words) < 2 or words[1] not in below:
+            return [f"there is no command {' '.join(words[:2])}"]
+        known, words = below, words[1:]
     options = {option for parameter in known[words[0]].params for option in parameter.opts} | {"--help"}
     used = {word.split("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
     return [f"{words[0]} has no option {option}" for option in sorted(used - options)]
