@@ -34,7 +34,7 @@ def test_wilcoxon_without_ties_is_scipy_s_exact_test(differences: list[float]) -
     assert pytest.approx(expected) == labels.wilcoxon_p(differences)
 
 
-@given(st.lists(st.integers(-6, 6).filter(bool), min_size=60, max_size=120)
+@given(st.lists(st.integers(-6, 6).filter(bool), min_size=60, max_size=120))
 def test_wilcoxon_with_ties_is_scipy_s_approximation(differences: list[int]) -> None:
     found = [float(each) for each in differences]
 
