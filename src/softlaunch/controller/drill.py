@@ -167,9 +167,9 @@ def score(rollout: Mapping[str, Any], planted: drills.Fault, *, users: Users | N
 
 def _caught_by(rollout: Mapping[str, Any], expected: tuple[str, ...]) -> str:
     """Of the guardrails that broke an expected one, else the strongest; else whatever took the candidate back."""
-    evidence = rollout["evidence"] or {}
+    evidence: Mapping[str, Any] = rollout["evidence"] or {}
     if evidence.get("verdict") == messages.Verdict.FAIL.value:
-        deciding = {name: found for name, found in evidence["guardrails"].items() if found["enforcing"]}
+        deciding: dict[str, Any] = {name: found for name, found in evidence["guardrails"].items() if found["enforcing"]}
         broken = [name for name, found in deciding.items() if found["verdict"] == messages.Verdict.FAIL.value]
         for name in expected:
             if name in broken:
