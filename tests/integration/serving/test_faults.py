@@ -153,7 +153,11 @@ def test_memory_really_grows_and_stops_at_its_limit(drilled: Callable[..., Any])
             return (process.memory_info().rss - before) / 2**20
 
         assert fine(client)
+        before = int(client.post("/predict", json=ROW).headers["x-softlaunch-memory-kib"])
         assert 50 < grown(15) < 90  # 60 MiB, and what the server itself takes
+        time.sleep(0.6)  # the server looks at its own memory four times a second
+        after = int(client.post("/predict", json=ROW).headers["x-softlaunch-memory-kib"])
+        assert after - before > 50 * 1024
         assert grown(15) < 20
 
 
@@ -164,7 +168,9 @@ def test_the_processor_is_really_busy(drilled: Callable[..., Any]) -> None:
         assert fine(client)
         before = process.cpu_times()
         for _ in range(10):
-            assert {"prediction": 21.0} == client.post("/predict", json=ROW, headers=USER).json()["prediction"]
+            answer = client.post("/predict", json=ROW, headers=USER)
+            assert {"prediction": 21.0} == answer.json()["prediction"]
+            assert int(answer.headers["x-softlaunch-cpu-us"]) >= 20_000  # the guardrail sees it, too
         after = process.cpu_times()
 
     assert after.user + after.system - before.user - before.system >= 0.18  # 10 rows of 20 ms, in clock ticks of 10 ms
