@@ -189,19 +189,24 @@ def _guardrails(rollout: Mapping[str, Any], room: int) -> list[str]:
     if not report or not rollout["measured"].get("candidate_attempts") or room <= 0:
         return []
     ranked = sorted(
-        report["guardrails"].items(),
+        ((name, entry) for name, entry in report["guardrails"].items() if had_part(entry)),
         key=lambda entry: (not entry[1]["enforcing"], _VERDICTS.index(entry[1]["verdict"])),
     )
-    told = [(name, f"{name}{_observed(entry)}: {entry['verdict']}. {entry['reason']}.") for name, entry in ranked]
+    told = [f"{name}{_observed(entry)}: {entry['verdict']}. {_sentence(entry['reason'])}" for name, entry in ranked]
     if len(told) <= room:
-        return [line for _, line in told]
+        return told
     rest = ranked[room - 1 :]
     grouped = [
         f"{verdict} {', '.join(name for name, entry in rest if entry['verdict'] == verdict)}"
         for verdict in _VERDICTS
         if any(entry["verdict"] == verdict for _, entry in rest)
     ]
-    return [*(line for _, line in told[: room - 1]), f"Others: {'; '.join(grouped)}."]
+    return [*told[: room - 1], f"Others: {'; '.join(grouped)}."]
+
+
+def had_part(entry: Mapping[str, Any]) -> bool:
+    """Whether there is anything to say of a guardrail: it decides, or it saw something."""
+    return bool(entry["enforcing"] or entry["candidate_trials"] or entry["stable_trials"])
 
 
 def _observed(entry: Mapping[str, Any]) -> str:

@@ -1,0 +1,255 @@
+"""
+The report of a rollout: one HTML page that needs nothing else, for a phone, a mail and the paper of an audit.
+
+Built from the same documents as `explain`. Every text of theirs is escaped here, and nothing is loaded from anywhere:
+the page says so itself, by a content security policy.
+"""
+
+from __future__ import annotations
+
+import datetime
+import html
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from softlaunch.controller import explain, report_chart
+from softlaunch.core.rollout import judge_report
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_OUTCOMES = {
+    "promoted": ("Promoted", "good"),
+    "rolled_back": ("Rolled back", "worse"),
+    "aborted": ("Aborted", "held"),
+}
+_TONES = {"rolling_back": "worse", "held": "held", "approval_asked": "held", "promoted": "good", "approved": "good"}
+_PEOPLE = frozenset({"started", "approved", "paused", "resumed"})
+_VERDICTS = {"pass": "good", "fail": "worse", "inconclusive": "held"}
+
+
+def page(
+    rollout: Mapping[str, Any],
+    *,
+    events: Sequence[Mapping[str, Any]],
+    pin: Mapping[str, Any] | None = None,
+    generated_at: float,
+) -> str:
+    """
+    The page.
+
+    Args:
+        rollout: View of the rollout (controller.views.rollout), with measured.curve when there is one.
+        events: Its history records, oldest first.
+        pin: The pin of its candidate, as explain.lines wants it.
+        generated_at: Unix seconds; stands in the footer.
+    """
+    title, tone = _title(rollout)
+    sections = [
+        _head(rollout, title, tone, explain.lines(rollout, events=events, pin=pin)),
+        _timeline(rollout, events),
+        _curves(rollout),
+        _guardrails(rollout),
+        _checks(rollout),
+        _shadow(rollout),
+        _people(rollout, events),
+        _footer(rollout, generated_at),
+    ]
+    style = importlib.resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    named = f"Rollout {rollout['id']}: {title}, {rollout['service']} in {rollout['environment']}"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"<title>{_text(named)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _title(rollout: Mapping[str, Any]) -> tuple[str, str]:
+    outcome = rollout["outcome"]
+    if outcome is None:
+        held = bool(rollout["hold"] or rollout["paused"])
+        return ("Running, held" if held else "Running"), ("held" if held else "good")
+    return _OUTCOMES.get(outcome, (outcome.replace("_", " ").capitalize(), "held"))
+
+
+def _head(rollout: Mapping[str, Any], title: str, tone: str, lines: list[str]) -> str:
+    report = rollout["evidence"]
+    odds = ""
+    if report:
+        reached, needed = judge_report.odds(report["log_e"]), judge_report.odds(report["log_threshold"])
+        said = "Nothing says that it is worse" if reached == "none" else f"Odds that it is worse: {reached}"
+        odds = f'<p class="quiet">{_text(said)}; {_text(needed)} takes it back.</p>'
+    drill = "Drill, " if rollout.get("drill") else ""
+    said = "".join(f"<p>{_text(line)}</p>" for line in lines)
+    return (
+        f'<header>\n<p class="kicker">{drill}rollout {rollout["id"]}: {_text(rollout["service"])} in '
+        f"{_text(rollout['environment'])}, release <code>{_text(explain.short(rollout['candidate']))}</code> "
+        f"({_text(rollout['ref'])})</p>\n"
+        f'<h1 class="{tone}">{_text(title)}</h1>\n<p class="why">{_text(rollout["reason"])}</p>\n{odds}\n'
+        f'<div class="said">{said}</div>\n</header>'
+    )
+
+
+def _timeline(rollout: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    if not events:
+        return ""
+    began = rollout["created_at"]
+    items = "\n".join(
+        f"<li>{_time(event['at'])}"
+        f'<span class="kind {_TONES.get(event["kind"], "")}">{_text(event["kind"].replace("_", " "))}'
+        f' <span class="quiet">{_after(event["at"] - began)}</span></span>'
+        f"<span>{_text(event['text'])}</span></li>"
+        for event in events
+    )
+    return f'<section>\n<h2>What happened</h2>\n<ol class="timeline">\n{items}\n</ol>\n</section>'
+
+
+def _curves(rollout: Mapping[str, Any]) -> str:
+    curve = rollout["measured"].get("curve")
+    if not curve or len(curve["at"]) < 2:
+        return ""
+    figures = []
+    for name, entry in curve["guardrails"].items():
+        if not any(entry["candidate_trials"]):
+            continue
+        observing = "" if entry["enforcing"] else ", observing"
+        caption = f"<figcaption><strong>{_text(name)}</strong>{observing}</figcaption>"
+        figures.append(f"<figure>{caption}\n{report_chart.svg(name, entry, curve['share'])}</figure>")
+    if not figures:
+        return ""
+    return (
+        "<section>\n<h2>How the evidence grew</h2>\n"
+        '<p class="quiet">To the right: first attempts on the candidate; upwards: odds; both in powers of ten. '
+        '<span class="worse">Solid: that it is worse.</span> <span class="good">Dashed: that it is good enough.</span> '
+        "A line that reaches the dotted one of its colour has decided. Upright lines: the candidate's share changed."
+        "</p>\n"
+        f'<div class="curves">\n{"".join(figures)}\n</div>\n</section>'
+    )
+
+
+def _guardrails(rollout: Mapping[str, Any]) -> str:
+    report = rollout["evidence"]
+    if not report:
+        return ""
+    rows = []
+    for name, entry in report["guardrails"].items():
+        if not explain.had_part(entry):
+            continue
+        cells = (
+            ("does", "enforcing" if entry["enforcing"] else "observing", ""),
+            ("candidate", f"{entry['candidate_events']:,} / {entry['candidate_trials']:,}", "number"),
+            ("stable", f"{entry['stable_events']:,} / {entry['stable_trials']:,}", "number"),
+            (
+                "worse",
+                f"{judge_report.odds(entry['log_e'])} of {judge_report.odds(entry['log_threshold'])}",
+                "number",
+            ),
+            ("verdict", entry["verdict"], _VERDICTS.get(entry["verdict"], "")),
+            ("why", entry["reason"], ""),
+        )
+        rows.append(_row(name, cells))
+    heading = ("guardrail", "does", "candidate", "stable", "worse", "verdict", "why")
+    return _table("Guardrails", heading, rows, "Bad attempts of all, on each side; odds reached of odds needed.")
+
+
+def _checks(rollout: Mapping[str, Any]) -> str:
+    rows = [
+        _row(
+            check["name"],
+            (
+                ("does", "enforcing" if check["enforcing"] else "observing", ""),
+                ("verdict", check["verdict"], {"passing": "good", "broken": "worse"}.get(check["verdict"], "held")),
+                ("why", check["reason"], ""),
+            ),
+        )
+        for check in rollout["measured"].get("checks") or ()
+    ]
+    return _table("The team's own checks", ("check", "does", "verdict", "why"), rows, "") if rows else ""
+
+
+def _shadow(rollout: Mapping[str, Any]) -> str:
+    found = (rollout["evidence"] or {}).get("guardrails", {}).get("disagreement")
+    examples = rollout["measured"].get("examples") or ()
+    if not examples and not (found and found["candidate_trials"]):
+        return ""
+    said = ""
+    if found and found["candidate_trials"]:
+        pairs, differing = found["candidate_trials"], found["candidate_events"]
+        said = (
+            f"{pairs:,} requests were answered by both releases; {differing:,} answers differ "
+            f"({100 * differing / pairs:.3g} %). Users saw stable's."
+        )
+    rows = [
+        _row(example["request"], (("stable", example["stable"], ""), ("candidate", example["candidate"], "")))
+        for example in examples
+    ]
+    heading = ("request", "stable", "candidate")
+    if rows:
+        return _table("The same requests, both answers", heading, rows, f"{said} The first that differ:")
+    return f"<section>\n<h2>The same requests, both answers</h2>\n<p>{_text(said)}</p>\n</section>"
+
+
+def _people(rollout: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_row(_moment(rollout["created_at"]), (("did", f"Asked for by {rollout['requested_by']}.", ""),))]
+    rows += [
+        _row(_moment(event["at"]), (("did", event["text"], ""),))
+        for event in events
+        if event["kind"] in _PEOPLE - {"started"} or _by_somebody(event)
+    ]
+    return _table("Who did what", ("when", "what"), rows, "")
+
+
+def _by_somebody(event: Mapping[str, Any]) -> bool:
+    """Whether a person took this decision: the machine's own sentences about those all read so."""
+    text = event["text"]
+    return text.startswith(("Aborted by ", "Makes way for ")) or "decided so, not the evidence" in text
+
+
+def _footer(rollout: Mapping[str, Any], generated_at: float) -> str:
+    return (
+        f"<footer><p>Written {_text(_moment(generated_at))}. Times are UTC. Every number here can be recomputed "
+        f"from the archived attempts: <code>softlaunch rejudge {rollout['id']}</code>.</p></footer>"
+    )
+
+
+def _table(heading: str, columns: tuple[str, ...], rows: list[str], said: str) -> str:
+    numbers = ("candidate", "stable", "worse")
+    wide = "guardrail" in columns
+    head = "".join(
+        f'<th scope="col"{" class=number" if wide and name in numbers else ""}>{_text(name)}</th>' for name in columns
+    )
+    note = f'<p class="quiet">{_text(said)}</p>\n' if said else ""
+    return (
+        f'<section>\n<h2>{_text(heading)}</h2>\n{note}<div class="scroll"><table class="wide">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table></div>\n</section>"
+    )
+
+
+def _row(name: str, cells: Sequence[tuple[str, str, str]]) -> str:
+    rest = "".join(
+        f'<td data-label="{_text(label)}" class="{tone}">{_text(value)}</td>' for label, value, tone in cells
+    )
+    return f'<tr><th scope="row">{_text(name)}</th>{rest}</tr>'
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _moment(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _time(seconds: float) -> str:
+    shown = datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
+    return f'<time datetime="{shown.isoformat()}">{shown.strftime("%b %d, %H:%M:%S")}</time>'
+
+
+def _after(seconds: float) -> str:
+    if seconds < 100:
+        return f"+{seconds:.1f} s"
+    if seconds < 6_000:
+        return f"+{seconds / 60:.0f} min"
+    return f"+{seconds / 3_600:.1f} h"
