@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
+import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
-from softlaunch.config import fields, keys, problems, strategy_section, yaml_tree
+from softlaunch.config import (
+    cohorts_section,
+    fallback_section,
+    fields,
+    keys,
+    notify_section,
+    problems,
+    recording_section,
+    strategy_section,
+    yaml_tree,
+)
 from softlaunch.core import spec
 from softlaunch.core.rollout import plan
 
@@ -16,14 +24,20 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(r"(?![-/])(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,244}")
 """What git check-ref-format accepts, and nothing that looks like an option."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
-_FLOAT = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][-+]?\d{1,2})?", re.ASCII)
 _REPLICAS_MAX = 64
 """One machine; a guess."""
 _REQUESTS_MAX = 10_000
 
 
-def read(field: fields.Field) -> tuple[spec.EnvironmentSpec, ...]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """What the file says once for all of its environments."""
+
+    cohorts: tuple[spec.CohortSpec, ...] = ()
+    notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def read(field: fields.Field, common: Common) -> tuple[spec.EnvironmentSpec, ...]:
     """The environments, in the order of the file: a mapping, or a list of names that take every default."""
     found: list[tuple[fields.Field, spec.EnvironmentSpec]] = []
     if isinstance(field.node, yaml_tree.Sequence):
@@ -31,11 +45,11 @@ def read(field: fields.Field) -> tuple[spec.EnvironmentSpec, ...]:
             name = _name(item)
             if any(name == other.name for _, other in found):
                 item.wrong(f"'{problems.show(name)}' stands here twice.", "Keep one of them.")
-            found.append((item, _bare(name)))
+            found.append((item, _bare(name, common)))
     else:
         for key, value in field.entries("a mapping or a list of names", example="[production]"):
             name = _name(key)
-            found.append((key, _bare(name) if value.is_null else _environment(name, value)))
+            found.append((key, _bare(name, common) if value.is_null else _environment(name, value, common)))
         if isinstance(field.node, yaml_tree.Mapping) and not found:
             field.wrong("There is no environment.", "For example: [production]")
     _check_order(field, found)
@@ -51,24 +65,31 @@ def _name(field: fields.Field) -> str:
     return text
 
 
-def _bare(name: str) -> spec.EnvironmentSpec:
-    return spec.EnvironmentSpec(name=name, strategy=plan.strategy(spec.StrategyKind.CANARY))
+def _bare(name: str, common: Common) -> spec.EnvironmentSpec:
+    strategy = plan.strategy(spec.StrategyKind.CANARY)
+    return spec.EnvironmentSpec(name=name, strategy=strategy, cohorts=common.cohorts, notify=common.notify)
 
 
-def _environment(name: str, field: fields.Field) -> spec.EnvironmentSpec:
+def _environment(name: str, field: fields.Field, common: Common) -> spec.EnvironmentSpec:
     section = fields.Section(field, keys.ENVIRONMENT)
     branch, after, strategy = section.get("branch"), section.get("after"), section.get("strategy")
     replicas, verify, fallback = section.get("replicas"), section.get("verify"), section.get("fallback")
-    env, timeout = section.get("env"), section.get("request_timeout")
-    found_strategy = strategy_section.read(strategy) if strategy is not None else None
-    if verify is not None and found_strategy is not None and found_strategy.kind is spec.StrategyKind.CANARY:
+    env, timeout, own = section.get("env"), section.get("request_timeout"), section.get("cohorts")
+    capture, replay, notify = section.get("capture"), section.get("replay"), section.get("notify")
+    paths = section.get("predict_paths")
+    cohorts = cohorts_section.merged(cohorts_section.read(own) if own is not None else (), common.cohorts)
+    found_strategy = (
+        strategy_section.read(strategy, tuple(cohort.name for cohort in cohorts)) if strategy is not None else None
+    )
+    if verify is not None and found_strategy is not None:
         assert strategy is not None
-        strategy.wrong(
-            "A canary is judged by traffic, and `verify` says that there is none.",
-            "Remove one of the two.",
-        )
+        _check_traffic(strategy, found_strategy)
     if found_strategy is None:
         found_strategy = plan.without_traffic() if verify is not None else plan.strategy(spec.StrategyKind.CANARY)
+    found_capture = recording_section.capture(capture) if capture is not None else spec.CaptureSpec()
+    if found_capture is None:
+        _check_recorded(strategy, found_strategy, replay)
+    fallbacks, body = fallback_section.read(fallback) if fallback is not None else ((), None)
     minimum = 1 if verify is not None else 2
     return spec.EnvironmentSpec(
         name=name,
@@ -79,12 +100,32 @@ def _environment(name: str, field: fields.Field) -> spec.EnvironmentSpec:
             replicas.integer(minimum=minimum, maximum=_REPLICAS_MAX, stand_in=2) if replicas is not None else 2
         ),
         verify=_verify(verify) if verify is not None else None,
-        fallback_body=_fallback(fallback) if fallback is not None else None,
+        fallback_body=body,
+        fallbacks=fallbacks,
+        cohorts=cohorts,
+        predict_paths=recording_section.predict_paths(paths) if paths is not None else (),
+        capture=found_capture,
+        replay=recording_section.replay(replay) if replay is not None else None,
+        notify={**common.notify, **(notify_section.read(notify) if notify is not None else {})},
         env=_env(env) if env is not None else {},
         request_timeout_seconds=(
             timeout.duration_seconds(minimum=0.05, maximum=600, stand_in=5) if timeout is not None else 5.0
         ),
     )
+
+
+def _check_traffic(field: fields.Field, found: spec.StrategySpec) -> None:
+    judged = found.kind in {spec.StrategyKind.CANARY, spec.StrategyKind.SHADOW}
+    if judged or any(step.kind in {spec.StepKind.COHORT, spec.StepKind.SHADOW} for step in found.steps):
+        kind = found.kind.value if judged else "step for a cohort or a shadow"
+        field.wrong(f"A {kind} is judged by traffic, and `verify` says that there is none.", "Remove one of the two.")
+
+
+def _check_recorded(strategy: fields.Field | None, found: spec.StrategySpec, replay: fields.Field | None) -> None:
+    if strategy is not None and any(step.kind is spec.StepKind.SHADOW for step in found.steps):
+        strategy.wrong("A shadow is compared by recorded answers, and `capture` is off.", "Remove `capture: off`.")
+    if replay is not None:
+        replay.wrong("There is nothing to replay: `capture` is off.", "Remove one of the two.")
 
 
 def _branch(field: fields.Field) -> str:
@@ -109,43 +150,6 @@ def _verify(field: fields.Field) -> spec.VerifySpec:
     if requests is None:
         return spec.VerifySpec()
     return spec.VerifySpec(request_count=requests.integer(minimum=1, maximum=_REQUESTS_MAX, stand_in=20))
-
-
-def _fallback(field: fields.Field) -> bytes | None:
-    section = fields.Section(field, keys.FALLBACK)
-    if isinstance(field.node, yaml_tree.Mapping) and set(keys.NOT_BUILT[keys.FALLBACK]) & {
-        key.text for key, _ in field.node.entries
-    }:
-        return None
-    body = section.need("body")
-    if body is None:
-        return None
-    return json.dumps(_json(body), ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _json(field: fields.Field) -> Any:
-    node = field.node
-    if isinstance(node, yaml_tree.Mapping):
-        return {key.text: _json(field.below(key.text, value)) for key, value in node.entries}
-    if isinstance(node, yaml_tree.Sequence):
-        items = (
-            fields.Field(node=item, path=f"{field.path}[{number}]", notebook=field.notebook)
-            for number, item in enumerate(node.items)
-        )
-        return [_json(item) for item in items]
-    if not node.plain:
-        return node.text
-    if yaml_tree.is_null(node):
-        return None
-    if node.text in {"true", "false"}:
-        return node.text == "true"
-    if _INTEGER.fullmatch(node.text):
-        return int(node.text)
-    if _FLOAT.fullmatch(node.text) and math.isfinite(value := float(node.text)):
-        return value
-    if node.text.lower() in {".nan", ".inf", "-.inf", "+.inf"}:
-        field.wrong(f"{node.text} cannot be written as JSON.", "Use a number, a text or null.")
-    return node.text
 
 
 def _env(field: fields.Field) -> Mapping[str, str]:

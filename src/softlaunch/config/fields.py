@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
+import enum
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -18,10 +20,13 @@ from softlaunch.config import keys, problems, yaml_tree
 from softlaunch.core import units
 
 _T = TypeVar("_T")
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
 
 _INTEGER = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d{1,18}(\.\d{0,18})?|\.\d{1,18})([eE][-+]?\d{1,2})?", re.ASCII)
 _PATH_CHARACTERS_MAX = 255
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_RESERVED_HEADERS = ("x-softlaunch-", "x-envoy-")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,6 +172,110 @@ class Field:
             self.wrong(f"'{problems.show(text)}' has the wrong ending.", problems.choose(ending, suffixes))
         return text
 
+    def weight(self) -> int | None:
+        """A share above 0 in 1/10000; None when it was none."""
+        value = self.percent()
+        if value is None:
+            return None
+        try:
+            weight = units.weight_from_percent(value)
+        except errors.ConfigError as error:
+            self.wrong(f"'{problems.show(self.scalar or '')}' is not a share of traffic.", error.remedy)
+            return None
+        if weight == 0:
+            self.wrong("A step of 0% gives the candidate no traffic.", "Start at 1%, or at 0.01% and above.")
+            return None
+        return weight
+
+    def rate_percent(self, meaning: str, *, at_most: int, stand_in: float) -> float:
+        """A percentage above 0 and at most the given one; `meaning` says what it is and gives an example."""
+        value = self.percent()
+        if value is None:
+            return stand_in
+        if not 0 < value <= at_most:
+            side = f"above {at_most}%" if value > at_most else "no rate"
+            self.wrong(f"{problems.show(self.scalar or '')} is {side}.", meaning)
+            return stand_in
+        return float(value)
+
+    def byte_count(self, *, minimum: int, maximum: int, stand_in: int) -> int:
+        """A size between the two, both included."""
+        value = self._unit(units.byte_count, "a size", example=units.format_bytes(stand_in))
+        if value is None:
+            return stand_in
+        if not minimum <= value <= maximum:
+            low, high = units.format_bytes(minimum), units.format_bytes(maximum)
+            self.wrong(
+                f"{problems.show(self.scalar or '')} is not between {low} and {high}.",
+                f"For example: {units.format_bytes(stand_in)}",
+            )
+            return stand_in
+        return value
+
+    def choice(self, kind: type[_Choice], *, stand_in: _Choice) -> _Choice:
+        """One of the words of an enumeration."""
+        allowed = tuple(found.value for found in kind)
+        if self.scalar is None:
+            self.expected("a word", example=stand_in.value)
+        elif self.scalar in allowed:
+            return kind(self.scalar)
+        else:
+            self.wrong(f"'{problems.show(self.scalar)}' is not allowed.", problems.choose(self.scalar, allowed))
+        return stand_in
+
+    def header(self) -> str:
+        """The name of a request header, in lower case."""
+        text = self.text("the name of a request header", example="x-user-id").lower()
+        if text and not _HEADER.fullmatch(text):
+            self.wrong(f"'{problems.show(text)}' cannot name a header.", "For example: x-user-id")
+        elif text.startswith(_RESERVED_HEADERS):
+            self.wrong(
+                f"'{problems.show(text)}' belongs to the gateway.",
+                "Name a header your clients send, such as x-user-id.",
+            )
+        return text
+
+    def url(self, *, example: str, bare: bool = False) -> str:
+        """An http or https URL without a password; `bare` allows no path either."""
+        text = self.text("a URL", example=example)
+        if not text:
+            return text
+        try:
+            parts = urllib.parse.urlsplit(text)
+            usable = (
+                parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"[\s\x00-\x1f]", text)
+            )
+            usable = usable and (parts.port is None or parts.port > 0)
+            user = "@" in parts.netloc
+            rest = parts.path not in {"", "/"} or "?" in text or "#" in text
+        except ValueError:
+            usable = user = rest = False
+        if not usable:
+            # Before an @ may stand a password, also where the rest is damaged.
+            shown = f"'{problems.show(text)}'" if "@" not in text else "This"
+            self.wrong(f"{shown} is not an http or https URL.", f"For example: {example}")
+        elif user:
+            self.wrong("The URL holds a user or a password.", "Remove it: this file is committed.")
+        elif bare and rest:
+            self.wrong(f"'{problems.show(text)}' has a path.", f"Keep scheme, host and port: {example}")
+        return text.rstrip("/") if bare else text
+
+    def texts(self, what: str, *, example: str, count_max: int) -> tuple[str, ...]:
+        """A list of distinct texts as they are written, or one of them."""
+        one = self.scalar is not None
+        found: list[str] = []
+        for item in (self,) if one else tuple(self.items(f"a list of {what}s", example=example)):
+            text = item.scalar
+            if not text or not text.isprintable() or text != text.strip():
+                item.expected(f"a {what}", example=example)
+            elif text in found:
+                item.wrong(f"'{problems.show(text)}' stands here twice.", "Keep one of them.")
+            else:
+                found.append(text)
+        if len(found) > count_max:
+            self.wrong(f"There are {len(found)} {what}s, more than {count_max}.", "Keep fewer.")
+        return tuple(found)
+
     def items(self, what: str, *, example: str) -> Iterator[Field]:
         """The fields of a list; nothing, and a mistake, when it is none or empty."""
         node = self.node
@@ -235,6 +344,24 @@ class Section:
     def has(self, key: str) -> bool:
         """The key is written, with a value or without."""
         return key in self._found
+
+    def one_of(self, *names: str) -> str | None:
+        """The one of these keys that is written; none or several is a mistake."""
+        found = [name for name in names if self.has(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            self.field.wrong(f"{' and '.join(f'`{name}`' for name in found)} exclude each other.", "Keep one of them.")
+        elif isinstance(self.field.node, yaml_tree.Mapping):
+            self.field.wrong(f"None of {', '.join(names)} stands here.", "Write one of them.")
+        return None
+
+    def only_with(self, owner: str, *names: str) -> None:
+        """Writes down each of these keys as one that belongs to another only."""
+        for name in names:
+            found = self.get(name)
+            if found is not None:
+                found.wrong(f"`{name}` goes with `{owner}` only.", f"Remove it, or write `{owner}`.")
 
     def need(self, key: str) -> Field | None:
         """As `get`; an absent key is a mistake."""

@@ -40,9 +40,39 @@ def _of_environment(environment: spec.EnvironmentSpec) -> Iterator[str]:
         return
     if environment.after is None:
         yield f"No {name}.after: a release enters it without having passed another environment first."
-    if environment.fallback_body is None:
+    if environment.fallback_body is None and not environment.fallbacks:
         yield f"No {name}.fallback: when every replica fails, users get an error."
-    if environment.strategy.key_header is None:
+    if "/*" in environment.predict_paths:
+        yield f"{name}.predict_paths holds /*: every request may be repeated, also one that changes something."
+    yield from _of_strategy(environment, name)
+    if _asks_people(environment.strategy) and not environment.notify:
+        yield f"No notify for {name}: nobody is told that its launch waits for a person."
+
+
+def _of_strategy(environment: spec.EnvironmentSpec, name: str) -> Iterator[str]:
+    strategy = environment.strategy
+    if strategy.kind is spec.StrategyKind.RECREATE:
+        yield (
+            f"{name} is recreated: while the new release loads users get the fallback or an error, "
+            "and there is no old release beside it to compare with."
+        )
+        return
+    if strategy.key_header is None:
         yield f"No strategy key in {name}: clients that keep no cookies may meet both releases in turn."
-    if environment.strategy.holdback_percent == 0:
+    if strategy.holdback_percent == 0:
         yield f"No holdback in {name}: after the last step nothing is left to compare the new release with."
+    for step in strategy.steps:
+        # A holdback stays in every cohort as well.
+        if step.kind is spec.StepKind.COHORT and step.weight == spec.WEIGHT_FULL and not strategy.holdback_percent:
+            yield f"No control for the cohort {step.cohort} of {name}: with a share of 100% nobody of it stays behind."
+    shadowed = any(step.kind is spec.StepKind.SHADOW for step in strategy.steps)
+    if spec.GuardrailName.DISAGREEMENT in strategy.guardrails and not shadowed:
+        yield f"No shadow step in {name}: the guardrail disagreement has no pair of answers to compare in a launch."
+
+
+def _asks_people(strategy: spec.StrategySpec) -> bool:
+    return (
+        any(step.kind is spec.StepKind.APPROVAL for step in strategy.steps)
+        or strategy.on_deadline is spec.DeadlinePolicy.ASK
+        or strategy.on_failure is spec.FailurePolicy.FREEZE
+    )

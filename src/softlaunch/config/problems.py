@@ -70,8 +70,13 @@ def format_problem(name: str, problem: Problem) -> str:
 
 def show(value: str) -> str:
     """The value as it may appear in a message: shortened, and without control characters."""
-    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value)
+    printable = show_all(value)
     return printable if len(printable) <= _SHOWN_CHARACTERS_MAX else f"{printable[: _SHOWN_CHARACTERS_MAX - 3]}..."
+
+
+def show_all(value: str) -> str:
+    """As `show`, in full: for messages that quote a value themselves."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in value)
 
 
 def nearest(written: str, allowed: Iterable[str]) -> str | None:

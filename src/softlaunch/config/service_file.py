@@ -12,11 +12,13 @@ import pathlib
 import re
 
 from softlaunch.config import (
+    cohorts_section,
     environments_section,
     fields,
     gaps,
     keys,
     model_section,
+    notify_section,
     problems,
     tests_section,
     yaml_tree,
@@ -95,6 +97,7 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     reference = top.get("reference")
     tests = top.get("tests")
     environments = top.need("environments")
+    cohorts, notify = top.get("cohorts"), top.get("notify")
     has_reference = top.has("reference")
     found_name = _service_name(name) if name is not None else ""
     found_model = model_section.read(model, has_reference=has_reference) if model is not None else None
@@ -102,7 +105,11 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         reference.file_path(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
     )
     found_tests = tests_section.read(tests) if tests is not None else None
-    found_environments = environments_section.read(environments) if environments is not None else ()
+    common = environments_section.Common(
+        cohorts=cohorts_section.read(cohorts) if cohorts is not None else (),
+        notify=notify_section.read(notify) if notify is not None else {},
+    )
+    found_environments = environments_section.read(environments, common) if environments is not None else ()
     if found_model is None:
         return None
     bare = spec.ServiceSpec(

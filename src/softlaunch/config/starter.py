@@ -254,7 +254,7 @@ environments:
     strategy:
       canary:
         # key: x-user-id                            # the header that names a user: keeps each user on one release
-        steps: [1%, 5%, 25%, 100%]
+        steps: [1%, 5%, 25%, 100%]                  # also: {cohort: NAME}, {shadow: 10%}, approval
     # fallback: {body: {late: 0.2}}                 # answered when every replica failed
     # env: {CARRIER_API: $CARRIER_API}              # taken from where softlaunch runs
 """

@@ -42,8 +42,6 @@ def test_the_page_lists_exactly_the_keys_the_parser_accepts() -> None:
         for section, words in keys.NOT_BUILT.items()
         for word, today in words.items()
     ]
-    expected += [["guardrails", f"`{word}`", today] for word, today in keys.GUARDRAILS_NOT_BUILT.items()]
-    expected += [["steps", f"`{word}`", today] for word, today in keys.STEPS_NOT_BUILT.items()]
     assert expected == not_built
 
 
@@ -73,8 +71,15 @@ _BASE = {
     keys.VERIFY: "environments: {{production: {{verify: {{{}}}}}}}\n",
     keys.FALLBACK: "environments: {{production: {{fallback: {{{}}}}}}}\n",
     keys.STRATEGY: "environments: {{production: {{strategy: {{{}}}}}}}\n",
-    keys.CANARY: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",
-    keys.BLUE_GREEN: "environments: {{production: {{strategy: {{blue_green: {{{}}}}}}}}}\n",
+    keys.COHORT: "cohorts: {{internal: {{{}}}}}\n",
+    keys.CAPTURE: "environments: {{production: {{capture: {{{}}}}}}}\n",
+    keys.REPLAY: "environments: {{production: {{replay: {{{}}}}}}}\n",
+    keys.VALUES: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",
+    keys.STEP: (
+        "cohorts: {{internal: {{header: x-employee}}}}\n"
+        "environments: {{production: {{strategy: {{canary: {{steps: [{{{}}}, 100%]}}}}}}}}\n"
+    ),
+    keys.GUARDRAIL: "environments: {{production: {{strategy: {{canary: {{guardrails: [errors, {{{}}}]}}}}}}}}\n",
 }
 _COMPANIONS = {
     (keys.MODEL, "url"): "path: m.onnx",
@@ -84,6 +89,22 @@ _COMPANIONS = {
     (keys.MODEL, "features"): "path: m.pkl",
     (keys.MODEL, "inputs"): "path: m.pkl",
     (keys.TESTS, "coverage_percent_min"): "command: pytest",
+    (keys.COHORT, "values"): "header: x-user-id",
+    (keys.COHORT, "pattern"): "header: x-user-id",
+    (keys.FALLBACK, "table"): "keys: [origin]",
+    (keys.FALLBACK, "keys"): "table: fallback.csv",
+    (keys.STEP, "for"): "share: 5%",
+    (keys.STEP, "attempts"): "shadow: 5%",
+    (keys.GUARDRAIL, "name"): "http: http://x",
+    (keys.GUARDRAIL, "promql"): "name: a, server: http://x, at_most: 1",
+    (keys.GUARDRAIL, "server"): "name: a, promql: up, at_most: 1",
+    (keys.GUARDRAIL, "http"): "name: a",
+    (keys.GUARDRAIL, "json"): "name: a, http: http://x, at_most: 1",
+    (keys.GUARDRAIL, "expression"): "name: a",
+    (keys.GUARDRAIL, "at_least"): "name: a, promql: up, server: http://x",
+    (keys.GUARDRAIL, "at_most"): "name: a, promql: up, server: http://x",
+    (keys.GUARDRAIL, "every"): "name: a, http: http://x",
+    (keys.GUARDRAIL, "failures"): "name: a, http: http://x",
 }
 _NEEDED = {"data": "h.csv", "label": "late", "metrics": "{f1: '> 0.5'}"}
 
@@ -103,7 +124,7 @@ def test_the_example_of_every_key_parses(section: str, key: keys.Key) -> None:
             lines += [f"{name}: {value}" for name, value in _NEEDED.items() if name != key.name]
         base = _BASE[section]
         indent = "\n" + " " * (len(base[: base.index("{}")].rpartition("\n")[2]))
-        text = base.format(indent.join(line for line in lines if line))
+        text = base.format((", " if "{{" in base else indent).join(line for line in lines if line))
     top = {"service": "a", "model": "model.joblib", "environments": "[production]"}
     rest = "".join(
         f"{name}: {value}\n" for name, value in top.items() if not re.search(rf"^{name}:", text, re.MULTILINE)

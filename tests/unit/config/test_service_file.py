@@ -83,7 +83,7 @@ def test_three_lines_are_enough() -> None:
     assert parsed.environments == (
         spec.EnvironmentSpec(
             name="production",
-            strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=(100, 500, 2_500, 10_000)),
+            strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 500, 2_500, 10_000)),
         ),
     )
 
@@ -146,7 +146,7 @@ def test_every_key_that_works_arrives_in_the_spec() -> None:
                 branch="develop",
                 strategy=spec.StrategySpec(
                     kind=spec.StrategyKind.BLUE_GREEN,
-                    weights=(10_000,),
+                    steps=spec.shares(10_000),
                     holdback_percent=0.0,
                     watch_seconds=0.0,
                 ),
@@ -159,7 +159,7 @@ def test_every_key_that_works_arrives_in_the_spec() -> None:
                 after="integration",
                 strategy=spec.StrategySpec(
                     kind=spec.StrategyKind.CANARY,
-                    weights=(1, 500, 2_500, 10_000),
+                    steps=spec.shares(1, 500, 2_500, 10_000),
                     key_header="x-user-id",
                     guardrails=(spec.GuardrailName.ERRORS, spec.GuardrailName.LATENCY),
                     step_attempts_min=200,
@@ -219,7 +219,7 @@ def test_a_class_may_take_its_inputs_from_the_reference() -> None:
 
 @pytest.mark.parametrize("text", ["blue_green", "blue-green", "{blue_green: {}}", "{blue-green: {}}"])
 def test_blue_green_moves_everything_at_once_however_it_is_spelt(text: str) -> None:
-    assert _strategy(text) == spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, weights=(10_000,))
+    assert _strategy(text) == spec.StrategySpec(kind=spec.StrategyKind.BLUE_GREEN, steps=spec.shares(10_000))
 
 
 def test_blue_green_may_look_before_it_moves() -> None:
