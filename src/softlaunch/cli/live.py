@@ -111,7 +111,11 @@ def _steps(view: dict[str, Any]) -> rich.text.Text:
         text.append(f" {step_words(step)} ", style=style)
         if index + 1 < len(view["steps"]):
             text.append(" > ", style="dim")
-    text.append(f"\nnow     {routing(view)} on the candidate")
+    text.append(f"\nnow     the candidate gets {routing(view)}")
+    pairs = (view["measured"].get("shadow") or {}).get("compared_count", 0)
+    if pairs:
+        agreed = view["measured"]["shadow"]["agreed_count"]
+        text.append(f"\nshadow  {agreed:,} of {pairs:,} answers agree with stable's to the same request")
     return text
 
 
@@ -131,9 +135,12 @@ def step_words(step: dict[str, Any]) -> str:
 
 def routing(view: dict[str, Any]) -> str:
     """Which requests the candidate gets now: its share of all users, of cohorts, and copies."""
-    cohorts = [f"{percent:g} % of {name}" for name, percent in view["cohorts_percent"].items()]
-    copies = [f"copies of {view['shadow_percent']:g} %"] if view["shadow_percent"] else []
-    return ", ".join([f"{view['candidate_percent']:g} %", *cohorts, *copies])
+    found = [f"{percent:g} % of {name}" for name, percent in view["cohorts_percent"].items()]
+    if view["shadow_percent"]:
+        found.append(f"copies of {view['shadow_percent']:g} %")
+    if view["candidate_percent"] or not found:
+        found.insert(0, f"{view['candidate_percent']:g} %")
+    return ", ".join(found)
 
 
 def _evidence(report: dict[str, Any]) -> rich.table.Table:
@@ -141,6 +148,9 @@ def _evidence(report: dict[str, Any]) -> rich.table.Table:
     for heading in ("guardrail", "candidate", "stable", "odds it is worse", "", "enough to promote", "verdict"):
         table.add_column(heading)
     for name, entry in report["guardrails"].items():
+        observed = entry.get("enforcing") is False
+        if observed and not entry["candidate_trials"]:
+            continue
         table.add_row(
             name,
             f"{entry['candidate_events']} / {entry['candidate_trials']}",
@@ -148,7 +158,7 @@ def _evidence(report: dict[str, Any]) -> rich.table.Table:
             odds(entry["log_e"]),
             bar(entry["log_e"], entry["log_threshold"], "red"),
             bar(entry["log_e_promote"], entry["log_threshold_promote"], "green"),
-            entry["verdict"],
+            entry["verdict"] + (" (observed only)" if observed else ""),
         )
     return table
 

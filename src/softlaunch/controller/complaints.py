@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from softlaunch import errors
@@ -94,6 +95,7 @@ class Complaints:
         self._store = store
         self._loop = loop
         self._find_release = find_release
+        self._lock = threading.Lock()
 
     def report(
         self,
@@ -136,10 +138,11 @@ class Complaints:
             source=source,
             external_id=ticket,
         )
-        self._store.commit(store.Change(complaints=[complaint]))
-        kept = self._store.complaints(service=where[0], environment=where[1], since=complaint.at, limit=_COUNTED_MAX)
-        written = next((found for found in kept if dataclasses.replace(found, id=0) == complaint), None)
-        return Told(complaint=written or complaint, new=written is not None)
+        with self._lock:
+            known = {found.id for found in self._about(where[:2], since=complaint.at)}
+            self._store.commit(store.Change(complaints=[complaint]))
+            written = [found for found in self._about(where[:2], since=complaint.at) if found.id not in known]
+        return Told(complaint=written[0] if written else complaint, new=bool(written))
 
     def latest(
         self, *, service: str | None = None, environment: str | None = None, since: float = 0.0, limit: int = 100

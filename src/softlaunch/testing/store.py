@@ -160,7 +160,7 @@ def _check(content: _Content, change: store.Change) -> None:
             raise errors.InvariantError(
                 f"Environment {environment!r} listens on {given}, which never changes to {port}."
             )
-    if any(found.id for found in (*change.events, *change.complaints)):
+    if any(event.id for event in change.events) or any(found.id for found in change.complaints):
         raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
     for _, key in itertools.chain.from_iterable(change.keys.values()):
         if not 0 <= key < 1 << 64:

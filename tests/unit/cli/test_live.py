@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
@@ -10,6 +11,8 @@ import rich.console
 
 from softlaunch.cli import live
 from softlaunch.controller import views
+from softlaunch.core import spec
+from softlaunch.core.rollout import phases
 from softlaunch.testing import virtual_traffic
 
 
@@ -69,3 +72,56 @@ def test_odds_are_readable() -> None:
         "2.5 : 1",
         "over 1,000,000 : 1",
     ]
+
+
+def test_every_kind_of_step_is_seen_with_what_it_routes(machine, stable) -> None:
+    steps = (
+        spec.StepSpec(kind=spec.StepKind.SHADOW, weight=500, duration_seconds=600.0),
+        spec.StepSpec(kind=spec.StepKind.COHORT, cohort="staff", weight=5_000),
+        spec.StepSpec(kind=spec.StepKind.APPROVAL, approvers=("ada", "ann")),
+        *spec.shares(1_000, 10_000),
+    )
+    strategy = dataclasses.replace(machine.environment.strategy, steps=steps)
+    cohort = spec.CohortSpec(name="staff", header="x-staff")
+    machine.environment = dataclasses.replace(machine.environment, strategy=strategy, cohorts=(cohort,))
+    number = machine.deploy(machine.world.release("new"))
+    machine.world.reach(number, "stepping")
+    seen = [drawn(machine.world.view(number), [], 160)]
+    for _ in range(3):
+        machine.world.commands.promote(service="demo", environment="production", by="ada")
+        seen.append(drawn(machine.world.view(number), [], 160))
+
+    assert all(
+        "shadow 5 % for 10m  >  staff 50 %  >  approval by ada or ann  >  10 %  >  100 %" in text for text in seen
+    )
+    gets = [text.partition("the candidate gets ")[2].partition("\n")[0].strip() for text in seen]
+    assert gets == ["copies of 5 %", "50 % of staff", "50 % of staff", "10 %, 50 % of staff"]
+    assert "(waits for approval)" in seen[2]
+    assert "(waits for approval)" not in seen[3]
+
+
+@pytest.mark.parametrize("kind", list(phases.HoldKind))
+def test_every_hold_says_what_is_waited_for(machine, running, kind) -> None:
+    view = machine.world.view(running) | {"hold": {"kind": kind.value, "reason": "because [bold]"}}
+
+    text = drawn(view, [])
+
+    assert "Held: because [bold]" in text
+    assert f"({kind.value})" not in text or kind is phases.HoldKind.OUTAGE
+    assert kind.value in live._HOLDS
+
+
+def test_a_successor_and_a_drill_are_seen(machine, running) -> None:
+    hotfix = machine.world.release("hotfix")
+    machine.deploy(hotfix)
+    view = machine.world.view(running)
+
+    assert f"makes way for {hotfix.short} (main), asked by ada" in drawn(view, [])
+    assert "drill" in drawn(view | {"drill": True}, [])
+
+
+def test_a_shadow_s_agreement_is_seen(machine, running) -> None:
+    view = machine.world.view(running)
+    measured = view["measured"] | {"shadow": {"compared_count": 1_200, "agreed_count": 1_188}}
+
+    assert "1,188 of 1,200 answers agree" in drawn(view | {"measured": measured}, [])

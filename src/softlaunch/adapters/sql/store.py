@@ -86,7 +86,7 @@ class SqlStore:
         pins = [rows.pin_row(pin) for pin in change.pins]
         complaints = [rows.complaint_row(complaint) for complaint in change.complaints]
         bookmarks = [rows.bookmark_row(name, text) for name, text in change.bookmarks.items()]
-        if any(found.id for found in (*change.events, *change.complaints)):
+        if any(event.id for event in change.events) or any(found.id for found in change.complaints):
             raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
         with self._lock:
             self._check_present()
