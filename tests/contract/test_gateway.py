@@ -167,7 +167,8 @@ def test_no_more_attempts_are_read_than_asked_for_and_none_is_skipped(subject: S
     for _ in range(3):
         subject.request()
     everything = subject.gateway.read_attempts(gateway.LogCursor()).attempts
-    cursor, piecemeal = gateway.LogCursor(), []
+    cursor = gateway.LogCursor()
+    piecemeal: list[attempts.Attempt] = []
     while (batch := subject.gateway.read_attempts(cursor, line_count_max=1)).attempts:
         assert len(batch.attempts) == 1
         piecemeal.extend(batch.attempts)

@@ -21,17 +21,17 @@ class LogCursor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogBatch:
+    copies: tuple[attempts.Attempt, ...] = ()
+    """
+    Attempts of mirrored requests on the shadow, as the gateway saw them: also of one that never answered. No user
+    waited for them, so they are not among `attempts`.
+    """
     attempts: tuple[attempts.Attempt, ...]
     cursor: LogCursor
     gap: str | None = None
     """What was lost and why, when lines are known to be missing; the rollout holds."""
     fallbacks: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     """By service and environment: answers since the cursor that a fallback gave, each counted once."""
-    copies: tuple[attempts.Attempt, ...] = ()
-    """
-    Attempts of mirrored requests on the shadow, as the gateway saw them: also of one that never answered. No user
-    waited for them, so they are not among `attempts`.
-    """
 
 
 def arms(route: traffic.RouteSpec) -> list[traffic.ArmRoute]:

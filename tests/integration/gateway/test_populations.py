@@ -244,6 +244,23 @@ def test_a_bad_shadow_changes_nothing_for_users(quick: gateway_bench.Bench, faul
     assert max(answer.seconds for answer in answers) < 1.0
 
 
+def test_a_hanging_shadow_is_asked_no_more_than_it_has_places_and_the_log_says_so(bench: gateway_bench.Bench) -> None:
+    bench.apply(rollout=False, shadow=dataclasses.replace(shadow(bench), epoch=901), request_timeout_seconds=0.5)
+    bench.candidate.fault = "hang"
+    bench.send(300, connections=100)
+    copies: collections.Counter[str] = collections.Counter()
+    bench.attempts(at_least=300)
+    for _ in range(100):
+        copies.update(attempt.flags for attempt in bench.copies if attempt.epoch == 901)
+        if copies.total() >= 300:
+            break
+        bench.attempts()
+
+    assert 300 == copies.total()
+    assert {"UO": 300 - 128, "UT": 128} == copies
+    assert 64 <= bench.candidate.attempts <= 128
+
+
 def test_a_request_that_fails_on_stable_is_copied_once(bench: gateway_bench.Bench) -> None:
     bench.apply(rollout=False, shadow=shadow(bench))
     bench.stable[0].fault = "503"

@@ -28,7 +28,7 @@ REFRESH_SECONDS = 30.0
 """How long an answer is used before the resolver is asked again. A guess: names of services move within minutes."""
 
 _FIRST_ANSWER_SECONDS = 5.0
-"""A name never resolved before is waited for; every later question is asked in the background."""
+"""A name never resolved is waited for, and asked for again after as long; later questions nobody waits for."""
 
 _PORTS = {"tcp": 80, "tls": 443}
 
@@ -158,23 +158,24 @@ class Resolver:
         Raises:
             UnavailableError: the name was never resolved, and is not now.
         """
+        if endpoint.is_ip:
+            return [endpoint.host]
         name = f"{endpoint.host}:{endpoint.port}"
         now = self._clock.now()
         asked_at = self._asked_at.get(name)
-        question = None
-        if asked_at is None or not 0.0 <= now - asked_at < REFRESH_SECONDS:
+        patience = REFRESH_SECONDS if name in self._known else _FIRST_ANSWER_SECONDS
+        if asked_at is None or not 0.0 <= now - asked_at < patience:
             self._asked_at[name] = now
             question = threading.Thread(target=self._ask, args=(name, endpoint), daemon=True)
             question.start()
-        if name not in self._known and question is not None:
-            question.join(_FIRST_ANSWER_SECONDS)
+            if name not in self._known:
+                question.join(_FIRST_ANSWER_SECONDS)
         with self._lock:
             known = self._known.get(name)
         if known:
             return known
-        self._asked_at.pop(name, None)
         raise errors.UnavailableError(
-            f"The name {endpoint.host} does not resolve ({self._failures.get(name, 'no answer')}).",
+            f"The name {endpoint.host} does not resolve ({self._failures.get(name, 'no answer yet')}).",
             remedy="Check the name and this machine's resolver; the routes before this change stay in force.",
             code=errors.Code.GATEWAY_ADDRESS,
         )

@@ -129,7 +129,7 @@ def _static(name: str, hosts: Sequence[_Host], outside: addresses.Outside) -> di
             if server.tls:
                 metadata["filter_metadata"]["envoy.transport_socket_match"] = {"server": server.authority}
             entries.append({"endpoint": {"address": where, "hostname": server.authority}, "metadata": metadata})
-    cluster = {
+    cluster: dict[str, Any] = {
         "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
         "name": name,
         "type": "STATIC",

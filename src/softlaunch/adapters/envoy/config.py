@@ -50,7 +50,7 @@ FALLBACK_LOG = {
 """One line per answer that is a fallback, in the same file: what came after its attempts is known by the order."""
 
 RE2_PROGRAM_MAX = 1_000_000
-"""Far above routes.VALUES_MAX values of a usual length, some 20 instructions each."""
+"""Far above populations.VALUES_MAX values of a usual length, some 20 instructions each."""
 
 _IS_FALLBACK = "'x-softlaunch-fallback' in response.headers"
 

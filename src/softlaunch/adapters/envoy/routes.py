@@ -2,18 +2,21 @@
 Routes for Envoy (RDS): which request goes to which arm, and what may be repeated.
 
 One route configuration per environment. A service answers at the virtual host SERVICE.localhost, at the prefix
-/SERVICE/ of any other host, and at / when it is alone in its environment. In each place three routes: the two forms of
-prediction paths, which may be repeated, and everything else, which is sent once.
+/SERVICE/ of any other host, and at / when it is alone in its environment. In each place every population (cohorts in
+their order, then everybody else) has its routes: one for each form of prediction path, which may be repeated and
+copied to a shadow, and one for everything else, which is sent once.
+
+A population's weight, a request's place in it and its epoch are decided here and nowhere else: the epoch is set on the
+request, for the log and the model server.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from softlaunch.adapters.envoy import addresses, clusters, names
+from softlaunch.adapters.envoy import addresses, clusters, names, populations
 from softlaunch.core import spec
 from softlaunch.core.rollout import traffic
 
@@ -33,9 +36,6 @@ EPOCH_HEADER = "x-softlaunch-epoch"
 
 MIRROR_HEADER = "x-softlaunch-mirror-to"
 """The cluster a copy of the request goes to."""
-
-VALUES_MAX = 2000
-"""Values of a cohort in one expression: RE2 gives each 8 MiB, and longer lists become several routes."""
 
 _INFER = "/v2/models/[^/]+(/versions/[^/]+)?/infer"
 
@@ -88,40 +88,6 @@ def _not_found(environment: str, routes: Sequence[traffic.RouteSpec]) -> dict[st
     }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Population:
-    """Requests that are routed by the same shares and compared with one another."""
-
-    matches: list[dict[str, Any]]
-    weight: int
-    epoch: int
-
-
-def _populations(route: traffic.RouteSpec) -> list[_Population]:
-    """Cohorts in order, then everybody else."""
-    found = [
-        _Population(matches=[match], weight=cohort.weight, epoch=cohort.epoch)
-        for cohort in route.cohorts
-        for match in _members(cohort.cohort)
-    ]
-    found.append(_Population(matches=[], weight=route.candidate_weight, epoch=route.epoch))
-    if route.candidate is None:
-        found = [dataclasses.replace(population, weight=0) for population in found]
-    return found
-
-
-def _members(cohort: spec.CohortSpec) -> list[dict[str, Any]]:
-    """Header matches, one of which a request of the cohort passes."""
-    if not cohort.values:
-        if not cohort.pattern:
-            return [{"name": cohort.header, "present_match": True}]
-        return [{"name": cohort.header, "string_match": {"safe_regex": {"regex": cohort.pattern}}}]
-    # Escaped by RE2's rule: a backslash before whatever is no letter, digit or underscore stands for itself.
-    values = [re.sub(r"([^A-Za-z0-9_\x80-\U0010ffff])", r"\\\1", value.strip(" \t")) for value in cohort.values]
-    parts = [values[start : start + VALUES_MAX] for start in range(0, len(values), VALUES_MAX)]
-    return [{"name": cohort.header, "string_match": {"safe_regex": {"regex": "|".join(part)}}} for part in parts]
-
-
 def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
     post = {"name": ":method", "string_match": {"exact": "POST"}}
     inner = prefix.rstrip("/")
@@ -148,9 +114,9 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
             mirrored=mirrored,
             rewrite=rewrite,
         )
-        for population in _populations(route)
+        for population in populations.of_route(route)
         for path, headers, repeatable, mirrored in kinds
-        for stickiness in _stickiness(route, population)
+        for stickiness in populations.stickiness(route, population)
     ]
 
 
@@ -161,8 +127,8 @@ def _mirroring(route: traffic.RouteSpec) -> tuple[bool, ...]:
 def _entry(
     route: traffic.RouteSpec,
     match: dict[str, Any],
-    population: _Population,
-    stickiness: _Stickiness,
+    population: populations.Population,
+    stickiness: populations.Stickiness,
     *,
     repeatable: bool,
     mirrored: bool,
@@ -225,7 +191,7 @@ def _shadow_host(shadow: traffic.ShadowRoute) -> dict[str, Any]:
 
 def _weights(
     route: traffic.RouteSpec,
-    population: _Population,
+    population: populations.Population,
     on_candidate: list[dict[str, Any]],
     on_stable: list[dict[str, Any]],
     *,
@@ -263,52 +229,6 @@ def _has_outside(route: traffic.RouteSpec) -> bool:
 
 def _set(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Stickiness:
-    """One way to stay on an arm: which requests it is for, what is hashed, what is added to the route."""
-
-    matches: list[dict[str, Any]]
-    hash_policy: list[dict[str, Any]]
-    entry: dict[str, Any]
-
-
-def _stickiness(route: traffic.RouteSpec, population: _Population) -> list[_Stickiness]:
-    """
-    By the key header, else by a cookie; the first request without either is given the cookie.
-
-    Envoy's own cookie generation does not run for the choice among weighted clusters (seen with 1.40: no Set-Cookie and
-    every request random). The new cookie's value is the request's id, so that this request is already on the arm on
-    which the cookie will keep the client.
-    """
-    if population.weight == 0:
-        return [_Stickiness(matches=[], hash_policy=[], entry={})]
-    salt = names.salt(route)
-    cookie = f"softlaunch-{salt}"
-    newcomer: list[dict[str, Any]] = [
-        {
-            "name": "cookie",
-            "string_match": {"contains": f"{cookie}="},
-            "treat_missing_header_as_empty": True,
-            "invert_match": True,
-        }
-    ]
-    known: list[dict[str, Any]] = [{"cookie": {"name": cookie}}]
-    if route.key_header is not None:
-        newcomer.append({"name": route.key_header, "present_match": True, "invert_match": True})
-        # Salted, or the same users would meet every new release; terminal, or the cookie would be mixed in.
-        salted = {"pattern": {"regex": "^(.*)$"}, "substitution": rf"\1:{salt}"}
-        known.insert(0, {"header": {"header_name": route.key_header, "regex_rewrite": salted}, "terminal": True})
-    value = f"{cookie}=%REQ(X-REQUEST-ID)%; Max-Age=86400; Path=/; HttpOnly; SameSite=Lax"
-    return [
-        _Stickiness(
-            matches=newcomer,
-            hash_policy=[{"header": {"header_name": "x-request-id"}, "terminal": True}],
-            entry={"response_headers_to_add": [{"header": {"key": "set-cookie", "value": value}}]},
-        ),
-        _Stickiness(matches=[], hash_policy=known, entry={}),
-    ]
 
 
 def _retries(route: traffic.RouteSpec) -> dict[str, Any]:

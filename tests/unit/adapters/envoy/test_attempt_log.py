@@ -261,7 +261,8 @@ def test_every_line_is_taken_exactly_once_wherever_reader_and_writer_are_killed(
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sll-"))
     try:
         bench = Bench(directory, budget_bytes=8 * 20 * len(line(1)))
-        written, taken, cursor, torn = 0, [], START, b""
+        taken: list[int] = []
+        written, cursor, torn = 0, START, b""
         for _ in range(chance.randrange(150)):
             act = chance.random()
             if act < 0.45 and written - len(taken) < 100:
@@ -304,7 +305,8 @@ def test_a_slow_reader_never_gets_a_line_twice_and_hears_of_every_loss(seed: int
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sll-"))
     try:
         bench = Bench(directory, budget_bytes=8 * 4 * len(line(1)))
-        written, taken, cursor = 0, [], START
+        taken: list[int] = []
+        written, cursor = 0, START
         for _ in range(60):
             for _ in range(chance.randrange(10)):
                 bench.write(written)
