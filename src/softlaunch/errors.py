@@ -110,6 +110,11 @@ class Code(enum.StrEnum):
     EVIDENCE_UNWRITABLE = "evidence-unwritable"
     NOTIFY_URL = "notify-url"
     NOTIFY_FAILED = "notify-failed"
+    EXPRESSION = "expression"
+    NO_RECORDING = "no-recording"
+    REPLAY_ITSELF = "replay-itself"
+    REPLAY_RUNS = "replay-runs"
+    REPLAY_UNREADY = "replay-unready"
 
 
 class SoftlaunchError(Exception):

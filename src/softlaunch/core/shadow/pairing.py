@@ -23,6 +23,8 @@ WAIT_MORE_SECONDS = 2.0
 """On top of the request timeout: the flush of the spool, the reading of it, and clocks."""
 _PENDING_COUNT_MAX = 20_000
 """Requests waiting for their other half; more are lost, the oldest first."""
+_DONE_COUNT_MAX = 200_000
+"""Paired requests remembered, to know a repetition; a guess, many times what comes in the time a request may take."""
 _SAVED_COUNT_MAX = 500
 """Of them, how many are saved with the state."""
 _ANSWERED = 200
@@ -198,6 +200,8 @@ class Pairing:
 
     def _paired(self, primary: spool.Record, shadow: spool.Record | None) -> Pair:
         self._done[primary.request_id] = primary.at
+        if len(self._done) > _DONE_COUNT_MAX:
+            self._done.popitem(last=False)
         agrees, found = None, None
         if shadow is not None and primary.status == shadow.status == _ANSWERED and not primary.cut and not shadow.cut:
             found = agreement.difference(primary.answer, shadow.answer, self._rule)
