@@ -15,12 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from softlaunch.adapters.archive import files
+from softlaunch.adapters.checks import http_checks
 from softlaunch.adapters.envoy import gateway
 from softlaunch.adapters.local import clock, fleet, launch, prober
 from softlaunch.adapters.oci import registry
+from softlaunch.adapters.spool import local as local_spool
 from softlaunch.adapters.sql import store
 from softlaunch.config import home as homes
 from softlaunch.controller import commands, loop, runner, shelf, views
@@ -114,6 +117,9 @@ def lab() -> Iterator[Lab]:
             shelf=shelves,
             prober=prober.HttpProber(),
             clock=clock.SystemClock(),
+            archive=files.FileArchive(home.evidence),
+            checks=stack.enter_context(contextlib.closing(http_checks.HttpChecks())),
+            spool=local_spool.LocalSpool(home.spool),
         )
         port = free_port()
         orders = commands.Commands(
@@ -158,11 +164,17 @@ def free_port() -> int:
         return port
 
 
-def strategy(**changes: Any) -> spec.EnvironmentSpec:
-    """The environment experiments use, with changes to its strategy."""
+def strategy(around: Mapping[str, Any] | None = None, **changes: Any) -> spec.EnvironmentSpec:
+    """
+    The environment experiments use, with changes to its strategy.
+
+    Args:
+        around: Changes to the environment itself.
+        **changes: To its strategy.
+    """
     chosen = {
         "kind": spec.StrategyKind.CANARY,
-        "weights": (1_000, 10_000),
+        "steps": spec.shares(1_000, 10_000),
         "key_header": "x-user-id",
         "watch_seconds": 0.0,
         **changes,
@@ -172,4 +184,5 @@ def strategy(**changes: Any) -> spec.EnvironmentSpec:
         strategy=spec.StrategySpec(**chosen),
         fallback_body=b'{"fallback": true}',
         request_timeout_seconds=1.0,
+        **(around or {}),
     )

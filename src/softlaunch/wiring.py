@@ -12,7 +12,7 @@ import os
 import pathlib
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from softlaunch import errors
@@ -32,11 +32,12 @@ from softlaunch.adapters.local import survey as local_survey
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.python_env import uv as uv_environments
 from softlaunch.adapters.python_env import workbench as local_workbench
+from softlaunch.adapters.spool import local as local_spool
 from softlaunch.adapters.sql import store as sql_store
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.config import settings as setting
-from softlaunch.controller import commands, drilling, loop, runner, shelf
+from softlaunch.controller import commands, complaints, drilling, hook_secret, loop, people, runner, shelf
 from softlaunch.controller.pipeline import build as building
 from softlaunch.controller.pipeline import obtain, workshop
 from softlaunch.core import env_references, fallbacks, release
@@ -55,6 +56,11 @@ class ControlPlane:
     loop: loop.ControlLoop
     commands: commands.Commands
     drilling: drilling.Drilling
+    whose: Callable[[str], str | None]
+    """The name of the person with a token."""
+    hook_key: Callable[[], bytes | None]
+    """What webhooks are signed with; None while they are off."""
+    find_release: complaints.FindRelease
     store: store.Store
     _runner: runner.Runner
     _fleet: local_fleet.LocalFleet
@@ -104,6 +110,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
         fleets = stack.enter_context(
             contextlib.closing(attached_fleet.AttachedFleet(local, lambda digest: _attachment(shelves, digest)))
         )
+        spool = local_spool.LocalSpool(home.spool)
         turning = loop.ControlLoop(
             store=saved,
             gateway=gateway,
@@ -111,6 +118,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             shelf=shelves,
             prober=local_prober.HttpProber(),
             clock=local_clock.SystemClock(),
+            spool=spool,
             archive=file_archive.FileArchive(home.evidence),
             checks=stack.enter_context(contextlib.closing(http_checks.HttpChecks())),
         )
@@ -124,6 +132,9 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
         yield ControlPlane(
             loop=turning,
             commands=operations,
+            whose=people.People(home.people_file).whose,
+            hook_key=hook_secret.HookSecret(home.hook_file).read,
+            find_release=complaints.recorded(spool),
             drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),

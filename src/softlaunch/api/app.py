@@ -18,8 +18,8 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, hooks, schemas
-from softlaunch.controller import commands, complaints, explain, hook_secret, people, views
+from softlaunch.api import access, complaining, drills, hooks, schemas
+from softlaunch.controller import commands, complaints, drilling, explain, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
 from softlaunch.core.rollout import phases
@@ -46,6 +46,7 @@ def create(
     whose: Callable[[str], str | None] = people.nobody,
     key: Callable[[], bytes | None] = hook_secret.off,
     find_release: complaints.FindRelease = complaints.nowhere,
+    drill: drilling.Drilling | None = None,
 ) -> fastapi.FastAPI:
     """
     The application.
@@ -62,6 +63,7 @@ def create(
         whose: The name of the person with a token (people.People.whose).
         key: The key of webhooks' signatures, None while they are off (hook_secret.HookSecret.read).
         find_release: Looks up where and by which release a prediction was made.
+        drill: Plants faults; None: no drills here.
     """
     guard = access.Access(token=token, owner=owner or people.local_user(), whose=whose)
     reports = complaints.Complaints(store=store, loop=loop, find_release=find_release)
@@ -90,6 +92,8 @@ def create(
 
     app.middleware("http")(guard.admit)
     complaining.add(app, reports=reports, guard=guard, loop=loop)
+    if drill is not None:
+        drills.add(app, drill=drill, guard=guard)
     hooks.add(app, operations=operations, reports=reports, store=store, secret=key, now=loop.now)
 
     @app.get("/healthz")
@@ -122,6 +126,12 @@ def create(
     @app.get("/v1/rollouts/{number}/explain")
     def why(number: int) -> dict[str, Any]:
         return {"lines": explain.lines(_view(number))}
+
+    @app.get("/v1/rollouts/{number}/curve")
+    def curve(number: int) -> dict[str, Any]:
+        record = _record(number)
+        with loop.lock:
+            return {"curve": views.curve(loop, record)}
 
     @app.get("/v1/events")
     def events(
@@ -171,6 +181,11 @@ def create(
         return {"text": "Stopping the gateway, every model server and the control plane."}
 
     def _view(number: int) -> dict[str, Any]:
+        record = _record(number)
+        with loop.lock:
+            return views.rollout(loop, record)
+
+    def _record(number: int) -> stores.RolloutRecord:
         found = store.rollout(number)
         if found is None:
             raise errors.ConfigError(
@@ -180,7 +195,7 @@ def create(
             )
         with loop.lock:
             running = loop.ledger.rollouts.get((found.service, found.environment))
-            return views.rollout(loop, running if running is not None and running.id == number else found)
+            return running if running is not None and running.id == number else found
 
     def _request(body: schemas.Deploy, *, by: str) -> commands.DeployRequest:
         return commands.DeployRequest(

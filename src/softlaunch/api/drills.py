@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import fastapi
 import pydantic
 
+from softlaunch.api import access
 from softlaunch.controller import drilling
 from softlaunch.core import drills, units
 
@@ -23,23 +24,21 @@ class Drill(pydantic.BaseModel):
     production: bool = False
 
 
-def routes(drill: drilling.Drilling) -> fastapi.APIRouter:
-    router = fastapi.APIRouter()
+def add(app: fastapi.FastAPI, *, drill: drilling.Drilling, guard: access.Access) -> None:
+    """Adds the routes of drills to the application."""
 
-    @router.post("/v1/services/{service}/{environment}/drill", status_code=201)
-    def start(service: str, environment: str, body: Drill) -> dict[str, Any]:
+    @app.post("/v1/services/{service}/{environment}/drill", status_code=201)
+    def start(service: str, environment: str, body: Drill, request: fastapi.Request) -> dict[str, Any]:
         done = drill.start(
             service=service,
             environment=environment,
             planted=drills.fault(body.fault, body.parameters),
             weight=units.weight_from_percent(body.percent),
-            by=body.by,
+            by=guard.by(request, body.by),
             production=body.production,
         )
         return {"rollout_id": done.rollout_id, "text": done.text}
 
-    @router.get("/v1/services/{service}/{environment}/material")
+    @app.get("/v1/services/{service}/{environment}/material")
     def material(service: str, environment: str) -> dict[str, Any]:
         return drill.material(service=service, environment=environment)
-
-    return router

@@ -108,6 +108,10 @@ def _server(plane: wiring.ControlPlane, token: str, instance: str, *, stop: Call
         instance=instance,
         ready=plane.ready,
         stop=stop,
+        whose=plane.whose,
+        key=plane.hook_key,
+        find_release=plane.find_release,
+        drill=plane.drilling,
     )
     return Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 

@@ -10,7 +10,7 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import building, complaints, launch, look, machine, output, people
+from softlaunch.cli import building, complaints, drill, launch, look, machine, output, people
 
 APP = typer.Typer(
     name="softlaunch",
@@ -27,6 +27,7 @@ for _panel, _commands in (
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, look.explain)),
+    ("Try the net", (drill.drill,)),
 ):
     for _command in _commands:
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.controller import archive, checks, curves, desired, rejudge
+from softlaunch.controller import archive, checks, curves, desired, rejudge, shadowing
 from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import judge, judge_history, judge_keys, judge_policy, judge_report, messages, outage
 from softlaunch.ports import archive as archive_port
+from softlaunch.ports import spool as spools
 from softlaunch.ports import store
 
 LATENCY_SLACK_RATIO = 1.25
@@ -59,6 +60,8 @@ class Analysis:
         )
         self._outage = outage.OutageWatch.load(saved["outage"]) if "outage" in saved else outage.OutageWatch(0.0)
         self.checks = checks.Log(record.spec.strategy.checks, saved.get("checks"))
+        self._shadowing: shadowing.Shadowing | None = None
+        self._shadow_state: Mapping[str, Any] | None = saved.get("shadow")
         self._curve = curves.Curve.restore(record.measured.get("curve"))
         facts = {key: value for key, value in measured.items() if key not in ("report", "curve")}
         self._measured: dict[str, Any] = {
@@ -112,16 +115,45 @@ class Analysis:
         self._recorder.begin_epochs(shares)
         self.changed = True
 
+    def shadow(self, record: store.RolloutRecord, spool: spools.Spool, *, epoch: int, now: float) -> None:
+        """
+        Takes pairs of a shadow step into account.
+
+        Args:
+            record: The rollout.
+            spool: Where both releases record.
+            epoch: Of the shadow population now.
+            now: Unix seconds up to which the spool is read.
+        """
+        if self._shadowing is None or self._shadowing.epoch != epoch:
+            saved = self._shadow_state if self._shadow_state and self._shadow_state["epoch"] == epoch else None
+            self._shadowing = shadowing.Shadowing(record, epoch, spool, saved)
+            self.changed = True
+        for pair in self._shadowing.turn(now):
+            self._feed(pair.stable)
+            self._feed(pair.candidate)
+            if pair.agrees is not None:
+                self._judge.observe_pair(agrees=pair.agrees)
+                self._recorder.tell(rejudge.PAIR, pair.agrees)
+            self._count(pair.stable, "stable")
+            self._count(pair.candidate, "candidate")
+        self._measured["shadow"] = self._shadowing.document()
+
+    def _feed(self, attempt: attempts.Attempt) -> None:
+        self._judge.observe(attempt)
+        self._recorder.observe(attempt)
+        self.fresh = self.changed = True
+
     def begin_step(self, now: float) -> None:
         """Another step: a team's own checks must be passed again."""
         self.checks.begin_step(now)
 
     def observe(self, attempt: attempts.Attempt) -> None:
         """Takes one line of the attempt log into account."""
-        self._judge.observe(attempt)
-        self._recorder.observe(attempt)
+        if self._shadowing is not None and attempt.epoch == self._shadowing.epoch:
+            return  # stable's side of a pair, which is judged when its copy has answered
+        self._feed(attempt)
         self._measure(attempt)
-        self.fresh = self.changed = True
 
     def observe_kill(self, *, from_candidate: bool) -> None:
         """A process of an arm was killed from outside, as the kernel does when memory is short."""
@@ -193,6 +225,10 @@ class Analysis:
             "checks": self.checks.state(),
             "archived": self._recorder.save(state, keys),
         }
+        if self._shadowing is not None:
+            self._shadow_state = self._shadowing.state()
+        if self._shadow_state is not None:
+            evidence["shadow"] = self._shadow_state
         facts = {**self._measured, "report": self.report_document(), "curve": self._curve.document()}
         return evidence, facts, keys
 
@@ -219,6 +255,9 @@ class Analysis:
             side = "stable"
         else:
             return
+        self._count(attempt, side)
+
+    def _count(self, attempt: attempts.Attempt, side: str) -> None:
         outcome = attempts.outcome(attempt)
         if outcome is attempts.Outcome.CENSORED:
             return

@@ -29,6 +29,7 @@ from softlaunch.ports import clock as clocks
 from softlaunch.ports import fleet as fleets
 from softlaunch.ports import gateway as gateways
 from softlaunch.ports import prober as probers
+from softlaunch.ports import spool as spools
 from softlaunch.ports import store as stores
 
 LOG = structlog.get_logger()
@@ -62,6 +63,7 @@ class ControlLoop:
         clock: clocks.Clock,
         archive: archives.Archive,
         checks: check_ports.Checks,
+        spool: spools.Spool,
         executor: concurrent.futures.Executor | None = None,
     ) -> None:
         self.lock = threading.RLock()
@@ -73,6 +75,7 @@ class ControlLoop:
         self._clock = clock
         self._archive = archive
         self._checks = checks
+        self._spool = spool
         self._askers: dict[int, checking.Runner] = {}
         self._ended: set[tuple[str, int]] = set()
         """Replicas (name, pid) whose end was told already."""
@@ -295,6 +298,7 @@ class ControlLoop:
                     found.append(event)
             case phases.Phase.STEPPING | phases.Phase.WATCHING:
                 analysis = self._analysis(record)
+                self._read_shadow(record, analysis, now)
                 answered = self._asker(record, analysis).turn(now)
                 self._look_for_kills(record, analysis)
                 found.append(analysis.outage())
@@ -303,6 +307,12 @@ class ControlLoop:
                     found.append(analysis.judged(now, step=record.state.step))
         found.append(messages.Ticked())
         return found
+
+    def _read_shadow(self, record: stores.RolloutRecord, analysis: analyses.Analysis, now: float) -> None:
+        if not phases.desired(record.state).shadow_weight or record.stable is None:
+            return
+        live = self.ledger.lives[record.service, record.environment]
+        analysis.shadow(record, self._spool, epoch=desired.shadow_epoch(live.epoch, record.spec), now=now)
 
     def _asker(self, record: stores.RolloutRecord, analysis: analyses.Analysis) -> checking.Runner:
         found = self._askers.get(record.id)

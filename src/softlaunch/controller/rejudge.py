@@ -16,9 +16,16 @@ from softlaunch import errors
 from softlaunch.controller import archive as evidence
 from softlaunch.core import attempts
 from softlaunch.core.rollout import judge, judge_report
-from softlaunch.ports import archive
+from softlaunch.ports import archive, store
+
+PAIR = "pair"
+"""Two answers to one request; whether they agree."""
+KILL = "kill"
+"""A process was killed from outside; whether it was the candidate's."""
 
 DEEDS: dict[str, Callable[[judge.Judge, Any], None]] = {
+    PAIR: lambda court, agrees: court.observe_pair(agrees=agrees),
+    KILL: lambda court, from_candidate: court.observe_kill(from_candidate=from_candidate),
     evidence.EPOCHS: lambda court, shares: court.begin_epochs({int(epoch): share for epoch, share in shares}),
 }
 """How an archived entry is fed to a judge again, by kind; attempts, checkpoints and decisions are known anyway."""
@@ -34,6 +41,26 @@ class Kept:
     """Its report, as the views show it."""
     position: int | None
     """Up to where the archive belongs to that state; None: nothing was archived."""
+
+    @classmethod
+    def of(cls, record: store.RolloutRecord) -> Kept:
+        """
+        As stored: of a record that the store gave, not of one in memory, which may be ahead of its archive.
+
+        Raises:
+            UnavailableError: the rollout was never judged.
+        """
+        if "judge" not in record.evidence:
+            raise _nothing()
+        return cls(
+            judge=record.evidence["judge"],
+            report=record.measured["report"],
+            position=record.evidence.get("archived"),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """As JSON; Kept(**document) is equal."""
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +200,7 @@ def report_document(report: judge_report.JudgeReport) -> dict[str, Any]:
         "retries": report.tally.repeats,
         "shed": report.tally.shed,
         "guardrails": {
-            found.name.value: {
+            str(found.name): {
                 "verdict": found.verdict.value,
                 "enforcing": found.enforcing,
                 "decided_by": found.decided_by.value,

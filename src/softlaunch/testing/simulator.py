@@ -32,6 +32,7 @@ from softlaunch.testing import clock as clocks
 from softlaunch.testing import fleet as fleets
 from softlaunch.testing import gateway as gateways
 from softlaunch.testing import registry, releases, virtual_traffic
+from softlaunch.testing import spool as spools
 from softlaunch.testing import store as stores
 
 SERVICE = releases.SERVICE
@@ -133,6 +134,7 @@ class Simulator:
         self.registry = registry.MemoryRegistry()
         self.archive = archives.MemoryArchive()
         self.checks = checks.MemoryChecks()
+        self.spool = spools.MemorySpool()
         self.rates: dict[virtual_traffic.Place, float] = {}
         """Requests per second by place, where they are not `request_rate`."""
         self.restart_count = 0
@@ -319,6 +321,7 @@ class Simulator:
             clock=self.clock,
             archive=self.archive,
             checks=self.checks,
+            spool=self.spool,
             executor=_Inline(),
         )
         self.commands = commands.Commands(
