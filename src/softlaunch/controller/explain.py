@@ -135,18 +135,23 @@ def _downtime(rollout: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _shadow(rollout: Mapping[str, Any]) -> Iterable[str]:
-    found = (rollout["evidence"] or {}).get("guardrails", {}).get("disagreement")
-    if not found or not found["candidate_trials"]:
+    found = rollout["measured"].get("shadow")
+    if not found or not found["pair_count"]:
         return
-    pairs, differing = found["candidate_trials"], found["candidate_events"]
-    yield (
-        f"Shadow: {pairs - differing:,} of {pairs:,} answers agree with stable's to the same request "
-        f"({100 * (pairs - differing) / pairs:.4g} %); users saw none of the candidate's."
-    )
+    compared, agreed = found["compared_count"], found["agreed_count"]
+    said = f"{agreed:,} of {compared:,} answers agree with stable's to the same request"
+    share = f" ({100 * agreed / compared:.4g} %)" if compared else ""
+    unanswered = found["pair_count"] - found["joined_count"]
+    missing = f"; {unanswered:,} copies had no answer" if unanswered else ""
+    stable, candidate = found["latency_us"].get("p99", (None, None))
+    slow = ""
+    if stable is not None and candidate is not None:
+        slow = f"; p99 {candidate / 1_000:.3g} ms, stable's {stable / 1_000:.3g} ms"
+    yield f"Shadow: {said}{share}{missing}{slow}; users saw none of the candidate's."
 
 
 def _checks(rollout: Mapping[str, Any]) -> Iterable[str]:
-    checks = rollout["measured"].get("checks") or ()
+    checks = (rollout["evidence"] or {}).get("checks") or ()
     broken = [check for check in checks if check["verdict"] != "passing"]
     if broken:
         told = "; ".join(f"{check['name']} {check['verdict']}{_observed(check)}: {check['reason']}" for check in broken)

@@ -31,6 +31,7 @@ def page(
     rollout: Mapping[str, Any],
     *,
     events: Sequence[Mapping[str, Any]],
+    curve: Mapping[str, Any] | None = None,
     pin: Mapping[str, Any] | None = None,
     generated_at: float,
 ) -> str:
@@ -38,8 +39,9 @@ def page(
     The page.
 
     Args:
-        rollout: View of the rollout (controller.views.rollout), with measured.curve when there is one.
+        rollout: View of the rollout (controller.views.rollout).
         events: Its history records, oldest first.
+        curve: Its evidence over time (controller.views.curve); None: the page has no curves.
         pin: The pin of its candidate, as explain.lines wants it.
         generated_at: Unix seconds; stands in the footer.
     """
@@ -47,7 +49,7 @@ def page(
     sections = [
         _head(rollout, title, tone, explain.lines(rollout, events=events, pin=pin)),
         _timeline(rollout, events),
-        _curves(rollout),
+        _curves(curve),
         _guardrails(rollout),
         _checks(rollout),
         _shadow(rollout),
@@ -106,8 +108,7 @@ def _timeline(rollout: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -
     return f'<section>\n<h2>What happened</h2>\n<ol class="timeline">\n{items}\n</ol>\n</section>'
 
 
-def _curves(rollout: Mapping[str, Any]) -> str:
-    curve = rollout["measured"].get("curve")
+def _curves(curve: Mapping[str, Any] | None) -> str:
     if not curve or len(curve["at"]) < 2:
         return ""
     figures = []
@@ -164,31 +165,48 @@ def _checks(rollout: Mapping[str, Any]) -> str:
                 ("why", check["reason"], ""),
             ),
         )
-        for check in rollout["measured"].get("checks") or ()
+        for check in (rollout["evidence"] or {}).get("checks") or ()
     ]
     return _table("The team's own checks", ("check", "does", "verdict", "why"), rows, "") if rows else ""
 
 
 def _shadow(rollout: Mapping[str, Any]) -> str:
-    found = (rollout["evidence"] or {}).get("guardrails", {}).get("disagreement")
-    examples = rollout["measured"].get("examples") or ()
-    if not examples and not (found and found["candidate_trials"]):
+    found = rollout["measured"].get("shadow")
+    if not found or not found["pair_count"]:
         return ""
-    said = ""
-    if found and found["candidate_trials"]:
-        pairs, differing = found["candidate_trials"], found["candidate_events"]
-        said = (
-            f"{pairs:,} requests were answered by both releases; {differing:,} answers differ "
-            f"({100 * differing / pairs:.3g} %). Users saw stable's."
-        )
+    differing = found["compared_count"] - found["agreed_count"]
+    said = (
+        f"{found['pair_count']:,} requests were sent to both releases; users saw stable's answers. Of "
+        f"{found['compared_count']:,} pairs of good answers, {differing:,} differ"
+        + (f" ({100 * differing / found['compared_count']:.3g} %)." if found["compared_count"] else ".")
+        + (f" {found['lost_count']:,} pairs were lost with their records." if found["lost_count"] else "")
+    )
     rows = [
-        _row(example["request"], (("stable", example["stable"], ""), ("candidate", example["candidate"], "")))
-        for example in examples
+        *(_row(f"answers: {name}", _sides(*(f"{count:,}" for count in counts))) for name, counts in _outcomes(found)),
+        *(_row(f"latency {name}", _sides(*map(_ms, pair))) for name, pair in found["latency_us"].items()),
+        _row("CPU, mean", _sides(*map(_ms, found["cpu_us_mean"]))),
+        *(
+            _row(f"answer {bin_['name']}", _sides(*(f"{count:,}" for count in bin_["counts"])))
+            for bin_ in found["outputs"]
+        ),
     ]
-    heading = ("request", "stable", "candidate")
-    if rows:
-        return _table("The same requests, both answers", heading, rows, f"{said} The first that differ:")
-    return f"<section>\n<h2>The same requests, both answers</h2>\n<p>{_text(said)}</p>\n</section>"
+    table = _table("The same requests, both answers", ("what", "stable", "candidate"), rows, said)
+    if not found["examples"]:
+        return table
+    items = "".join(f"<li><code>{_text(example)}</code></li>" for example in found["examples"])
+    return f"{table}\n<section>\n<h2>The first that differ</h2>\n<ul>{items}</ul>\n</section>"
+
+
+def _outcomes(found: Mapping[str, Any]) -> list[tuple[str, Sequence[int]]]:
+    return [(name.replace("_", " "), counts) for name, counts in found["outcomes"].items() if any(counts)]
+
+
+def _sides(stable: str, candidate: str) -> tuple[tuple[str, str, str], ...]:
+    return (("stable", stable, "number"), ("candidate", candidate, "number"))
+
+
+def _ms(us: float | None) -> str:
+    return "-" if us is None else f"{us / 1_000:.3g} ms"
 
 
 def _people(rollout: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
@@ -216,9 +234,8 @@ def _footer(rollout: Mapping[str, Any], generated_at: float) -> str:
 
 def _table(heading: str, columns: tuple[str, ...], rows: list[str], said: str) -> str:
     numbers = ("candidate", "stable", "worse")
-    wide = "guardrail" in columns
     head = "".join(
-        f'<th scope="col"{" class=number" if wide and name in numbers else ""}>{_text(name)}</th>' for name in columns
+        f'<th scope="col"{" class=number" if name in numbers else ""}>{_text(name)}</th>' for name in columns
     )
     note = f'<p class="quiet">{_text(said)}</p>\n' if said else ""
     return (

@@ -147,10 +147,14 @@ def test_a_drill_says_whether_the_net_held(world, stable, production):
 def shadowed(world: simulator.Simulator, stable: release.Digest, production: spec.EnvironmentSpec) -> dict:
     """A view with everything at once, as documents say it."""
     view = world.launch(world.release("bad", BAD), production)
-    entry = view["evidence"]["guardrails"]["errors"]
-    disagreement = {**entry, "enforcing": False, "candidate_trials": 2_000, "candidate_events": 30, "verdict": "pass"}
-    view["evidence"]["guardrails"]["disagreement"] = disagreement
-    view["measured"]["checks"] = [
+    view["measured"]["shadow"] = {
+        "pair_count": 2_010,
+        "joined_count": 2_004,
+        "compared_count": 2_000,
+        "agreed_count": 1_970,
+        "latency_us": {"p99": [9_000.0, 12_300.0]},
+    }
+    view["evidence"]["checks"] = [
         {"name": "queue", "enforcing": True, "verdict": "broken", "reason": "412 is above 100"},
         {"name": "pages", "enforcing": False, "verdict": "passing", "reason": ""},
     ]
@@ -160,9 +164,10 @@ def shadowed(world: simulator.Simulator, stable: release.Digest, production: spe
 
 
 def test_a_shadow_says_how_often_the_answers_agreed(shadowed):
-    assert "1,970 of 2,000 answers agree with stable's to the same request (98.5 %)" in line(
-        explain.lines(shadowed), "Shadow: "
-    )
+    assert (
+        "Shadow: 1,970 of 2,000 answers agree with stable's to the same request (98.5 %); 6 copies had no answer; "
+        "p99 12.3 ms, stable's 9 ms; users saw none of the candidate's."
+    ) == line(explain.lines(shadowed), "Shadow: ")
 
 
 def test_checks_that_are_broken_say_what_they_saw(shadowed):

@@ -15,6 +15,7 @@ from softlaunch.controller import rejudge
 from softlaunch.core import attempts
 from softlaunch.core.rollout import judge, judge_policy
 from softlaunch.testing import archive as memory
+from softlaunch.testing import virtual_traffic
 
 STABLE, CANDIDATE = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
@@ -254,6 +255,38 @@ def test_a_decision_that_rests_on_other_numbers_is_found(court):
     court.save()
 
     assert court.recompute().difference.startswith("report of decision 1 (hm).verdict: stored")
+
+
+def test_pairs_and_kills_are_judged_again(court):
+    for agrees in [True, False, True] * 20:
+        court.judge.observe_pair(agrees=agrees)
+        court.recorder.tell(rejudge.PAIR, agrees)
+    court.judge.observe_kill(from_candidate=True)
+    court.recorder.tell(rejudge.KILL, True)
+    court.save()
+
+    assert "" == court.recompute().difference
+    assert 60 == court.report["guardrails"]["disagreement"]["candidate_trials"]
+
+
+@pytest.mark.parametrize("behaviour", [virtual_traffic.Behaviour(), virtual_traffic.Behaviour(error_rate=0.1)])
+def test_a_whole_rollout_with_restarts_and_kills_is_recomputed_from_its_archive(world, stable, production, behaviour):
+    number = world.deploy(world.release("new", behaviour), production).rollout_id
+    turns = 0
+    while not world.view(number)["outcome"]:
+        world.step()
+        turns += 1
+        if turns % 40 == 10:
+            world.restart()
+        if turns % 40 == 30:
+            world.kill(calls=turns % 7 + 1, after=bool(turns % 2))
+    record = world.store.rollout(number)
+    found = rejudge.recompute(rejudge.Kept(**rejudge.Kept.of(record).document()), world.archive.read(number))
+
+    assert ("", True, True) == (found.difference, found.agrees, found.whole)
+    assert found.decision_count >= 1
+    assert found.attempt_count > found.decision_count
+    assert record.measured["report"]["reason"] == found.reason
 
 
 def test_a_rollout_without_an_archive_says_so():

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from softlaunch.controller import curves, report, views
+from softlaunch.controller import report, views
 from softlaunch.core import spec
 from softlaunch.testing import simulator, virtual_traffic
 
@@ -45,27 +45,37 @@ def read(page: str) -> Structure:
     return found
 
 
+SHADOW = {
+    "pair_count": 2_000,
+    "joined_count": 1_998,
+    "lost_count": 0,
+    "compared_count": 1_990,
+    "agreed_count": 1_960,
+    "outcomes": {"ok": [2_000, 1_990], "error": [0, 8], "client_error": [0, 0]},
+    "latency_us": {"p50": [4_000.0, 4_100.0], "p99": [9_000.0, None]},
+    "cpu_us_mean": [300.0, 310.0],
+    "outputs": [{"name": "0.1 to 0.2", "counts": [900, 940]}],
+    "examples": ["0f3b n:0.42 against n:0.91"],
+}
+
+
 @pytest.fixture
-def told(world: simulator.Simulator, stable, production: spec.EnvironmentSpec) -> tuple[dict, list]:
-    """A rollout that was taken back, with its curve and its history."""
-    bad = world.release("bad", virtual_traffic.Behaviour(error_rate=0.1))
+def told(world: simulator.Simulator, stable, production: spec.EnvironmentSpec) -> dict:
+    """A rollout that was taken back, with its curve and its history: what `page` is given."""
+    bad = world.release("bad", virtual_traffic.Behaviour(error_rate=0.2))
     number = world.deploy(bad, production, ref="<script>alert(1)</script>").rollout_id
-    curve = curves.Curve()
-
-    def over() -> bool:
-        view = world.view(number)
-        if view["evidence"] and view["phase"] == "stepping":
-            curve.offer(world.clock.now(), view["evidence"], share=view["candidate_percent"] / 100, step=view["step"])
-        return view["outcome"] is not None
-
-    world.run(over)
-    view = world.view(number)
-    view["measured"]["curve"] = curve.document()
-    return view, views.events(list(world.store.events(rollout_id=number)))
+    view = world.end(number)
+    record = world.store.rollout(number)
+    assert record is not None
+    return {
+        "rollout": view,
+        "events": views.events(list(world.store.events(rollout_id=number))),
+        "curve": views.curve(world.loop, record),
+    }
 
 
-def page_of(told: tuple[dict, list]) -> str:
-    return report.page(told[0], events=told[1], generated_at=1_700_000_000.0)
+def page_of(told: dict) -> str:
+    return report.page(told["rollout"], events=told["events"], curve=told["curve"], generated_at=1_700_000_000.0)
 
 
 def test_the_page_loads_nothing_from_anywhere(told):
@@ -78,14 +88,15 @@ def test_the_page_loads_nothing_from_anywhere(told):
 
 
 def test_no_text_of_a_rollout_becomes_markup(told):
-    view, events = told
     nasty = '"><img src=x onerror=alert(1)>'
+    view, curve = told["rollout"], told["curve"]
     view["reason"] = view["requested_by"] = view["service"] = nasty
-    view["measured"]["examples"] = [{"request": nasty, "stable": nasty, "candidate": nasty}]
-    view["measured"]["checks"] = [{"name": nasty, "enforcing": True, "verdict": nasty, "reason": nasty}]
+    view["measured"]["shadow"] = {**SHADOW, "examples": [nasty], "outputs": [{"name": nasty, "counts": [1, 2]}]}
+    view["evidence"]["checks"] = [{"name": nasty, "enforcing": True, "verdict": nasty, "reason": nasty}]
     view["evidence"]["guardrails"][nasty] = {**view["evidence"]["guardrails"]["errors"], "reason": nasty}
-    view["measured"]["curve"]["guardrails"][nasty] = view["measured"]["curve"]["guardrails"]["errors"]
-    page = page_of((view, [{**events[0], "kind": nasty, "text": nasty}]))
+    curve["guardrails"][nasty] = curve["guardrails"]["errors"]
+    told["events"] = [{**told["events"][0], "kind": nasty, "text": nasty}]
+    page = page_of(told)
 
     assert "<img" not in page
     assert "<script" not in page
@@ -96,25 +107,26 @@ def test_the_page_says_what_was_decided_why_when_and_by_whom(told):
     text = " ".join(read(page_of(told)).text)
 
     assert "Rolled back" in text
-    assert told[0]["reason"] in text
-    assert all(event["text"] in text for event in told[1])
+    assert told["rollout"]["reason"] in text
+    assert all(event["text"] in text for event in told["events"])
     assert "Asked for by tester." in text
-    assert f"softlaunch rejudge {told[0]['id']}" in text
+    assert f"softlaunch rejudge {told['rollout']['id']}" in text
 
 
 def test_each_guardrail_has_its_curve_with_both_thresholds_and_words_for_who_cannot_see_it(told):
     found = read(page_of(told))
     charts = [given for tag, given in found.tags if tag == "svg"]
     lines = [given["class"] for tag, given in found.tags if tag == "polyline"]
+    judged = [entry for entry in told["curve"]["guardrails"].values() if any(entry["candidate_trials"])]
 
-    assert 4 == len(charts)
+    assert 4 <= len(judged) == len(charts)
     assert all(chart["role"] == "img" and "odds that it is worse" in chart["aria-label"] for chart in charts)
-    assert ["line good", "line worse"] * 4 == lines
-    assert 4 == sum("takes it back at 1 : " in text for text in found.text)
+    assert ["line good", "line worse"] * len(charts) == lines
+    assert len(charts) == sum("takes it back at 1 : " in text for text in found.text)
 
 
 def test_no_point_of_a_curve_lies_outside_its_chart(told):
-    curve = told[0]["measured"]["curve"]["guardrails"]["errors"]
+    curve = told["curve"]["guardrails"]["errors"]
     curve["log_e"][-1], curve["log_e_promote"][-1] = 900.0, -900.0
     places = re.findall(r'points="([^"]*)"', page_of(told))
 
@@ -124,12 +136,13 @@ def test_no_point_of_a_curve_lies_outside_its_chart(told):
         assert 0 <= y <= 240
 
 
-def test_differing_answers_are_shown_side_by_side(told):
-    view, events = told
-    view["measured"]["examples"] = [{"request": "0f3b", "stable": "n:0.42", "candidate": "n:0.91"}]
-    text = read(page_of((view, events))).text
+def test_a_shadow_is_compared_side_by_side_with_the_first_differing_answers(told):
+    told["rollout"]["measured"]["shadow"] = SHADOW
+    text = read(page_of(told)).text
 
-    assert ["n:0.42", "n:0.91"] == [found for found in text if found.startswith("n:")]
+    assert any("Of 1,990 pairs of good answers, 30 differ (1.51 %)." in found for found in text)
+    assert ["0f3b n:0.42 against n:0.91"] == [found for found in text if found.startswith("0f3b")]
+    assert {"latency p99", "9 ms", "answer 0.1 to 0.2", "940"} <= set(text)
 
 
 def test_a_rollout_that_has_only_begun_has_a_page(world, stable, production):
