@@ -6,13 +6,15 @@ The composition root of the control plane and of the command line: the only file
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from softlaunch import errors
@@ -29,6 +31,7 @@ from softlaunch.adapters.local import launch as local_launch
 from softlaunch.adapters.local import lock as local_lock
 from softlaunch.adapters.local import prober as local_prober
 from softlaunch.adapters.local import survey as local_survey
+from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.python_env import uv as uv_environments
 from softlaunch.adapters.python_env import workbench as local_workbench
@@ -37,7 +40,7 @@ from softlaunch.adapters.sql import store as sql_store
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.config import settings as setting
-from softlaunch.controller import commands, complaints, drilling, hook_secret, loop, people, runner, shelf
+from softlaunch.controller import commands, complaints, drilling, hook_secret, loop, notifier, people, runner, shelf
 from softlaunch.controller.pipeline import build as building
 from softlaunch.controller.pipeline import obtain, workshop
 from softlaunch.core import env_references, fallbacks, release
@@ -47,6 +50,8 @@ from softlaunch.serving import fallback as fallback_server
 from softlaunch.serving import unpacked
 
 _PORT_MAX = 65_535
+NOTIFY_SECONDS = 1.0
+_NOTIFIER = "notifier"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,12 +68,15 @@ class ControlPlane:
     find_release: complaints.FindRelease
     store: store.Store
     _runner: runner.Runner
+    _beside: tuple[runner.Periodic, ...]
     _fleet: local_fleet.LocalFleet
     _gateway: envoy_gateway.EnvoyGateway
 
     def start(self) -> None:
-        """Starts the control loop."""
+        """Starts the control loop, and what runs beside it."""
         self._runner.start()
+        for found in self._beside:
+            found.start()
 
     def ready(self) -> bool:
         """The gateway believes the saved state and what was live is running again, or has failed to."""
@@ -82,6 +90,8 @@ class ControlPlane:
             UnavailableError: the last state could not be written (a full disk); everything is stopped all the same.
         """
         try:
+            for found in self._beside:
+                found.stop()
             self._runner.stop()
         finally:
             if everything:
@@ -138,9 +148,38 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
+            _beside=(runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),),
             _fleet=local,
             _gateway=gateway,
         )
+
+
+def _notifier(turning: loop.ControlLoop, saved: store.Store) -> Callable[[], None]:
+    """One turn of telling people what has happened."""
+    kept = saved.bookmark(_NOTIFIER)
+    outbox = notifier.Outbox(json.loads(kept)) if kept is not None else notifier.Outbox.begin(saved)
+
+    def targets(service: str, environment: str) -> Mapping[str, str]:
+        with turning.lock:
+            running = turning.ledger.rollouts.get((service, environment))
+            live = turning.ledger.lives.get((service, environment))
+        known = running or live
+        return known.spec.notify if known is not None else {}
+
+    telling = notifier.Notifier(
+        port=apprise_notify.AppriseNotify(),
+        history=saved,
+        outbox=outbox,
+        targets=targets,
+        variables=os.environ,
+        threads=concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="notify"),
+    )
+
+    def turn() -> None:
+        if telling.turn(turning.now()):
+            saved.commit(store.Change(bookmarks={_NOTIFIER: json.dumps(outbox.state())}))
+
+    return turn
 
 
 def stop_leftovers(home: homes.Home, settings: setting.Settings) -> bool:
@@ -313,7 +352,7 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
             remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
             code=errors.Code.SERVICE_FILE,
         )
-    service = service_file.parse_bytes(raw)
+    service = _with_fallback_files(service_file.parse_bytes(raw), repository, commit)
     environments = uv_environments.UvEnvironments(home.venvs)
     shop = workshop.Workshop(
         source=repository,
@@ -328,6 +367,42 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
         loader=unpacked.__name__,
     )
     return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+
+
+def _with_fallback_files(
+    service: spec_values.ServiceSpec, repository: git_source.GitSource, commit: source.Commit
+) -> spec_values.ServiceSpec:
+    """The service whose fallbacks carry the files they answer from: they run outside of any release."""
+
+    def filled(found: spec_values.FallbackSpec) -> spec_values.FallbackSpec:
+        if found.kind not in fallbacks.LOCAL:
+            return found
+        name = found.target.partition(":")[0] if found.kind is spec_values.FallbackKind.PYTHON else found.target
+        raw = repository.read(commit, name)
+        if raw is None:
+            raise errors.ConfigError(
+                f"The fallback's file {name!r} is not in commit {commit.id[:12]}.",
+                remedy="Commit it beside softlaunch.yaml, or correct `fallback:`.",
+                code=errors.Code.FALLBACK_UNUSABLE,
+            )
+        try:
+            whole = dataclasses.replace(found, content=raw.decode())
+        except UnicodeDecodeError as error:
+            raise errors.ConfigError(
+                f"The fallback's file {name!r} is no UTF-8 text.",
+                remedy="Save it as UTF-8.",
+                code=errors.Code.FALLBACK_UNUSABLE,
+            ) from error
+        fallbacks.check(whole)
+        return whole
+
+    return dataclasses.replace(
+        service,
+        environments=tuple(
+            dataclasses.replace(environment, fallbacks=tuple(filled(found) for found in environment.fallbacks))
+            for environment in service.environments
+        ),
+    )
 
 
 def pin(directory: pathlib.Path) -> dict[str, str]:

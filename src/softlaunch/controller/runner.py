@@ -1,8 +1,9 @@
-"""Runs the control loop in a thread until it is told to stop."""
+"""Runs the control loop, and what may wait beside it, in threads until they are told to stop."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -59,3 +60,38 @@ class Runner:
                 LOG.exception("tick_failed")
                 pause = STUMBLE_SECONDS
             self._loop.wait(pause)
+
+
+class Periodic:
+    """
+    The thread of a part of the control plane that decides nothing: notifications, schedules.
+
+    Args:
+        name: Of the thread.
+        turn: One turn; what it raises is logged, and there is a next one.
+        seconds: Between turns.
+    """
+
+    def __init__(self, name: str, turn: Callable[[], None], *, seconds: float) -> None:
+        self._name = name
+        self._turn = turn
+        self._seconds = seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns after the turn that is being made."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception:
+                LOG.exception("turn_failed", part=self._name)
+            self._stopping.wait(self._seconds)
