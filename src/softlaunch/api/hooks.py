@@ -149,7 +149,13 @@ def add(
                 return refusal
             asked = _read(schemas.HookTicket, body)
             told = reports.report(
-                prediction=asked.prediction, text=asked.text, by=asked.by, source="ticket", ticket=asked.id
+                prediction=asked.prediction,
+                text=asked.text,
+                by=asked.by,
+                source="ticket",
+                service=asked.service,
+                environment=asked.environment,
+                ticket=asked.id,
             )
             return {"new": told.new, "release": told.complaint.release}
 

@@ -86,3 +86,5 @@ class HookTicket(pydantic.BaseModel):
     prediction: str
     text: str
     by: str
+    service: str | None = None
+    environment: str | None = None

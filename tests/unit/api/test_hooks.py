@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -59,6 +60,14 @@ def test_a_signed_ticket_is_a_complaint_and_once(machine, live, secret) -> None:
     assert ({"new": True, "release": live.short}, {"new": False, "release": live.short}) == (first, again)
     (kept,) = machine.world.store.complaints()
     assert ("customer 7", "ticket", "T-1") == (kept.by, kept.source, kept.external_id)
+
+
+def test_a_ticket_may_say_where_an_unknown_prediction_was_made(machine, live, secret) -> None:
+    machine.world.launch(live, dataclasses.replace(machine.environment, name="integration"))
+
+    assert (422, "no-prediction") == code(send(machine, secret, TICKET, SAID))
+    assert send(machine, secret, TICKET, {**SAID, "service": "demo", "environment": "integration"}).json()["new"]
+    assert ["integration"] == [found.environment for found in machine.world.store.complaints()]
 
 
 @pytest.mark.parametrize("path", [ROLLBACK, TICKET])
@@ -182,11 +191,8 @@ def test_a_signed_body_that_cannot_be_used_is_named(machine, live, secret, path,
 
 
 def test_a_body_without_end_is_not_read_to_its_end(machine, secret) -> None:
-    read = []
-
     def endless():
         for _ in range(1_000):
-            read.append(1)
             yield b"x" * 10_000
 
     answer = machine.client.post(ROLLBACK, content=endless())
