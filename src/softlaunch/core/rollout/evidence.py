@@ -42,6 +42,77 @@ the candidate for the highest where nothing was configured (without an attempt i
 _NOBODY = (0, 0)
 
 
+def bracket(prior: float, candidate_prior: float, candidate: int, total: int) -> tuple[float, float]:
+    """The candidate's share of `total` trials: at least, and at most (see RoutingEpoch)."""
+    likely = (candidate_prior + candidate) / (prior + total)
+    quick = (candidate_prior * _QUICK + candidate) / (prior * _QUICK + total)
+    seen = candidate / (total + _UNSEEN)
+    return (min(seen, likely)), (max(quick, likely))
+
+
+class Share:
+    """
+    The candidate's share among trials that are not simply all attempts of an epoch: those with a size, a CPU time, ...
+
+    Args:
+        share: As configured.
+        prior: How many trials that is worth.
+    """
+
+    __slots__ = ("candidate", "candidate_prior", "prior", "total")
+
+    def __init__(self, *, share: float, prior: float) -> None:
+        self.prior = prior
+        self.candidate_prior = prior * share
+        self.candidate = 0
+        self.total = 0
+
+    def rho_values(self) -> tuple[float, float]:
+        """The share before the next trial: at least, and at most."""
+        return bracket(self.prior, self.candidate_prior, self.candidate, self.total)
+
+    def count(self, from_candidate: bool) -> None:  # noqa: FBT001  # an observation, not an option
+        """Count a trial, after it was judged."""
+        self.total += 1
+        self.candidate += from_candidate
+
+    def state(self) -> list[float]:
+        """What `load` needs."""
+        return [self.prior, self.candidate_prior, self.candidate, self.total]
+
+    @classmethod
+    def load(cls, state: Sequence[float]) -> Share:
+        """The share `state()` described."""
+        found = cls(share=0.0, prior=float(state[0]))
+        found.candidate_prior = float(state[1])
+        found.candidate, found.total = int(state[2]), int(state[3])
+        return found
+
+
+class Shares:
+    """A Share per routing epoch, begun with its first trial: epochs are never compared with each other."""
+
+    __slots__ = ("_shares",)
+
+    def __init__(self) -> None:
+        self._shares: dict[int, Share] = {}
+
+    def of(self, number: int, epoch: RoutingEpoch) -> Share:
+        """The epoch's share."""
+        found = self._shares.get(number)
+        if found is None:
+            found = self._shares[number] = Share(share=epoch.share, prior=epoch.prior)
+        return found
+
+    def state(self) -> list[Any]:
+        """A JSON-able list; `load` goes on from it."""
+        return [[number, share.state()] for number, share in self._shares.items()]
+
+    def load(self, state: Sequence[Any]) -> None:
+        """Go on from `state()`."""
+        self._shares = {int(number): Share.load(saved) for number, saved in state}
+
+
 class RoutingEpoch:
     """
     Counts of first attempts routed under one routing decision: who was at risk, per arm.
@@ -85,7 +156,12 @@ class RoutingEpoch:
     def rho(self, index: int, had: int) -> tuple[float, float]:
         """The candidate's share of attempts by users with `had` events of guardrail `index`: at least, and at most."""
         if not had:
-            return self._bracket(self.candidate - self.candidate_left[index], self.total - self.left[index])
+            return bracket(
+                self.prior,
+                self.candidate_prior,
+                self.candidate - self.candidate_left[index],
+                self.total - self.left[index],
+            )
         candidate, total = self.repeats[index].get(had, _NOBODY)
         # Who has already failed is not drawn by the configured share: nothing is known here but what was seen.
         return candidate / (total + _UNSEEN), (candidate + _UNSEEN) / (total + _UNSEEN)
@@ -105,15 +181,9 @@ class RoutingEpoch:
                     seen[0] += from_candidate
                     seen[1] += 1
 
-    def rho_latency(self) -> tuple[float, float]:
+    def rho_values(self) -> tuple[float, float]:
         """The candidate's share of the attempts that have a latency: at least, and at most."""
-        return self._bracket(self.latency_candidate, self.latency_total)
-
-    def _bracket(self, candidate: int, total: int) -> tuple[float, float]:
-        likely = (self.candidate_prior + candidate) / (self.prior + total)
-        quick = (self.candidate_prior * _QUICK + candidate) / (self.prior * _QUICK + total)
-        seen = candidate / (total + _UNSEEN)
-        return (min(seen, likely)), (max(quick, likely))
+        return bracket(self.prior, self.candidate_prior, self.latency_candidate, self.latency_total)
 
     def state(self) -> dict[str, Any]:
         """A JSON-able object; `load` makes an equal epoch of it."""
@@ -194,6 +264,13 @@ class CountEvidence:
         self.events_stable = 0
         """Every event, a user's later ones too."""
         self.events_candidate = 0
+
+    def count_event(self, from_candidate: bool) -> None:  # noqa: FBT001  # an observation, not an option
+        """Count an event, whether it is compared or not."""
+        if from_candidate:
+            self.events_candidate += 1
+        else:
+            self.events_stable += 1
 
     def compare(self, from_candidate: bool, rho_low: float, rho_high: float) -> None:  # noqa: FBT001  # an observation
         """Take an event into account that happened while both arms had traffic."""

@@ -30,11 +30,13 @@ from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import (
     evidence,
     first_attempts,
+    judge_extras,
     judge_history,
     judge_keys,
-    judge_latency,
     judge_policy,
     judge_report,
+    judge_sizes,
+    judge_values,
 )
 
 _INDEX_OF_OUTCOME = {
@@ -42,9 +44,6 @@ _INDEX_OF_OUTCOME = {
     attempts.Outcome.CLIENT_ERROR: 1,
     attempts.Outcome.INVALID: 2,
 }
-_ALONE_RATE_MAX = 0.95
-"""An alarm above this cannot ring; a guardrail whose recorded rate is higher judges nothing while alone."""
-
 _EVENTS_LIMIT = 1_000
 
 
@@ -75,14 +74,22 @@ class Judge:
         self._firsts = first_attempts.FirstAttempts(
             stable=stable, candidate=candidate, wait_seconds=policy.sibling_wait_seconds
         )
-        self._alone_rates = [_alone_rate(policy, name, history) for name in judge_keys.COUNTED]
+        self._alone_rates = [judge_extras.alone_rate(policy, name, history) for name in judge_keys.COUNTED]
         self._evidence = [
             evidence.CountEvidence(
                 acceptable_rate=policy.acceptable_rate, alone_rate=rate, margin_ratio=policy.margin_ratio
             )
             for rate in self._alone_rates
         ]
-        self._latency = judge_latency.LatencyEvidence(policy=policy, history=history.latency if history else None)
+        self._latency = judge_values.ValueEvidence(
+            policy=policy,
+            rules=judge_sizes.latency_rules(policy),
+            history=history.latency if history else None,
+            histories=history.latency_sizes if history else None,
+        )
+        self._extras = judge_extras.Extras(policy=policy, stable=stable is not None, history=history)
+        self._extras_e_checked = 0.0
+        self._has_custom = bool(policy.expressions)
         self._weights = [policy.weight(name) for name in judge_keys.COUNTED]
         self._latency_weight = policy.weight(spec.GuardrailName.LATENCY)
         self._threshold = 1.0 / policy.alpha
@@ -127,10 +134,6 @@ class Judge:
                 )
         self._current = tuple(sorted(shares))
 
-    def begin_epoch(self, epoch: int, share: float) -> None:
-        """A routing decision with a single population; as `begin_epochs`."""
-        self.begin_epochs({epoch: share})
-
     def observe(self, attempt: attempts.Attempt) -> None:
         """Take one line of the attempt log into account: exactly once each, in the order of the log."""
         firsts = self._firsts
@@ -141,21 +144,36 @@ class Judge:
         if first is not None:
             self._count(first)
 
+    def observe_pair(self, agrees: bool) -> None:  # noqa: FBT001  # an observation, not an option
+        """Take two answers to the same request, stable's and the candidate's, into account."""
+        self._extras.observe_pair(agrees=agrees)
+        self._combine_extras()
+
+    def observe_kill(self, from_candidate: bool) -> None:  # noqa: FBT001  # an observation, not an option
+        """Take an out-of-memory kill of a process into account."""
+        shares = [self._epochs[number].share for number in self._current]
+        self._extras.observe_kill(from_candidate=from_candidate, rho=max(shares, default=0.0))
+        self._combine_extras()
+
     def _count(self, attempt: attempts.Attempt) -> None:
         outcome = attempts.outcome(attempt)
         if outcome is attempts.Outcome.CENSORED:
             self._censored += 1
             return
-        if outcome is attempts.Outcome.SHED:
-            self._shed += 1
-            return
         epoch = self._epochs.get(attempt.epoch)
-        if epoch is None or epoch.share <= 0.0:
-            self._unrouted += 1
-            return
         release = attempt.release
         # A line without a release reached no replica: it belongs to the arm its route had chosen.
         from_candidate = release == self._candidate or (not release and (attempt.composite or self._stable is None))
+        if outcome is attempts.Outcome.SHED:
+            self._shed += 1
+            if epoch is not None and epoch.share > 0.0:
+                alone = sum(found.candidate for found in self._epochs.values() if found.alone)
+                self._extras.observe_shed(attempt.epoch, epoch, from_candidate=from_candidate, alone_trials=alone)
+                self._combine_extras()
+            return
+        if epoch is None or epoch.share <= 0.0:
+            self._unrouted += 1
+            return
         bad = outcome is not attempts.Outcome.OK
         had = judge_keys.NO_EVENTS
         if attempt.key and self._policy.dedupe_keys:
@@ -168,11 +186,18 @@ class Judge:
             # Evidence of latency moves with every attempt, but can complete a FAIL only above where it last failed to.
             latency = self._latency
             changed = changed or latency.relative_e > self._latency_e_checked or latency.alone_e > self._alone_e_checked
+        if attempt.output or attempt.cpu_us is not None or attempt.memory_kib is not None or self._has_custom:
+            self._extras.observe(attempt, epoch, from_candidate=from_candidate)
+            changed = changed or (self._extras.decides and self._extras.e > self._extras_e_checked)
         epoch.count(from_candidate, had)
         if epoch.alone and from_candidate:
             for found, number in zip(self._evidence, had, strict=True):
                 found.alone_count += not number
         if changed and self._failure is None:
+            self._combine()
+
+    def _combine_extras(self) -> None:
+        if self._extras.decides and self._failure is None:
             self._combine()
 
     def _count_event(
@@ -210,13 +235,15 @@ class Judge:
             if "UT" not in attempt.flags:
                 return
             latency_us = math.inf
+        size = judge_sizes.size_class(attempt.input_bytes)
         if epoch.alone:
             if from_candidate:
-                self._latency.observe_alone(latency_us)
+                self._latency.observe_alone(latency_us, size)
             return
-        self._latency.observe(attempt.epoch, epoch, from_candidate, latency_us)
-        epoch.latency_total += 1
-        epoch.latency_candidate += from_candidate
+        self._latency.observe(attempt.epoch, epoch, from_candidate, latency_us, size)
+        if size == judge_sizes.UNSIZED:
+            epoch.latency_total += 1
+            epoch.latency_candidate += from_candidate
 
     def _e(self) -> float:
         alone = self._policy.alone_weight
@@ -225,14 +252,16 @@ class Judge:
         for weight, found in zip(self._weights, self._evidence, strict=True):
             total += weight * (beside * found.relative_e + alone * found.alone_e)
         latency = self._latency
-        return total + self._latency_weight * (beside * latency.relative_e + alone * latency.alone_e)
+        total += self._latency_weight * (beside * latency.relative_e + alone * latency.alone_e)
+        return total + self._extras.e if self._extras.decides else total
 
     def _combine(self) -> None:
         self._latency_e_checked = self._latency.relative_e
         self._alone_e_checked = self._latency.alone_e
+        self._extras_e_checked = self._extras.e
         if self._e() < self._threshold:
             return
-        reports = [report for report in self._guardrail_reports() if report.name in self._policy.enforcing]
+        reports = [report for report in self._guardrail_reports() if report.enforcing]
         worst = max(reports, key=lambda report: report.log_e - report.log_threshold)
         self._failure = judge_report.Failure(
             guardrail=worst.name, decided_by=worst.decided_by, reason=f"{worst.name}: {worst.reason}"
@@ -253,6 +282,7 @@ class Judge:
             "epochs": [[number, epoch.state()] for number, epoch in self._epochs.items()],
             "evidence": [found.state() for found in self._evidence],
             "latency": self._latency.state(),
+            "extras": self._extras.state(),
             "firsts": self._firsts.state(),
             "counts": [self._shed, self._censored, self._unrouted],
             "failure": None if self._failure is None else self._failure.to_json(),
@@ -278,8 +308,12 @@ class Judge:
             found.load(saved)
             judge._evidence.append(found)
         judge._latency.load(state["latency"])
+        if "extras" in state:  # later than the rest
+            judge._extras.load(state["extras"])
         judge._firsts.load(state["firsts"])
-        judge._current = _current(state)
+        # States from before there were several populations name one epoch, or none.
+        current = state.get("current", [state.get("epoch")])
+        judge._current = tuple(int(number) for number in current if number is not None)
         judge._epochs = {int(number): evidence.RoutingEpoch.load(saved) for number, saved in state["epochs"]}
         judge._shed, judge._censored, judge._unrouted = (int(count) for count in state["counts"])
         if state["failure"] is not None:
@@ -351,7 +385,9 @@ class Judge:
                 )
             )
         reports.append(self._latency_report())
-        return tuple(sorted(reports, key=lambda report: judge_policy.GUARDRAILS.index(report.name)))
+        reports += self._extras.reports((trials_candidate, trials_stable))
+        order = {str(name): place for place, name in enumerate(judge_policy.GUARDRAILS)}
+        return tuple(sorted(reports, key=lambda report: order.get(report.name, len(order))))
 
     def _latency_report(self) -> judge_report.GuardrailReport:
         latency = self._latency
@@ -369,17 +405,3 @@ class Judge:
             subject=latency.subject,
             missing=missing,
         )
-
-
-def _alone_rate(
-    policy: judge_policy.JudgePolicy, name: spec.GuardrailName, history: judge_history.ArmHistory | None
-) -> float:
-    recorded = None if history is None else history.rate_upper(name)
-    return min(_ALONE_RATE_MAX, max(policy.acceptable_rate, recorded or 0.0))
-
-
-def _current(state: Mapping[str, Any]) -> tuple[int, ...]:
-    """The current populations; states from before there were several name one epoch, or none."""
-    if "current" in state:
-        return tuple(int(number) for number in state["current"])
-    return () if state["epoch"] is None else (int(state["epoch"]),)

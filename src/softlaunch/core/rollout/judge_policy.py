@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from softlaunch import errors
 from softlaunch.core import spec
@@ -36,6 +36,9 @@ one observation per window of requests, each worth at most a factor of 2, and 0.
 together leave errors 0.53 of alpha: a candidate that only fails is then found with at most one more failed request.
 """
 
+_EXPRESSION_WEIGHT = 0.03
+"""Of each of a team's own expressions that enforces, beside the weights above; a guess."""
+
 RESERVE = 0.03
 """Share of every process kept for differences that begin late. Errors that rise fivefold after 30,000 fair events at a
 share of 95 % are found after some 800 further events, and after 4,900 without it; a launch that is bad from the start
@@ -45,6 +48,15 @@ _ALONE_WEIGHT_HOLDBACK = 0.02
 _ALONE_WEIGHT_NO_HOLDBACK = 0.1
 """Share of a guardrail's alpha kept for the time when the candidate has all traffic; a guess: 5 % errors against an
 acceptable 1 % take some 210 attempts at 0.1 and 250 at 0.02; the relative test loses 10 % or 2 % of its e-value."""
+
+
+class Expression(NamedTuple):
+    """A team's own guardrail over attempts."""
+
+    name: str
+    text: str
+    """As expressions.compile_ reads it."""
+    enforcing: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +76,10 @@ class JudgePolicy:
     acceptable_rate: float = 0.01
     enforcing: tuple[spec.GuardrailName, ...] = spec.GUARDRAILS_DEFAULT
     """These decide; the others are reported with all of alpha to themselves and decide nothing."""
+    expressions: tuple[Expression, ...] = ()
+    """A team's own guardrails, each under a name of its own."""
+    disagreement_rate_max: float = 0.05
+    """More answers than this that differ from stable's to the same request break the guardrail."""
     latency_slo_ms: float | None = None
     latency_slack_ratio: float = 1.0
     latency_slack_ms: float = 0.0
@@ -80,7 +96,12 @@ class JudgePolicy:
     """Stable latencies needed before thresholds are cut; fewer leave the p95 itself uncertain by half."""
 
     def __post_init__(self) -> None:
-        for name, rate in (("alpha", self.alpha), ("beta", self.beta), ("acceptable_rate", self.acceptable_rate)):
+        for name, rate in (
+            ("alpha", self.alpha),
+            ("beta", self.beta),
+            ("acceptable_rate", self.acceptable_rate),
+            ("disagreement_rate_max", self.disagreement_rate_max),
+        ):
             if not 0.0 < rate < 1.0:
                 raise errors.InvariantError(f"the judge's {name} is {rate}, not between 0 and 1.")
         if self.margin_ratio <= 1.0:
@@ -91,26 +112,39 @@ class JudgePolicy:
             )
         if not 0.0 <= self.alone_weight <= 1.0:
             raise errors.InvariantError(f"the judge's alone_weight is {self.alone_weight}, not between 0 and 1.")
-        if not self.enforcing:
+        names = [*GUARDRAILS, *(rule.name for rule in self.expressions)]
+        if len(set(names)) != len(names):
+            raise errors.InvariantError(f"two guardrails have one name: {', '.join(names)}.")
+        if not self.enforcing and not any(rule.enforcing for rule in self.expressions):
             raise errors.InvariantError("a judge without an enforcing guardrail would pass everything.")
 
-    def weight(self, guardrail: spec.GuardrailName) -> float:
+    def weight(self, guardrail: str) -> float:
         """The guardrail's share of alpha: 0 when it only observes; the enforcing ones sum to 1."""
-        if guardrail not in self.enforcing:
+        if not self.enforces(guardrail):
             return 0.0
-        return _WEIGHTS[guardrail] / sum(_WEIGHTS[name] for name in self.enforcing)
+        own_count = sum(rule.enforcing for rule in self.expressions)
+        total = sum(_WEIGHTS[name] for name in self.enforcing) + own_count * _EXPRESSION_WEIGHT
+        return next((weight for name, weight in _WEIGHTS.items() if name == guardrail), _EXPRESSION_WEIGHT) / total
+
+    def enforces(self, guardrail: str) -> bool:
+        """Whether the guardrail decides."""
+        return guardrail in self.enforcing or any(
+            rule.enforcing and rule.name == guardrail for rule in self.expressions
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A small JSON object; `from_json` makes an equal policy of it."""
         document = dataclasses.asdict(self)
         document["enforcing"] = [str(name) for name in self.enforcing]
+        document["expressions"] = [list(rule) for rule in self.expressions]
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> JudgePolicy:
         """The policy `to_json` wrote."""
         names = tuple(spec.GuardrailName(name) for name in document["enforcing"])
-        return cls(**{**document, "enforcing": names})
+        rules = tuple(Expression(*rule) for rule in document.get("expressions", ()))  # later than the rest
+        return cls(**{**document, "enforcing": names, "expressions": rules})
 
 
 def of_strategy(
@@ -143,6 +177,12 @@ def of_strategy(
         margin_ratio=strategy.margin_ratio,
         acceptable_rate=strategy.acceptable_percent / 100.0,
         enforcing=tuple(name for name in GUARDRAILS if name in strategy.guardrails),
+        expressions=tuple(
+            Expression(check.name, check.target, check.enforcing)
+            for check in strategy.checks
+            if check.kind is spec.CheckKind.EXPRESSION
+        ),
+        disagreement_rate_max=min(0.99, max(1e-4, strategy.disagreement_percent_max / 100.0)),
         latency_slo_ms=strategy.latency_slo_ms,
         latency_slack_ratio=latency_slack_ratio,
         latency_slack_ms=latency_slack_ms,

@@ -32,7 +32,8 @@ class DecidedBy(enum.StrEnum):
 class GuardrailReport:
     """One guardrail. Logarithms are natural; evidence reaches a threshold, never passes below it."""
 
-    name: spec.GuardrailName
+    name: str
+    """A spec.GuardrailName, or the name of a team's own expression."""
     enforcing: bool
     """False: reported only, or nothing there to judge by (the reason says which)."""
     verdict: messages.Verdict
@@ -76,7 +77,7 @@ class JudgeReport:
     verdict: messages.Verdict
     """FAIL for good once the combined evidence reached its threshold; PASS while every enforcing guardrail passes."""
     decided_by: DecidedBy
-    guardrail: spec.GuardrailName | None
+    guardrail: str | None
     """The one with the largest part in a FAIL; None otherwise."""
     log_e: float
     """Combined evidence that the candidate is worse: the weighted mean over enforcing guardrails."""
@@ -91,6 +92,8 @@ class Missing(enum.Enum):
 
     THRESHOLDS = enum.auto()
     """Stable's latencies are not known yet: wait."""
+    REPORTS = enum.auto()
+    """No attempt said anything about it: it cannot decide in this rollout unless one does."""
     YARDSTICK = enum.auto()
     """There is nothing to compare with and no SLO: the guardrail cannot decide in this rollout."""
 
@@ -108,7 +111,13 @@ def percent(rate: float) -> str:
     return f"{rate * 100:.3g} %"
 
 
-_VERBS = {
+_THINGS: dict[str, str] = {
+    spec.GuardrailName.OUTPUTS: "answers",
+    spec.GuardrailName.DISAGREEMENT: "pairs",
+    spec.GuardrailName.MEMORY: "windows",
+}
+
+_VERBS: dict[str, str] = {
     spec.GuardrailName.ERRORS: "failed",
     spec.GuardrailName.CLIENT_ERRORS: "were refused (4xx)",
     spec.GuardrailName.INVALID: "answered something invalid",
@@ -117,15 +126,16 @@ _VERBS = {
 
 def guardrail(
     *,
-    name: spec.GuardrailName,
+    name: str,
     policy: judge_policy.JudgePolicy,
     trials: tuple[int, int],
     events: tuple[int, int],
-    log_e_relative: float,
-    log_e_alone: float,
+    log_e_relative: float | None,
+    log_e_alone: float | None,
     promotion: evidence.Promotion,
     subject: str | None,
     missing: Missing | None,
+    verb: str | None = None,
 ) -> GuardrailReport:
     """
     The report of one guardrail.
@@ -135,29 +145,31 @@ def guardrail(
         policy: Rules of the rollout.
         trials: Attempts of the candidate and of stable.
         events: Bad ones among them, likewise.
-        log_e_relative: Evidence that the candidate is worse than stable.
-        log_e_alone: Evidence that it is worse than acceptable, while it had all traffic.
+        log_e_relative: Evidence that the candidate is worse than stable; None where nothing is compared.
+        log_e_alone: Evidence that it is worse than acceptable; None where there is no such test.
         promotion: Evidence that it may pass.
         subject: What slow attempts were slower than; None for other guardrails.
         missing: Why nothing can be judged; None when it can.
+        verb: What an event did; None where the name says it.
     """
     log_threshold = -math.log(policy.alpha * (policy.weight(name) or 1.0))
     promotion_threshold = -math.log(policy.beta)
     log_e, decided_by = _combined(log_e_relative, log_e_alone, policy.alone_weight)
-    happened = _happened(name, events, trials, subject)
+    things = _THINGS.get(name, "attempts")
+    happened = _happened(things, verb or _VERBS.get(name) or f"were slower than {subject}", events, trials)
     if missing is not None:
         verdict, decided_by = messages.Verdict.INCONCLUSIVE, DecidedBy.NONE
-        reason = _MISSING[missing].format(subject=subject)
+        reason = _MISSING[missing].format(subject=subject or verb)
     elif log_e >= log_threshold:
         verdict = messages.Verdict.FAIL
         reason = f"{happened}: {_WORSE[decided_by]} at odds of {odds(log_e)} ({odds(log_threshold)} was needed)"
     elif trials[0] == 0:
         verdict, decided_by = messages.Verdict.INCONCLUSIVE, DecidedBy.NONE
-        reason = "no candidate attempt was seen, so nothing is known"
+        reason = f"no candidate {things.removesuffix('s')} was seen, so nothing is known"
     elif promotion.log_e >= promotion_threshold:
         verdict = messages.Verdict.PASS
         decided_by = DecidedBy.ABSOLUTE if promotion.absolute else DecidedBy.RELATIVE
-        reason = f"{happened}: {_good(decided_by, policy, subject)}"
+        reason = f"{happened}: {_good(name, decided_by, policy, subject)}"
     else:
         verdict, decided_by = messages.Verdict.INCONCLUSIVE, DecidedBy.NONE
         reason = (
@@ -166,7 +178,7 @@ def guardrail(
         )
     return GuardrailReport(
         name=name,
-        enforcing=name in policy.enforcing and missing is not Missing.YARDSTICK,
+        enforcing=policy.enforces(name) and missing not in (Missing.YARDSTICK, Missing.REPORTS),
         verdict=verdict,
         decided_by=decided_by,
         trials_candidate=trials[0],
@@ -191,7 +203,7 @@ def summary(
 ) -> JudgeReport:
     """The report of the rollout: a FAIL that happened stays, a PASS is as good as its weakest guardrail."""
     deciding = [report for report in guardrails if report.enforcing]
-    names = [report.name.value for report in deciding]
+    names = [str(report.name) for report in deciding]
     waiting = [report for report in deciding if report.verdict is not messages.Verdict.PASS]
     decided_by = DecidedBy.NONE
     name = None
@@ -218,11 +230,16 @@ def summary(
     )
 
 
+def guardrail_name(name: str) -> str:
+    """The name as the judge's own GuardrailName where it is one."""
+    return spec.GuardrailName(name) if name in tuple(spec.GuardrailName) else name
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
     """The moment the candidate failed."""
 
-    guardrail: spec.GuardrailName
+    guardrail: str
     decided_by: DecidedBy
     reason: str
 
@@ -234,7 +251,7 @@ class Failure:
     def from_json(cls, document: Mapping[str, str]) -> Failure:
         """The failure `to_json` wrote."""
         return cls(
-            guardrail=spec.GuardrailName(document["guardrail"]),
+            guardrail=guardrail_name(document["guardrail"]),
             decided_by=DecidedBy(document["decided_by"]),
             reason=document["reason"],
         )
@@ -244,6 +261,7 @@ _NOTHING_DECIDES = "no enforcing guardrail has anything to judge by"
 
 _MISSING = {
     Missing.THRESHOLDS: "nothing is called slow yet: {subject}",
+    Missing.REPORTS: "not judged: nothing was reported that it could judge",
     Missing.YARDSTICK: "not judged: there is no stable release to compare with and no latency SLO is set",
 }
 
@@ -254,15 +272,21 @@ _WORSE = {
 }
 
 
-def _combined(log_e_relative: float, log_e_alone: float, alone_weight: float) -> tuple[float, DecidedBy]:
+def _combined(log_e_relative: float | None, log_e_alone: float | None, alone_weight: float) -> tuple[float, DecidedBy]:
     """The weighted mean of both kinds of evidence, and the kind with the larger part in it."""
+    if log_e_relative is None:
+        return log_e_alone or 0.0, DecidedBy.ABSOLUTE
+    if log_e_alone is None:
+        return log_e_relative, DecidedBy.RELATIVE
     beside = math.log(1.0 - alone_weight) + log_e_relative if alone_weight < 1.0 else -math.inf
     alone = math.log(alone_weight) + log_e_alone if alone_weight > 0.0 else -math.inf
     decided_by = DecidedBy.ABSOLUTE if alone > beside else DecidedBy.RELATIVE
     return absolute.log_sum_exp([beside, alone]), decided_by
 
 
-def _good(decided_by: DecidedBy, policy: judge_policy.JudgePolicy, subject: str | None) -> str:
+def _good(name: str, decided_by: DecidedBy, policy: judge_policy.JudgePolicy, subject: str | None) -> str:
+    if name == spec.GuardrailName.DISAGREEMENT:
+        return f"below the tolerated {percent(policy.disagreement_rate_max)}"
     if decided_by is DecidedBy.RELATIVE:
         return f"not {policy.margin_ratio:g} times as often as stable"
     if subject is not None and policy.latency_slo_ms is None:
@@ -270,7 +294,6 @@ def _good(decided_by: DecidedBy, policy: judge_policy.JudgePolicy, subject: str 
     return f"below the acceptable {percent(policy.acceptable_rate)}"
 
 
-def _happened(name: spec.GuardrailName, events: tuple[int, int], trials: tuple[int, int], subject: str | None) -> str:
-    verb = _VERBS.get(name) or f"were slower than {subject}"
-    said = f"{events[0]:,} of {trials[0]:,} candidate attempts {verb}"
+def _happened(things: str, verb: str, events: tuple[int, int], trials: tuple[int, int]) -> str:
+    said = f"{events[0]:,} of {trials[0]:,} candidate {things} {verb}"
     return f"{said}, {events[1]:,} of {trials[1]:,} on stable" if trials[1] else said

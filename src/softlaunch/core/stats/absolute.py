@@ -68,6 +68,11 @@ def log_sum_exp(terms: list[float]) -> float:
     return top + math.log(math.fsum(math.exp(term - top) for term in terms))
 
 
+def log_mean(parts: list[tuple[float, float]]) -> float:
+    """The logarithm of the weighted sum of e-values given as (weight, logarithm)."""
+    return log_sum_exp([math.log(weight) + log_e for weight, log_e in parts])
+
+
 def below(a: float) -> AbsoluteProcess:
     """Evidence that the rate is below `a`: 532 attempts without a failure reach 100 at a = 1 %."""
     count = len(_BELOW_FRACTIONS)

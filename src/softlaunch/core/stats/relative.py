@@ -56,10 +56,20 @@ class _Mixture:
     When to bet what is decided before the next event, so the sum is the same kind of process.
     """
 
-    __slots__ = ("_count", "_exponent", "_mantissas", "_reserve", "_restart_count", "_since", "_total")
+    __slots__ = (
+        "_count",
+        "_exponent",
+        "_mantissas",
+        "_reserve",
+        "_restart_count",
+        "_restart_every",
+        "_since",
+        "_total",
+    )
 
-    def __init__(self, count: int, *, reserve: float) -> None:
+    def __init__(self, count: int, *, reserve: float, restart_every: int = RESTART_EVERY) -> None:
         self._count = count
+        self._restart_every = restart_every
         self._mantissas = [(1.0 - reserve) / count] * count + ([0.0] * count if reserve else [])
         self._reserve = reserve
         self._since = 0
@@ -98,7 +108,7 @@ class _Mixture:
             self._rescale()
         if self._reserve:
             self._since += 1
-            if self._since >= RESTART_EVERY:
+            if self._since >= self._restart_every:
                 self._restart()
 
     def _rescale(self) -> None:
@@ -129,12 +139,20 @@ class RelativeProcess(_Mixture):
         grid: Ratios bet on, each with the same weight, all above 1.
         tolerated_ratio: H0 is "at most this many times as often as stable"; 1 is "no more often".
         reserve: Share kept aside to see a difference that begins late; 0 is the published process.
+        restart_every: Events after which a part of it is bet.
     """
 
     __slots__ = ("_excess", "_grid", "_tolerated_ratio")
 
-    def __init__(self, *, grid: Sequence[float] = GRID, tolerated_ratio: float = 1.0, reserve: float = 0.0) -> None:
-        super().__init__(len(grid), reserve=reserve)
+    def __init__(
+        self,
+        *,
+        grid: Sequence[float] = GRID,
+        tolerated_ratio: float = 1.0,
+        reserve: float = 0.0,
+        restart_every: int = RESTART_EVERY,
+    ) -> None:
+        super().__init__(len(grid), reserve=reserve, restart_every=restart_every)
         self._grid = tuple(grid) * (2 if reserve else 1)
         self._excess = tuple(ratio - 1.0 for ratio in self._grid)
         self._tolerated_ratio = tolerated_ratio

@@ -1,5 +1,5 @@
 """
-Evidence of the latency guardrail: is the candidate slower?
+Evidence of the guardrails on values, latency and CPU time: is the candidate slower, does it cost more?
 
 Thresholds are stable's p50, p75, p90, p95, p99 and the service's objective (SLO), fixed before the first attempt they
 judge: from stable's history, or cut from its first attempts in this rollout, of which then only later ones are judged.
@@ -21,6 +21,8 @@ before the first of them; an attempt above the p95 ends its block at once.
 Promotion asks at the p95: "are attempts slower than stable's p95 at least `margin` times as frequent on the candidate?"
 At the median nothing can double sensibly, and at the p99 the answer takes five times as many attempts (about 300 events
 are needed: at the p95 some 600 candidate attempts at a share of 10 %, 1,400 at 50 %).
+
+Where the size of the input is known, thresholds and rho are those of its size class (judge_sizes.py).
 """
 
 from __future__ import annotations
@@ -30,10 +32,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from softlaunch.core.rollout import evidence, judge_policy
+from softlaunch.core.rollout import evidence, judge_policy, judge_sizes
 from softlaunch.core.stats import absolute, quantiles, relative
 
-_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _WEIGHTS = (0.15, 0.05, 0.03, 0.12, 0.65)
 """Of each threshold's evidence in the mean. The median sees a shift of everything much sooner than the p99 sees a slow
 tail, so the tail gets what the median can spare."""
@@ -61,52 +62,39 @@ _GRIDS = (
 candidate that slow everywhere is seen at the median. Three each: every further bet takes a share from the others."""
 
 
-class _Block:
-    """Attempts gathered: how many exceeded exactly so many thresholds."""
-
-    __slots__ = ("both", "candidate", "count", "epoch", "rho_high", "rho_low")
-
-    def __init__(self, *, epoch: int, rho_low: float, rho_high: float) -> None:
-        self.epoch = epoch
-        self.rho_low = rho_low
-        self.rho_high = rho_high
-        self.count = 0
-        self.candidate = [0] * (len(_QUANTILES) + 1)
-        self.both = [0] * (len(_QUANTILES) + 1)
-
-    def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    @classmethod
-    def load(cls, state: Mapping[str, Any]) -> _Block:
-        block = cls(epoch=int(state["epoch"]), rho_low=float(state["rho_low"]), rho_high=float(state["rho_high"]))
-        block.count = int(state["count"])
-        block.candidate = [int(count) for count in state["candidate"]]
-        block.both = [int(count) for count in state["both"]]
-        return block
-
-
-class LatencyEvidence:
+class ValueEvidence:
     """
-    The evidence of the latency guardrail.
+    The evidence of a guardrail on a value in microseconds.
 
     Args:
-        policy: Slack, SLO, margin.
-        history: Stable's latencies before the rollout; None or too short: thresholds are cut during it.
+        policy: Margin, and how much history is needed.
+        rules: Slack and SLO.
+        history: Stable's values before the rollout; None or too short: thresholds are cut during it.
+        histories: The same per size class.
     """
 
-    def __init__(self, *, policy: judge_policy.JudgePolicy, history: quantiles.LatencyHistogram | None) -> None:
-        self._policy = policy
+    def __init__(
+        self,
+        *,
+        policy: judge_policy.JudgePolicy,
+        rules: judge_sizes.Rules,
+        history: quantiles.LatencyHistogram | None,
+        histories: Mapping[int, quantiles.LatencyHistogram] | None = None,
+    ) -> None:
+        self._slack = (rules.slack_ratio, rules.slack_us)
+        self._sizes = judge_sizes.SizeClasses(
+            needed=policy.latency_history_min, slack_ratio=rules.slack_ratio, slack_us=rules.slack_us
+        )
+        self._sizes.learn(histories or {})
         self._history_needed = policy.latency_history_min
-        self._slo_us = None if policy.latency_slo_ms is None else policy.latency_slo_ms * 1_000.0
+        self._slo_us = rules.slo_us
         self._seen: quantiles.LatencyHistogram | None = quantiles.LatencyHistogram()
-        self._limits_stable: list[float] = []
-        self._limits_candidate: list[float] = []
+        self._limits = judge_sizes.Limits([], [])
         self._processes: list[relative.ExceedanceProcess] = []
-        self._block = _Block(epoch=0, rho_low=0.0, rho_high=0.0)
+        self._block = judge_sizes.Block(epoch=0, rho_low=0.0, rho_high=0.0)
         self._mirror = relative.MirrorProcess(margin_ratio=policy.margin_ratio)
         self._slo_process = relative.RelativeProcess(reserve=judge_policy.RESERVE)
-        tail = 1.0 - _QUANTILES[_P95]
+        tail = 1.0 - judge_sizes.QUANTILES[_P95]
         self._alone_rate = min(0.5, policy.margin_ratio * tail)
         self._alone_above = absolute.above(self._alone_rate)
         self._alone_below = absolute.below(self._alone_rate)
@@ -131,11 +119,7 @@ class LatencyEvidence:
         self._weigh()
 
     def _cut(self, history: quantiles.LatencyHistogram) -> None:
-        policy = self._policy
-        self._limits_stable = [history.quantile(probability) for probability in _QUANTILES]
-        self._limits_candidate = [
-            limit * policy.latency_slack_ratio + policy.latency_slack_ms * 1_000.0 for limit in self._limits_stable
-        ]
+        self._limits = self._sizes.cut(history)
         self._build()
         self._seen = None
         self._weigh()
@@ -145,60 +129,87 @@ class LatencyEvidence:
             relative.ExceedanceProcess(
                 tail=1.0 - probability, grid=grid, two_sided=index < _TWO_SIDED_COUNT, reserve=judge_policy.RESERVE
             )
-            for index, (probability, grid) in enumerate(zip(_QUANTILES, _GRIDS, strict=True))
+            for index, (probability, grid) in enumerate(zip(judge_sizes.QUANTILES, _GRIDS, strict=True))
         ]
 
     def observe(
         self,
         epoch_number: int,
-        epoch: evidence.RoutingEpoch,
+        shares: evidence.RoutingEpoch | evidence.Share,
         from_candidate: bool,  # noqa: FBT001  # an observation, not an option
-        latency_us: float,
+        value_us: float,
+        size: int = judge_sizes.UNSIZED,
     ) -> None:
         """
         Take one attempt into account that happened while both arms had traffic.
 
         Args:
-            epoch_number: The routing decision it was routed under.
-            epoch: Its counts, without this attempt.
+            epoch_number: The population it was routed in.
+            shares: Who makes values there, without this attempt; what an attempt without a size is judged by.
             from_candidate: Which arm it came from.
-            latency_us: Infinite for a try that was given up.
+            value_us: Infinite for a try that was given up.
+            size: Its size class.
         """
+        if size == judge_sizes.UNSIZED:
+            self._observe(epoch_number, shares, from_candidate, value_us, size)
+            return
+        share = self._sizes.share(epoch_number, shares, size)
+        self._observe(epoch_number, share, from_candidate, value_us, size)
+        share.count(from_candidate)
+        if not from_candidate and math.isfinite(value_us):
+            self._sizes.add(size, value_us)
+
+    def _observe(
+        self,
+        epoch_number: int,
+        shares: evidence.RoutingEpoch | evidence.Share,
+        from_candidate: bool,  # noqa: FBT001  # an observation, not an option
+        value_us: float,
+        size: int,
+    ) -> None:
         if self._slo_us is not None:
-            self._observe_slo(epoch, from_candidate, latency_us, self._slo_us)
+            self._observe_slo(shares, from_candidate, value_us, self._slo_us)
         if self._seen is not None:
-            if not from_candidate and math.isfinite(latency_us):
-                self._seen.add(latency_us)
+            if not from_candidate and math.isfinite(value_us):
+                self._seen.add(value_us)
                 if self._seen.count >= self._history_needed:
                     self._cut(self._seen)
             return
-        block = self._block
+        unsized = size == judge_sizes.UNSIZED
+        block = self._block if unsized else self._sizes.blocks.get(size, judge_sizes.EMPTY_BLOCK)
         if block.epoch != epoch_number or not block.count:
             if block.count:
-                self._judge_block()
-            rho_low, rho_high = epoch.rho_latency()
-            block = self._block = _Block(epoch=epoch_number, rho_low=rho_low, rho_high=rho_high)
+                self._judge_block(block, size)
+            rho_low, rho_high = shares.rho_values()
+            block = judge_sizes.Block(epoch=epoch_number, rho_low=rho_low, rho_high=rho_high)
+            self._put(block, size)
+        limits = self._limits if unsized else self._sizes.limits(size) or self._limits
         block.count += 1
         if from_candidate:
-            exceeded_count = bisect.bisect_left(self._limits_candidate, latency_us)
+            exceeded_count = bisect.bisect_left(limits.candidate, value_us)
             self.trials_candidate += 1
             block.candidate[exceeded_count] += 1
         else:
-            exceeded_count = bisect.bisect_left(self._limits_stable, latency_us)
+            exceeded_count = bisect.bisect_left(limits.stable, value_us)
             self.trials_stable += 1
         block.both[exceeded_count] += 1
         if exceeded_count > _P95:
-            self._mirror.update(from_candidate, epoch.rho_latency()[0])
+            self._mirror.update(from_candidate, shares.rho_values()[0])
             if from_candidate:
                 self.events_candidate += 1
             else:
                 self.events_stable += 1
-            self._judge_block()
+            self._judge_block(block, size)
         elif block.count >= _BLOCK_MAX:
-            self._judge_block()
+            self._judge_block(block, size)
 
-    def _judge_block(self) -> None:
-        block = self._block
+    def _put(self, block: judge_sizes.Block, size: int) -> None:
+        if size == judge_sizes.UNSIZED:
+            self._block = block
+        else:
+            self._sizes.blocks[size] = block
+
+    def _judge_block(self, block: judge_sizes.Block, size: int) -> None:
         under_candidate = under = 0
         candidate_count = sum(block.candidate)
         for process, candidate, both in zip(self._processes, block.candidate, block.both, strict=False):
@@ -209,22 +220,22 @@ class LatencyEvidence:
                 rho_low=block.rho_low,
                 rho_high=block.rho_high,
             )
-        self._block = _Block(epoch=block.epoch, rho_low=0.0, rho_high=0.0)
+        self._put(judge_sizes.Block(epoch=block.epoch, rho_low=0.0, rho_high=0.0), size)
         self._weigh()
 
     def _observe_slo(
         self,
-        epoch: evidence.RoutingEpoch,
+        shares: evidence.RoutingEpoch | evidence.Share,
         from_candidate: bool,  # noqa: FBT001  # an observation, not an option
-        latency_us: float,
+        value_us: float,
         limit_us: float,
     ) -> None:
         if from_candidate:
             self.slo_trials += 1
-            self.slo_events += latency_us > limit_us
-            limit_us = limit_us * self._policy.latency_slack_ratio + self._policy.latency_slack_ms * 1_000.0
-        if latency_us > limit_us:
-            self._slo_process.update(from_candidate, epoch.rho_latency()[1])
+            self.slo_events += value_us > limit_us
+            limit_us = limit_us * self._slack[0] + self._slack[1]
+        if value_us > limit_us:
+            self._slo_process.update(from_candidate, shares.rho_values()[1])
             self._weigh()
 
     def _weigh(self) -> None:
@@ -235,20 +246,20 @@ class LatencyEvidence:
             total = (1.0 - _SLO_WEIGHT) * total + _SLO_WEIGHT * self._slo_process.e
         self.relative_e = total
 
-    def observe_alone(self, latency_us: float) -> None:
+    def observe_alone(self, value_us: float, size: int = judge_sizes.UNSIZED) -> None:
         """Take one attempt into account that happened while the candidate had all traffic."""
         rose = False
         if self._slo_us is not None:
             self.slo_trials += 1
             self.alone_slo_trials += 1
-            if latency_us > self._slo_us:
+            if value_us > self._slo_us:
                 self.slo_events += 1
                 self.alone_slo_events += 1
                 rose = True
         if self._seen is None:
             self.trials_candidate += 1
             self.alone_trials += 1
-            if latency_us > self._limits_candidate[_P95]:
+            if value_us > (self._sizes.limits(size) or self._limits).candidate[_P95]:
                 self.events_candidate += 1
                 self.alone_events += 1
                 rose = True
@@ -307,9 +318,9 @@ class LatencyEvidence:
 
     @property
     def subject(self) -> str:
-        """What the slow attempts were slower than."""
+        """What the slow attempts were slower than, or what they exceeded."""
         if self._seen is None:
-            return f"stable's p95 of {self._limits_stable[_P95] / 1_000.0:,.3g} ms"
+            return f"stable's p95 of {self._limits.stable[_P95] / 1_000.0:,.3g} ms"
         if self._slo_us is not None:
             return f"the SLO of {self._slo_us / 1_000.0:,.3g} ms"
         return f"stable's p95 ({self._seen.count} of {self._history_needed} stable attempts seen that it needs)"
@@ -331,9 +342,10 @@ class LatencyEvidence:
         """A JSON-able object; `load` goes on from it."""
         return {
             "seen": None if self._seen is None else self._seen.to_json(),
-            "limits": [self._limits_stable, self._limits_candidate],
+            "limits": list(self._limits),
             "processes": [process.state() for process in self._processes],
             "block": self._block.state(),
+            "sizes": self._sizes.state(),
             "slo_process": self._slo_process.state(),
             "mirror": self._mirror.state(),
             "alone_e": self.alone_e,
@@ -343,12 +355,14 @@ class LatencyEvidence:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`."""
         self._seen = None if state["seen"] is None else quantiles.LatencyHistogram.from_json(state["seen"])
-        self._limits_stable, self._limits_candidate = ([float(limit) for limit in limits] for limits in state["limits"])
+        self._limits = judge_sizes.Limits(*([float(limit) for limit in limits] for limits in state["limits"]))
+        if "sizes" in state:  # later than the rest
+            self._sizes.load(state["sizes"])
         if self._seen is None:
             self._build()
             for process, saved in zip(self._processes, state["processes"], strict=True):
                 process.load(saved)
-        self._block = _Block.load(state["block"])
+        self._block = judge_sizes.Block.load(state["block"])
         self._slo_process.load(state["slo_process"])
         self._mirror.load(state["mirror"])
         self.alone_e = float(state["alone_e"])
