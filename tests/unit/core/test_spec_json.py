@@ -13,10 +13,31 @@ from softlaunch.core import spec, spec_json
 _TEXT = strategies.text(strategies.characters(exclude_categories=["Cs"]), max_size=12)
 _NUMBER = strategies.floats(allow_nan=False, allow_infinity=False)
 _MAYBE_TEXT = strategies.none() | _TEXT
+_STEPS = strategies.builds(
+    spec.StepSpec,
+    kind=strategies.sampled_from(spec.StepKind),
+    weight=strategies.integers(0, 10_000),
+    cohort=_TEXT,
+    duration_seconds=_NUMBER,
+    attempts_min=strategies.none() | strategies.integers(0, 10**6),
+    approvers=strategies.lists(_TEXT, max_size=2).map(tuple),
+)
+_CHECKS = strategies.builds(
+    spec.CheckSpec,
+    name=_TEXT,
+    kind=strategies.sampled_from(spec.CheckKind),
+    target=_TEXT,
+    at_least=strategies.none() | _NUMBER,
+    failure_count=strategies.integers(1, 9),
+    enforcing=strategies.booleans(),
+)
 _STRATEGIES = strategies.builds(
     spec.StrategySpec,
     kind=strategies.sampled_from(spec.StrategyKind),
-    weights=strategies.lists(strategies.integers(1, 10_000), min_size=1, max_size=5).map(tuple),
+    steps=strategies.lists(_STEPS, min_size=1, max_size=5).map(tuple),
+    checks=strategies.lists(_CHECKS, max_size=2).map(tuple),
+    on_deadline=strategies.sampled_from(spec.DeadlinePolicy),
+    on_failure=strategies.sampled_from(spec.FailurePolicy),
     key_header=_MAYBE_TEXT,
     guardrails=strategies.lists(strategies.sampled_from(spec.GuardrailName), max_size=4).map(tuple),
     step_attempts_min=strategies.integers(1, 10**6),
@@ -29,6 +50,9 @@ _STRATEGIES = strategies.builds(
             "beta",
             "holdback_percent",
             "watch_seconds",
+            "warm_seconds",
+            "disagreement_percent_max",
+            "agreement_tolerance",
             "deadline_seconds",
         ),
         _NUMBER,
@@ -43,6 +67,30 @@ _ENVIRONMENTS = strategies.builds(
     replica_count=strategies.integers(1, 64),
     verify=strategies.none() | strategies.builds(spec.VerifySpec, request_count=strategies.integers(1, 99)),
     fallback_body=strategies.none() | _TEXT.map(lambda text: json.dumps(text, ensure_ascii=False).encode()),
+    fallbacks=strategies.lists(
+        strategies.builds(
+            spec.FallbackSpec,
+            kind=strategies.sampled_from(spec.FallbackKind),
+            target=_TEXT,
+            keys=strategies.lists(_TEXT, max_size=2).map(tuple),
+            content=_TEXT,
+        ),
+        max_size=2,
+    ).map(tuple),
+    cohorts=strategies.lists(
+        strategies.builds(
+            spec.CohortSpec,
+            name=_TEXT,
+            header=_TEXT,
+            values=strategies.lists(_TEXT, max_size=2).map(tuple),
+            pattern=_TEXT,
+        ),
+        max_size=2,
+    ).map(tuple),
+    predict_paths=strategies.lists(_TEXT, max_size=2).map(tuple),
+    capture=strategies.none() | strategies.builds(spec.CaptureSpec, percent=_NUMBER),
+    replay=strategies.none() | strategies.builds(spec.ReplaySpec, rate=_NUMBER),
+    notify=strategies.dictionaries(_TEXT, _TEXT, max_size=2),
     env=strategies.dictionaries(_TEXT, _TEXT, max_size=3),
     request_timeout_seconds=_NUMBER,
 )
@@ -81,7 +129,7 @@ _SERVICES = strategies.builds(
 )
 ENVIRONMENT = spec.EnvironmentSpec(
     name="production",
-    strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, weights=(100, 10_000)),
+    strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 10_000)),
 )
 
 
@@ -117,6 +165,27 @@ def test_a_field_added_after_the_plan_was_written_takes_its_default() -> None:
     assert spec_json.load_environment(json.dumps(document).encode()) == ENVIRONMENT
 
 
+OLD = (
+    b'{"environment":{"after":null,"branch":"main","env":{},"fallback_body":null,"name":"production",'
+    b'"replica_count":2,"request_timeout_seconds":5.0,"strategy":{"acceptable_percent":1.0,"alpha":0.01,"beta":0.01,'
+    b'"deadline_seconds":3600.0,"guardrails":["errors","client_errors","latency","invalid"],"holdback_percent":5.0,'
+    b'"key_header":null,"kind":"canary","latency_slo_ms":null,"margin_ratio":2.0,"step_attempts_min":50,'
+    b'"watch_seconds":86400.0,"weights":[100,2500,10000]},"verify":null},"schema":1}\n'
+)
+"""As written before steps had kinds."""
+
+
+def test_a_plan_that_was_a_list_of_weights_comes_back_as_shares() -> None:
+    found = spec_json.load_environment(OLD)
+
+    assert found == spec.EnvironmentSpec(
+        name="production",
+        branch="main",
+        strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 2_500, 10_000)),
+    )
+    assert found == spec_json.load_environment(spec_json.dump_environment(found))
+
+
 def _changed(**changes: object) -> bytes:
     document = json.loads(spec_json.dump_environment(ENVIRONMENT))
     document["environment"].update(changes)
@@ -138,8 +207,10 @@ def _changed(**changes: object) -> bytes:
         (_changed(replica_count=True), "environment.replica_count is bool"),
         (_changed(request_timeout_seconds=math.inf), "environment.request_timeout_seconds is inf"),
         (_changed(env={"A": 1}), "environment.env.A is int"),
-        (_changed(strategy={"kind": "shadow", "weights": [1]}), "shadow"),
-        (_changed(strategy={"kind": "canary", "weights": ["1"]}), r"environment.strategy.weights\[0\] is str"),
+        (_changed(strategy={"kind": "big_bang", "steps": []}), "big_bang"),
+        (_changed(strategy={"kind": "canary", "steps": ["1"]}), r"environment.strategy.steps\[0\] is str"),
+        (_changed(strategy={"kind": "canary", "weights": ["1"]}), r"environment.strategy.steps\[0\].weight is str"),
+        (_changed(strategy={"kind": "canary", "weights": [1], "steps": []}), "unknown field 'weights'"),
     ],
     ids=str,
 )

@@ -21,6 +21,8 @@ Rules, each checked over the whole finite machine in the tests:
 5. An event that means nothing in a phase changes nothing: events come late, twice and out of order.
 6. From every state that is not final, an abort leads home, and so does a newer release.
 7. A drill, whose candidate carries a fault on purpose, never has all traffic.
+8. An approval the plan asks for is given by somebody who may, or it is not given: resuming, time, evidence and
+   verification never stand for one. Only an operator's rollback asks for none.
 
 Transitions are a table: (phase, event type) -> function. What is not in the table changes nothing (rule 5).
 """
@@ -32,7 +34,7 @@ from collections.abc import Callable
 from typing import Any
 
 from softlaunch.core import spec
-from softlaunch.core.rollout import messages, phases
+from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.core.rollout.messages import Announcement, AnnouncementKind, Verdict
 from softlaunch.core.rollout.phases import Phase, State
 
@@ -103,7 +105,8 @@ def _step(state: State, now: float, step: int, reason: str) -> Step:
     entered = state.plan.steps[step]
     number = f"Step {step + 1} of {len(state.plan.steps)}"
     if entered.kind is spec.StepKind.APPROVAL:
-        return _ask(following, f"{number}: {_approval(entered)}. {reason}")
+        beside = "" if approvals.suffices(following) else " All traffic needs the evidence as well."
+        return _ask(following, f"{number}: {approvals.phrase(entered)}. {reason}{beside}")
     return _tell(following, AnnouncementKind.STEP, f"{number}: {_share(following, entered)}. {reason}")
 
 
@@ -118,18 +121,9 @@ def _share(state: State, entered: spec.StepSpec) -> str:
     return f"{routed.candidate_weight / 100:g} % of traffic"
 
 
-def _approval(step: spec.StepSpec) -> str:
-    return f"waits for approval by {' or '.join(step.approvers)}" if step.approvers else "waits for approval"
-
-
 def _ask(state: State, text: str) -> Step:
-    held = dataclasses.replace(state, hold=phases.Hold(kind=phases.HoldKind.APPROVAL, reason=text))
-    return _tell(held, AnnouncementKind.APPROVAL_ASKED, f"{text} `softlaunch approve` goes on, `abort` goes back.")
-
-
-def _waits_for_approval(state: State) -> bool:
-    stepping = state.phase is Phase.STEPPING
-    return stepping and not state.approved and state.plan.steps[state.step].kind is spec.StepKind.APPROVAL
+    hold = approvals.hold(text)
+    return _tell(dataclasses.replace(state, hold=hold), AnnouncementKind.APPROVAL_ASKED, hold.reason)
 
 
 def _onward(state: State, now: float, reason: str) -> Step:
@@ -167,6 +161,8 @@ def _broken(state: State, now: float, reason: str) -> Step:
 
 
 def _stopped(state: State, _event: messages.StableStopped, now: float) -> Step:
+    if state.paused or state.hold is not None:
+        return Step(state=state)  # told again until the rollout goes on
     return Step(state=_enter(state, Phase.PREPARING, now, "The old release has ended."))
 
 
@@ -185,7 +181,10 @@ def _failed(state: State, event: messages.CandidateFailed, now: float) -> Step:
 def _verified(state: State, event: messages.VerifyPassed, now: float) -> Step:
     if state.paused or state.hold is not None:
         return Step(state=state)
-    verified = Announcement(kind=AnnouncementKind.VERIFIED, text=event.detail)
+    number = approvals.before_live(state)
+    if number is not None:
+        said = f"{event.detail} The release goes live without further steps, and"
+        return _ask(state, f"{said} {approvals.phrase(state.plan.steps[number])}.")
     if state.plan.verified_only:
         step = _finish(
             state, now, f"This environment has no traffic of its own: passed by verification. {event.detail}"
@@ -198,7 +197,7 @@ def _verified(state: State, event: messages.VerifyPassed, now: float) -> Step:
         step = _promote(state, now, f"The plan has one step: promoted by verification. {event.detail}")
     else:
         step = _step(state, now, 0, event.detail)
-    return Step(state=step.state, announcements=(verified, *step.announcements))
+    return _announced(step, AnnouncementKind.VERIFIED, event.detail)
 
 
 def _unverified(state: State, event: messages.VerifyFailed, now: float) -> Step:
@@ -208,8 +207,10 @@ def _unverified(state: State, event: messages.VerifyFailed, now: float) -> Step:
 def _judged_stepping(state: State, event: messages.Judged, now: float) -> Step:
     if event.verdict is Verdict.FAIL:
         return _broken(state, now, event.reason)
-    if state.paused or state.hold is not None or _waits_for_approval(state):
+    if state.paused or state.hold is not None or approvals.waits(state):
         return Step(state=state)
+    if state.approved and approvals.suffices(state):
+        return _onward(state, now, state.reason)  # approved while a pause or a hold was in the way
     current = state.plan.steps[state.step]
     if event.step_attempts < state.plan.attempts_min(state.step) or now - state.entered_at < current.duration_seconds:
         return Step(state=state)
@@ -234,9 +235,7 @@ def _hold(state: State, kind: phases.HoldKind, reason: str) -> Step:
 
 
 def _outranks(kind: phases.HoldKind, held: phases.HoldKind) -> bool:
-    if kind is phases.HoldKind.FROZEN:
-        return held is not phases.HoldKind.FROZEN
-    return kind in phases.STICKY and held not in phases.STICKY
+    return phases.RANKS[kind] > phases.RANKS[held]
 
 
 def _release(state: State, kind: phases.HoldKind) -> Step:
@@ -247,7 +246,11 @@ def _release(state: State, kind: phases.HoldKind) -> Step:
 
 
 def _lost(state: State, event: messages.EvidenceLost, _now: float) -> Step:
-    return _hold(state, phases.HoldKind.EVIDENCE_LOST, event.reason)
+    routed = phases.desired(state)
+    if not routed.candidate_reached and not routed.candidate_is_stable:
+        return Step(state=state)  # there was no evidence yet
+    advice = "`softlaunch resume` goes on with what is left, `abort` goes back."
+    return _hold(state, phases.HoldKind.EVIDENCE_LOST, f"{event.reason} {advice}")
 
 
 def _ejected(state: State, _event: messages.Ejected, _now: float) -> Step:
@@ -262,8 +265,11 @@ def _outage(state: State, event: messages.OutageSeen, _now: float) -> Step:
     return _hold(state, phases.HoldKind.OUTAGE, event.reason)
 
 
-def _outage_over(state: State, _event: messages.OutageOver, _now: float) -> Step:
-    return _release(state, phases.HoldKind.OUTAGE)
+def _outage_over(state: State, _event: messages.OutageOver, now: float) -> Step:
+    step = _release(state, phases.HoldKind.OUTAGE)
+    if step.state is state:
+        return step
+    return dataclasses.replace(step, state=_with_time(step.state, now))  # the outage is not the candidate's fault
 
 
 def _refused(state: State, event: messages.GatewayRefused, _now: float) -> Step:
@@ -276,16 +282,18 @@ def _accepted(state: State, _event: messages.GatewayAccepted, _now: float) -> St
 
 def _ticked_stepping(state: State, _event: messages.Ticked, now: float) -> Step:
     plan = state.plan
-    if _overdue_at(state) > now or state.paused or _waits_for_approval(state):
+    if _overdue_at(state) > now or state.paused or approvals.waits(state):
         return Step(state=state)
-    if state.hold is not None and state.hold.kind in phases.STICKY:
+    going_back = plan.on_deadline is spec.DeadlinePolicy.ROLL_BACK
+    if state.hold is not None and state.hold.kind in (_UNDATED if going_back else _UNDATED | phases.STICKY):
         return Step(state=state)
     undecided = f"no decision after {plan.deadline_seconds:g} s in this step: too little traffic or unclear evidence."
     match plan.on_deadline:
         case spec.DeadlinePolicy.ROLL_BACK:
-            return _return(state, now, f"{undecided.capitalize()} The plan goes back then.", ending=Phase.ROLLED_BACK)
+            reason = f"{undecided.capitalize()} The plan goes back then; `softlaunch retry --lift REASON` tries again."
+            return _return(state, now, reason, ending=Phase.ROLLED_BACK)
         case spec.DeadlinePolicy.ASK:
-            return _ask(state, f"{undecided.capitalize()} The plan asks then.")
+            return _ask(state, f"{undecided.capitalize()} The plan asks then; `softlaunch resume` waits once more,")
         case spec.DeadlinePolicy.HOLD:
             return _hold(
                 state,
@@ -294,8 +302,19 @@ def _ticked_stepping(state: State, _event: messages.Ticked, now: float) -> Step:
             )
 
 
+_UNDATED = frozenset({phases.HoldKind.FROZEN, phases.HoldKind.OUTAGE})
+"""Holds in which no deadline passes: people decide, or nothing can be learnt."""
+
+
 def _overdue_at(state: State) -> float:
     return state.entered_at + state.plan.steps[state.step].duration_seconds + state.plan.deadline_seconds
+
+
+def _with_time(state: State, now: float) -> State:
+    """The state with its deadline anew if that has passed; what the step had to last is not asked again."""
+    if state.phase is not Phase.STEPPING or _overdue_at(state) > now:
+        return state
+    return dataclasses.replace(state, entered_at=now - state.plan.steps[state.step].duration_seconds)
 
 
 def _ticked_watching(state: State, _event: messages.Ticked, now: float) -> Step:
@@ -325,37 +344,65 @@ def _paused(state: State, event: messages.PauseAsked, _now: float) -> Step:
 
 
 def _resumed(state: State, event: messages.ResumeAsked, now: float) -> Step:
-    kept = state.hold
-    if _waits_for_approval(state) or (kept is not None and kept.kind is phases.HoldKind.FROZEN):
-        if not state.paused and kept is not None and kept.kind in (phases.HoldKind.APPROVAL, phases.HoldKind.FROZEN):
-            return Step(state=state)  # people must decide this, and resuming decides nothing
-        if _waits_for_approval(state):
-            kept = phases.Hold(kind=phases.HoldKind.APPROVAL, reason=_approval(state.plan.steps[state.step]))
-    elif not state.paused and kept is None:
-        return Step(state=state)
-    else:
-        kept = None
-    overdue = state.phase is Phase.STEPPING and _overdue_at(state) <= now
-    resumed = dataclasses.replace(state, paused=False, hold=kept, entered_at=now if overdue else state.entered_at)
-    return _tell(resumed, AnnouncementKind.RESUMED, f"Resumed by {event.by}.")
+    kept = _kept_on_resume(state)
+    if not state.paused and kept == state.hold:
+        return Step(state=state)  # nothing stands in the way, or what people must decide: resuming decides nothing
+    resumed = _with_time(dataclasses.replace(state, paused=False, hold=kept), now)
+    still = f" Still held: {kept.reason}" if kept is not None else ""
+    return _tell(resumed, AnnouncementKind.RESUMED, f"Resumed by {event.by}.{still}")
+
+
+def _kept_on_resume(state: State) -> phases.Hold | None:
+    asked = approvals.waits(state) or state.phase is Phase.VERIFYING
+    held = None if state.hold is None else state.hold.kind
+    if held is phases.HoldKind.FROZEN or (asked and held is phases.HoldKind.APPROVAL):
+        return state.hold
+    if approvals.waits(state):  # lost evidence had hidden that
+        return approvals.hold(f"Step {state.step + 1} {approvals.phrase(state.plan.steps[state.step])}.")
+    return None
 
 
 def _approved(state: State, event: messages.ApproveAsked, now: float) -> Step:
-    said = f"Approved by {event.by}." + (f" {event.reason}" if event.reason else "")
-    announced = Announcement(kind=AnnouncementKind.APPROVED, text=said)
-    if not _waits_for_approval(state):
-        if state.hold is None or state.hold.kind is not phases.HoldKind.APPROVAL:
+    held = None if state.hold is None else state.hold.kind
+    if approvals.barred(state, event) is not None:
+        return Step(state=state)
+    said = approvals.given(event)
+    if not approvals.waits(state):
+        if held is not phases.HoldKind.APPROVAL or state.paused:
             return Step(state=state)
         step = _onward(state, now, f"{said} The evidence had not decided.")
-        return Step(state=step.state, announcements=(announced, *step.announcements))
-    frozen = state.hold is not None and state.hold.kind is phases.HoldKind.FROZEN
-    hold = state.hold if frozen else None
+        return _announced(step, AnnouncementKind.APPROVED, said)
+    hold = None if held is phases.HoldKind.APPROVAL else state.hold
     approved = dataclasses.replace(state, approved=True, hold=hold, entered_at=now, reason=said)
-    unseen = not phases.desired(state).candidate_reached and state.step == state.plan.last - 1
-    if frozen or state.paused or not (unseen or state.step + 1 < state.plan.last):
-        return Step(state=approved, announcements=(announced,))  # the evidence decides about what follows
-    step = _onward(approved, now, said)
-    return Step(state=step.state, announcements=(announced, *step.announcements))
+    if hold is not None:
+        return _tell(approved, AnnouncementKind.APPROVED, f"{said} Still held: {hold.reason}")
+    if state.paused:
+        return _tell(approved, AnnouncementKind.APPROVED, f"{said} Still paused: `softlaunch resume` goes on.")
+    if not approvals.suffices(approved):
+        return _tell(approved, AnnouncementKind.APPROVED, said)  # the evidence decides about what follows
+    return _announced(_onward(approved, now, said), AnnouncementKind.APPROVED, said)
+
+
+def _approved_verifying(state: State, event: messages.ApproveAsked, _now: float) -> Step:
+    number = approvals.before_live(state)
+    asked = state.hold is not None and state.hold.kind is phases.HoldKind.APPROVAL
+    if number is None or not asked or approvals.barred(state, event) is not None:
+        return Step(state=state)
+    approved = dataclasses.replace(state, step=number + 1, hold=None, reason=approvals.given(event))
+    following = approvals.before_live(approved)
+    if following is not None:
+        return _announced(
+            _ask(approved, f"It {approvals.phrase(approved.plan.steps[following])}, too."),
+            AnnouncementKind.APPROVED,
+            approved.reason,
+        )
+    tail = " Still paused: `softlaunch resume` goes on." if state.paused else ""
+    return _tell(approved, AnnouncementKind.APPROVED, f"{approved.reason}{tail}")
+
+
+def _announced(step: Step, kind: AnnouncementKind, text: str) -> Step:
+    """The step, with something told before it."""
+    return dataclasses.replace(step, announcements=(Announcement(kind=kind, text=text), *step.announcements))
 
 
 def _replaced(state: State, event: messages.ReplaceAsked, now: float) -> Step:
@@ -363,11 +410,14 @@ def _replaced(state: State, event: messages.ReplaceAsked, now: float) -> Step:
 
 
 def _replaced_watching(state: State, event: messages.ReplaceAsked, now: float) -> Step:
-    reason = f"{event.by} ended the watch window: {event.release} follows."
-    return _finish(state, now, reason)
+    if state.hold is not None and state.hold.kind is phases.HoldKind.FROZEN:
+        return _replaced(state, event, now)  # a broken guardrail: it must not become stable on the way
+    return _finish(state, now, f"{event.by} ended the watch window: {event.release} follows.")
 
 
 def _promoted_stepping(state: State, event: messages.PromoteAsked, now: float) -> Step:
+    if approvals.barred(state, event) is not None:
+        return Step(state=state)
     reason = f"{event.by} decided so, not the evidence."
     return _promote(state, now, reason) if event.full else _onward(state, now, reason)
 
@@ -400,6 +450,7 @@ _TABLE: dict[tuple[Phase, type], _Handler] = {
     (Phase.STEPPING, messages.PromoteAsked): _promoted_stepping,
     (Phase.WATCHING, messages.PromoteAsked): _promoted_watching,
     (Phase.STEPPING, messages.ApproveAsked): _approved,
+    (Phase.VERIFYING, messages.ApproveAsked): _approved_verifying,
     **{(phase, messages.ReplaceAsked): _replaced for phase in _OPEN if phase is not Phase.WATCHING},
     (Phase.WATCHING, messages.ReplaceAsked): _replaced_watching,
     **{(phase, messages.AbortAsked): _aborted for phase in _OPEN},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 
 from softlaunch import errors
 from softlaunch.core import spec
@@ -61,6 +62,17 @@ class HoldKind(enum.StrEnum):
 STICKY = frozenset({HoldKind.EVIDENCE_LOST, HoldKind.DEADLINE, HoldKind.APPROVAL, HoldKind.FROZEN})
 """Holds that only people end."""
 
+RANKS = {
+    HoldKind.GATEWAY: 0,
+    HoldKind.EJECTED: 0,
+    HoldKind.OUTAGE: 1,
+    HoldKind.DEADLINE: 2,
+    HoldKind.APPROVAL: 2,
+    HoldKind.EVIDENCE_LOST: 3,
+    HoldKind.FROZEN: 4,
+}
+"""A hold gives way to one of a higher rank only: of what must not be missed, people see the gravest."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hold:
@@ -94,7 +106,7 @@ class LaunchPlan:
 
     def __post_init__(self) -> None:
         shares = tuple(step.weight for step in self.steps if step.kind is spec.StepKind.SHARE)
-        rising = all(low < high for low, high in zip(shares, shares[1:], strict=False))
+        rising = all(low < high for low, high in itertools.pairwise(shares))
         if not shares or not rising or shares[0] < 1 or shares[-1] != spec.WEIGHT_FULL:
             raise errors.InvariantError(f"Not a list of rising shares that ends at 100 %: {shares}.")
         if self.steps[-1].kind is not spec.StepKind.SHARE:
@@ -102,6 +114,8 @@ class LaunchPlan:
         for step in self.steps:
             if step.kind is not spec.StepKind.APPROVAL and not 0 < step.weight <= spec.WEIGHT_FULL:
                 raise errors.InvariantError(f"Not the weight of a step: {step.weight}/10000.")
+            if step.kind is spec.StepKind.COHORT and not step.cohort:
+                raise errors.InvariantError("A step of a cohort names none.")
         if not 0 <= self.holdback < spec.WEIGHT_FULL:
             raise errors.InvariantError(f"Not a holdback: {self.holdback}/10000.")
 
@@ -123,7 +137,8 @@ def plan_of(
 ) -> LaunchPlan:
     """The plan an environment's strategy expands to."""
     strategy = environment.strategy
-    recreate = strategy.kind is spec.StrategyKind.RECREATE and compared and not immediate
+    # A drill stops nothing that serves.
+    recreate = strategy.kind is spec.StrategyKind.RECREATE and compared and not immediate and not drill
     return LaunchPlan(
         steps=strategy.steps,
         compared=compared,
@@ -148,7 +163,7 @@ class State:
     plan: LaunchPlan
     phase: Phase = Phase.PREPARING
     step: int = 0
-    """Index into plan.steps; meaningful while STEPPING."""
+    """Index into plan.steps, while STEPPING; while VERIFYING the approvals before this index are given."""
     entered_at: float
     """When this phase, or this step, began."""
     paused: bool = False
@@ -223,7 +238,8 @@ def _routed(plan: LaunchPlan, step: int) -> Desired:
             case spec.StepKind.SHARE:
                 weight, shadow = min(passed.weight, most), 0
             case spec.StepKind.COHORT:
-                cohorts[passed.cohort], shadow = passed.weight, 0
+                cohorts[passed.cohort] = max(passed.weight, cohorts.get(passed.cohort, 0))
+                shadow = 0
             case spec.StepKind.SHADOW:
                 shadow = passed.weight
             case spec.StepKind.APPROVAL:

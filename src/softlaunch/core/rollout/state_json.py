@@ -40,7 +40,7 @@ def load(raw: bytes) -> phases.State:
         if schema != SCHEMA_VERSION:
             raise _broken(f"schema is {schema!r}, this softlaunch reads {SCHEMA_VERSION}")
         return _state(document)
-    except (ValueError, TypeError, KeyError, errors.InvariantError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, errors.InvariantError) as error:
         raise _broken(str(error)) from error
 
 
@@ -58,11 +58,13 @@ def _state(document: dict[str, Any]) -> phases.State:
 
 
 def _plan(document: dict[str, Any]) -> phases.LaunchPlan:
-    steps = [{"weight": weight} for weight in document.pop("weights", ())]  # as it was written before steps had kinds
+    if "weights" in document and "steps" not in document:  # as it was written before steps had kinds
+        document = {**document, "steps": [{"weight": weight} for weight in document["weights"]]}
+        del document["weights"]
     return phases.LaunchPlan(
         **{
             **document,
-            "steps": tuple(_step(step) for step in document.get("steps", steps)),
+            "steps": tuple(_step(step) for step in document["steps"]),
             "on_deadline": spec.DeadlinePolicy(document.get("on_deadline", spec.DeadlinePolicy.HOLD)),
             "on_failure": spec.FailurePolicy(document.get("on_failure", spec.FailurePolicy.ROLL_BACK)),
         }

@@ -6,14 +6,17 @@ import dataclasses
 
 import pytest
 
+from softlaunch.core import spec
 from softlaunch.core.rollout import machine, messages, phases
 from softlaunch.core.rollout.messages import AnnouncementKind, Verdict
-from softlaunch.core.rollout.phases import Hold, HoldKind, Phase
+from softlaunch.core.rollout.phases import HoldKind, Phase
 
-CANARY = phases.LaunchPlan(weights=(100, 2_500, 10_000), compared=True, verified_only=False, watch_seconds=60.0)
+CANARY = phases.LaunchPlan(
+    steps=spec.shares(100, 2_500, 10_000), compared=True, verified_only=False, watch_seconds=60.0
+)
 FIRST = dataclasses.replace(CANARY, compared=False)
 SMOKE_ONLY = dataclasses.replace(CANARY, verified_only=True)
-BLUE_GREEN = dataclasses.replace(CANARY, weights=(10_000,))
+BLUE_GREEN = dataclasses.replace(CANARY, steps=spec.shares(10_000))
 ROLLBACK = dataclasses.replace(CANARY, immediate=True)
 NOT_WATCHED = dataclasses.replace(CANARY, watch_seconds=0.0)
 
@@ -142,7 +145,7 @@ def test_without_a_watch_window_a_pass_finishes() -> None:
 
 
 def test_a_step_above_what_remains_after_promotion_gives_no_more_than_that() -> None:
-    plan = dataclasses.replace(CANARY, weights=(9_900, 10_000))
+    plan = dataclasses.replace(CANARY, steps=spec.shares(9_900, 10_000))
     step = machine.advance(after(READY, plan=plan), VERIFIED, now=101.0)
 
     assert phases.desired(step.state).candidate_weight == 9_500
@@ -199,7 +202,8 @@ def test_resuming_what_is_neither_paused_nor_held_changes_nothing() -> None:
 def test_lost_evidence_holds_until_an_operator_resumes() -> None:
     held = machine.advance(STEPPING, LOST, now=101.0).state
 
-    assert Hold(kind=HoldKind.EVIDENCE_LOST, reason=LOST.reason) == held.hold
+    assert HoldKind.EVIDENCE_LOST is held.hold.kind
+    assert "a gap of 10 lines. `softlaunch resume` goes on" in held.hold.reason
     for event in (messages.Readmitted(), messages.GatewayAccepted(), judged(Verdict.PASS), messages.Ejected()):
         assert held is machine.advance(held, event, now=102.0).state
     assert machine.advance(held, RESUME, now=103.0).state.hold is None

@@ -9,12 +9,30 @@ import pytest
 from hypothesis import strategies as st
 
 from softlaunch import errors
+from softlaunch.core import spec
 from softlaunch.core.rollout import phases, state_json
 
 NUMBERS = st.floats(allow_nan=False)
+BETWEEN = st.lists(
+    st.builds(
+        spec.StepSpec,
+        kind=st.sampled_from([found for found in spec.StepKind if found is not spec.StepKind.SHARE]),
+        weight=st.integers(1, 10_000),
+        cohort=st.text(min_size=1),
+        duration_seconds=NUMBERS,
+        attempts_min=st.none() | st.integers(0),
+        approvers=st.lists(st.text(), max_size=2).map(tuple),
+    ),
+    max_size=3,
+).map(tuple)
+SHARES = st.sets(st.integers(1, 9_999), max_size=5).map(lambda found: spec.shares(*sorted(found), 10_000))
 PLANS = st.builds(
     phases.LaunchPlan,
-    weights=st.sets(st.integers(1, 9_999), max_size=5).map(lambda found: (*sorted(found), 10_000)),
+    steps=st.tuples(BETWEEN, SHARES).map(lambda found: found[0] + found[1]),
+    recreate=st.booleans(),
+    drill=st.booleans(),
+    on_deadline=st.sampled_from(spec.DeadlinePolicy),
+    on_failure=st.sampled_from(spec.FailurePolicy),
     compared=st.booleans(),
     verified_only=st.booleans(),
     immediate=st.booleans(),
@@ -31,12 +49,14 @@ STATES = st.builds(
     step=st.integers(0, 5),
     entered_at=NUMBERS,
     paused=st.booleans(),
+    approved=st.booleans(),
     hold=st.none() | st.builds(phases.Hold, kind=st.sampled_from(phases.HoldKind), reason=st.text()),
     ending=st.none() | st.sampled_from(phases.Phase),
     reason=st.text(),
 )
 STATE = phases.State(
-    plan=phases.LaunchPlan(weights=(100, 10_000), compared=True, verified_only=False), entered_at=1_700_000_000.5
+    plan=phases.LaunchPlan(steps=spec.shares(100, 10_000), compared=True, verified_only=False),
+    entered_at=1_700_000_000.5,
 )
 
 
@@ -54,7 +74,31 @@ def test_what_comes_back_has_the_types_it_had() -> None:
     found = state_json.load(state_json.dump(STATE))
 
     assert isinstance(found.phase, phases.Phase)
-    assert isinstance(found.plan.weights, tuple)
+    assert isinstance(found.plan.steps, tuple)
+    assert isinstance(found.plan.steps[0].kind, spec.StepKind)
+
+
+OLD = (
+    b'{"ending":null,"entered_at":1700000000.5,"hold":{"kind":"deadline","reason":"late"},"paused":true,'
+    b'"phase":"stepping","plan":{"compared":true,"deadline_seconds":3600.0,"drain_seconds":5.0,"holdback":500,'
+    b'"immediate":false,"step_attempts_min":50,"verified_only":false,"watch_seconds":86400.0,'
+    b'"weights":[100,2500,10000]},"reason":"","schema":1,"step":1}\n'
+)
+"""As written before steps had kinds."""
+
+
+def test_a_state_whose_plan_was_a_list_of_weights_comes_back_as_shares() -> None:
+    found = state_json.load(OLD)
+
+    assert found == phases.State(
+        plan=phases.LaunchPlan(steps=spec.shares(100, 2_500, 10_000), compared=True, verified_only=False),
+        phase=phases.Phase.STEPPING,
+        step=1,
+        entered_at=1_700_000_000.5,
+        paused=True,
+        hold=phases.Hold(kind=phases.HoldKind.DEADLINE, reason="late"),
+    )
+    assert found == state_json.load(state_json.dump(found))
 
 
 def test_a_state_written_before_a_field_was_added_takes_its_default() -> None:
@@ -78,6 +122,10 @@ def test_a_state_written_before_a_field_was_added_takes_its_default() -> None:
         {"plan": None},
         {"plan": {"weights": [100]}},
         {"plan": {"weights": [10_000, 100], "compared": True, "verified_only": False}},
+        {"plan": {"weights": [10_000], "steps": [], "compared": True, "verified_only": False}},
+        {"plan": {"steps": [{"kind": "jump"}], "compared": True, "verified_only": False}},
+        {"plan": {"steps": [{"kind": "share", "weight": 10_000, "size": 1}], "compared": True, "verified_only": False}},
+        {"plan": {"steps": None, "compared": True, "verified_only": False}},
     ],
     ids=str,
 )
