@@ -53,6 +53,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(chosen: settings.Settings) -> int:
     found = unpacked.read(chosen.release, chosen.socket)
     capture = _capture(found, chosen)
+    try:
+        return await _serve_found(found, chosen, capture)
+    finally:
+        if capture is not None:
+            capture.close()
+
+
+async def _serve_found(found: unpacked.Unpacked, chosen: settings.Settings, capture: capturing.Capture | None) -> int:
     app = app_module.App(
         service=found.content.service,
         version=found.version,
@@ -83,10 +91,7 @@ async def _serve(chosen: settings.Settings) -> int:
     finally:
         app.phase = app_module.Phase.DRAINING
         server.withdraw()
-    code = await listener.drain(app, server, serving, chosen.grace_seconds)
-    if capture is not None:
-        capture.close()
-    return code
+    return await listener.drain(app, server, serving, chosen.grace_seconds)
 
 
 def _capture(found: unpacked.Unpacked, chosen: settings.Settings) -> capturing.Capture | None:

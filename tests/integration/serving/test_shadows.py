@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import pathlib
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from softlaunch import errors
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import isolated, launch, replay_sender
 from softlaunch.adapters.spool import local
@@ -18,7 +21,7 @@ from softlaunch.controller import replay
 from softlaunch.core import release, spec, spool
 from softlaunch.core.rollout import messages
 from softlaunch.core.shadow import agreement, pairing, summary
-from softlaunch.ports import fleet
+from softlaunch.ports import fleet, sender
 from softlaunch.ports import spool as port
 
 STABLE, CANDIDATE = "a" * 12, "b" * 12
@@ -114,6 +117,41 @@ def candidates(place: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Callable
             return replay.candidate_sockets(found, specs, clock=local_clock.SystemClock())
 
         yield start
+
+
+def test_two_replays_do_not_share_their_processes(place: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    def launcher(wanted: fleet.ReplicaSpec) -> launch.Launch:
+        raise AssertionError(wanted)
+
+    def alone() -> contextlib.AbstractContextManager[object]:
+        return isolated.isolated_fleet(run_dir=place / "r", logs_dir=tmp_path / "logs", launcher=launcher)
+
+    with alone():
+        with pytest.raises(errors.ConflictError) as refused, alone():
+            pass
+        assert errors.Code.REPLAY_RUNS is refused.value.code
+    with alone():
+        pass
+
+
+def test_a_replica_that_does_not_answer_is_told_of_once(place: pathlib.Path) -> None:
+    record = spool.Record(
+        "r1", 1.0, STABLE, "one", spool.PRIMARY, False, "/predict", "", b"{}", 200, b"{}", False, False, 1, None, "", 1,
+        "", 0, 0, 0,
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place / "silent.sock"))
+        silent.listen()
+        for name in ("silent.sock", "absent.sock"):
+            to = replay_sender.SocketSender([str(place / name)], release=CANDIDATE, timeout_seconds=0.2)
+            to.send(record)
+            found: list[sender.Sent] = []
+            deadline = time.monotonic() + 10
+            while not found and time.monotonic() < deadline:
+                time.sleep(0.02)
+                found += to.collect()
+            to.close()
+            assert [sender.Sent(request_id="r1", answer=None)] == found
 
 
 def replayed(recorded: local.LocalSpool, sockets: list[str], candidate: str) -> replay.ReplayReport:

@@ -103,6 +103,10 @@ class Pairing:
         """Requests waiting for their other half."""
         return len(self._primaries) + len(self._shadows)
 
+    def begin(self, epoch: int) -> None:
+        """Pairs completed from now on count under this epoch: a routing decision was taken."""
+        self._place = dataclasses.replace(self._place, epoch=epoch)
+
     def add(self, record: spool.Record) -> Pair | None:
         """The pair this record completes."""
         request_id = record.request_id

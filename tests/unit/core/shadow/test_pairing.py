@@ -47,6 +47,16 @@ def test_a_pair_is_made_in_either_order() -> None:
         )  # fmt: skip
 
 
+def test_pairs_count_under_the_epoch_they_are_completed_in() -> None:
+    pairs = paired()
+    pairs.add(record("x"))
+    pairs.begin(12)
+    found = pairs.add(record("x", spool.SHADOW))
+
+    assert found is not None
+    assert (12, 12) == (found.stable.epoch, found.candidate.epoch)
+
+
 def test_a_copy_without_an_answer_in_time_is_the_candidate_s_error() -> None:
     pairs = paired()
     pairs.add(record("x"))
