@@ -8,7 +8,7 @@ import pathlib
 import fastapi.testclient
 
 from softlaunch.api import app
-from softlaunch.controller import hook_secret, people
+from softlaunch.controller import drilling, hook_secret, people, shelf
 from softlaunch.core import release, spec, spec_json
 from softlaunch.testing import simulator
 
@@ -26,10 +26,18 @@ class Machine:
     secret: hook_secret.HookSecret
     predictions: dict[str, tuple[str, str, str]]
     """What was recorded: (service, environment, release) by prediction."""
+    shelves: pathlib.Path
 
     def again(self) -> fastapi.testclient.TestClient:
         """The API of the next control plane over the same store."""
-        return _client(self.world, self.stopped, self.people, self.secret, self.predictions)
+        return _client(
+            world=self.world,
+            stopped=self.stopped,
+            everybody=self.people,
+            secret=self.secret,
+            predictions=self.predictions,
+            shelves=self.shelves,
+        )
 
     def body(self, digest: release.Digest, **changes: object) -> dict[str, object]:
         return {
@@ -63,21 +71,31 @@ def make(directory: pathlib.Path, home: pathlib.Path | None = None) -> Machine:
     predictions: dict[str, tuple[str, str, str]] = {}
     return Machine(
         world=world,
-        client=_client(world, stopped, everybody, secret, predictions),
+        client=_client(
+            world=world,
+            stopped=stopped,
+            everybody=everybody,
+            secret=secret,
+            predictions=predictions,
+            shelves=directory,
+        ),
         environment=environment,
         stopped=stopped,
         people=everybody,
         secret=secret,
         predictions=predictions,
+        shelves=directory,
     )
 
 
 def _client(
+    *,
     world: simulator.Simulator,
     stopped: list[bool],
     everybody: people.People,
     secret: hook_secret.HookSecret,
     predictions: dict[str, tuple[str, str, str]],
+    shelves: pathlib.Path,
 ) -> fastapi.testclient.TestClient:
     found = app.create(
         loop=world.loop,
@@ -91,5 +109,11 @@ def _client(
         whose=everybody.whose,
         key=secret.read,
         find_release=predictions.get,
+        drill=drilling.Drilling(
+            loop=world.loop,
+            operations=world.commands,
+            registry=world.registry,
+            shelf=shelf.Shelf(world.registry, shelves),
+        ),
     )
     return fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})
