@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from softlaunch.core.rollout import judge_keys, judge_policy
@@ -203,6 +203,13 @@ class RoutingEpoch:
             {int(had): [int(candidate), int(total)] for had, candidate, total in strata} for strata in state["repeats"]
         ]
         return epoch
+
+
+def trials(epochs: Iterable[RoutingEpoch]) -> tuple[int, int]:
+    """First attempts counted in the epochs, of the candidate and of stable."""
+    counts = [(epoch.candidate, epoch.total) for epoch in epochs]
+    candidate = sum(count for count, _ in counts)
+    return candidate, sum(total for _, total in counts) - candidate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -261,7 +261,9 @@ class Judge:
         self._extras_e_checked = self._extras.e
         if self._e() < self._threshold:
             return
-        reports = [report for report in self._guardrail_reports() if report.enforcing]
+        reports = [
+            found for found in self._guardrail_reports(evidence.trials(self._epochs.values())) if found.enforcing
+        ]
         worst = max(reports, key=lambda report: report.log_e - report.log_threshold)
         self._failure = judge_report.Failure(
             guardrail=worst.name, decided_by=worst.decided_by, reason=f"{worst.name}: {worst.reason}"
@@ -340,17 +342,19 @@ class Judge:
 
     def report(self) -> judge_report.JudgeReport:
         """What is known now; cheap enough to be asked twenty times a second."""
+        trials = evidence.trials(self._epochs.values())
+        current = evidence.trials(self._epochs[number] for number in self._current)
         return judge_report.summary(
-            guardrails=self._guardrail_reports(),
+            guardrails=self._guardrail_reports(trials),
             failure=self._failure,
             log_e=math.log(max(self._e(), sys.float_info.min)),
             log_threshold=math.log(self._threshold),
             tally=judge_report.Tally(
-                trials_stable=sum(epoch.total - epoch.candidate for epoch in self._epochs.values()),
-                trials_candidate=self._trials_candidate(),
+                trials_stable=trials[1],
+                trials_candidate=trials[0],
                 epoch=min(self._current, default=None),
-                epoch_trials_stable=self._epoch_trials(candidate=False),
-                epoch_trials_candidate=self._epoch_trials(candidate=True),
+                epoch_trials_stable=current[1],
+                epoch_trials_candidate=current[0],
                 repeats=self._firsts.repeats,
                 held=self._firsts.held_count,
                 shed=self._shed,
@@ -359,33 +363,24 @@ class Judge:
             ),
         )
 
-    def _trials_candidate(self) -> int:
-        return sum(epoch.candidate for epoch in self._epochs.values())
-
-    def _epoch_trials(self, *, candidate: bool) -> int:
-        current = [self._epochs[number] for number in self._current]
-        return sum(epoch.candidate if candidate else epoch.total - epoch.candidate for epoch in current)
-
-    def _guardrail_reports(self) -> tuple[judge_report.GuardrailReport, ...]:
-        trials_candidate = self._trials_candidate()
-        trials_stable = sum(epoch.total for epoch in self._epochs.values()) - trials_candidate
+    def _guardrail_reports(self, trials: tuple[int, int]) -> tuple[judge_report.GuardrailReport, ...]:
         reports = []
         for name, found in zip(judge_keys.COUNTED, self._evidence, strict=True):
             reports.append(
                 judge_report.guardrail(
                     name=name,
                     policy=self._policy,
-                    trials=(trials_candidate, trials_stable),
+                    trials=trials,
                     events=(found.events_candidate, found.events_stable),
                     log_e_relative=found.log_e_relative,
                     log_e_alone=found.log_e_alone,
-                    promotion=found.promotion(trials_candidate),
+                    promotion=found.promotion(trials[0]),
                     subject=None,
                     missing=None,
                 )
             )
         reports.append(self._latency_report())
-        reports += self._extras.reports((trials_candidate, trials_stable))
+        reports += self._extras.reports(trials)
         order = {str(name): place for place, name in enumerate(judge_policy.GUARDRAILS)}
         return tuple(sorted(reports, key=lambda report: order.get(report.name, len(order))))
 

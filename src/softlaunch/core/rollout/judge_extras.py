@@ -153,6 +153,8 @@ class Extras:
 
     def observe_kill(self, *, from_candidate: bool, rho: float) -> None:
         """Take an out-of-memory kill into account."""
+        if not self._stable:
+            return  # nothing to compare with, and the guardrail says that it does not judge
         self._reported[spec.GuardrailName.MEMORY] = True
         self._memory.kill(from_candidate=from_candidate, rho=rho)
 

@@ -289,7 +289,7 @@ def _good(name: str, decided_by: DecidedBy, policy: judge_policy.JudgePolicy, su
         return f"below the tolerated {percent(policy.disagreement_rate_max)}"
     if decided_by is DecidedBy.RELATIVE:
         return f"not {policy.margin_ratio:g} times as often as stable"
-    if subject is not None and policy.latency_slo_ms is None:
+    if subject is not None and (name != spec.GuardrailName.LATENCY or policy.latency_slo_ms is None):
         return f"not {policy.margin_ratio:g} times as often as in stable's history"
     return f"below the acceptable {percent(policy.acceptable_rate)}"
 

@@ -293,6 +293,17 @@ def test_kills_of_the_candidate_for_memory_fail_and_stables_own_do_not() -> None
     assert not other.failed
 
 
+def test_a_first_release_is_not_judged_on_memory() -> None:
+    judge = judging.Judge(policy=only(spec.GuardrailName.MEMORY), stable=None, candidate=CANDIDATE)
+    judge.begin_epochs({1: 1.0})
+    for _ in range(50):
+        judge.observe_kill(from_candidate=True)
+    observe_process(judge, "c", 20, 10, candidate=True)
+
+    assert not judge.failed
+    assert not report_of(judge, spec.GuardrailName.MEMORY).enforcing
+
+
 def test_shed_answers_are_events_of_their_own_guardrail_only() -> None:
     judge = judge_of(only(spec.GuardrailName.SHED))
     for index in range(100):
