@@ -14,6 +14,7 @@ import os
 import pathlib
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,12 +41,13 @@ from softlaunch.adapters.sql import store as sql_store
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.config import settings as setting
+from softlaunch.controller import attach as attaching
 from softlaunch.controller import commands, complaints, drilling, hook_secret, loop, notifier, people, runner, shelf
 from softlaunch.controller.pipeline import build as building
 from softlaunch.controller.pipeline import obtain, workshop
 from softlaunch.core import env_references, fallbacks, release
 from softlaunch.core import spec as spec_values
-from softlaunch.ports import fleet, source, store
+from softlaunch.ports import archive, fleet, source, store
 from softlaunch.serving import fallback as fallback_server
 from softlaunch.serving import unpacked
 
@@ -129,7 +131,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             prober=local_prober.HttpProber(),
             clock=local_clock.SystemClock(),
             spool=spool,
-            archive=file_archive.FileArchive(home.evidence),
+            archive=evidence(home),
             checks=stack.enter_context(contextlib.closing(http_checks.HttpChecks())),
         )
         operations = commands.Commands(
@@ -180,6 +182,11 @@ def _notifier(turning: loop.ControlLoop, saved: store.Store) -> Callable[[], Non
             saved.commit(store.Change(bookmarks={_NOTIFIER: json.dumps(outbox.state())}))
 
     return turn
+
+
+def evidence(home: homes.Home) -> archive.Archive:
+    """The evidence archive, to be read; the control plane alone writes it."""
+    return file_archive.FileArchive(home.evidence)
 
 
 def stop_leftovers(home: homes.Home, settings: setting.Settings) -> bool:
@@ -353,6 +360,12 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
             code=errors.Code.SERVICE_FILE,
         )
     service = _with_fallback_files(service_file.parse_bytes(raw), repository, commit)
+    if service.model.source is spec_values.ModelSource.NONE:
+        raise errors.ConfigError(
+            f"{service.service} only attaches what runs already: there is nothing to build.",
+            remedy="Run `softlaunch attach`, or give `model:`.",
+            code=errors.Code.ATTACH_URL,
+        )
     environments = uv_environments.UvEnvironments(home.venvs)
     shop = workshop.Workshop(
         source=repository,
@@ -367,6 +380,20 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
         loader=unpacked.__name__,
     )
     return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+
+
+def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Digest:
+    """
+    The release that stands for a running URL.
+
+    Raises:
+        ConfigError: the URL is none that requests can be sent to.
+        UnavailableError: the registry cannot be written.
+    """
+    home.prepare()
+    with tempfile.TemporaryDirectory(prefix="softlaunch-attach-") as scratch:
+        made = attaching.write(pathlib.Path(scratch) / "release", service=service, url=url, ready_path=ready)
+        return oci_registry.OciRegistry(home.registry).push(made)
 
 
 def _with_fallback_files(

@@ -18,7 +18,7 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, drills, hooks, schemas
+from softlaunch.api import access, complaining, drills, evidence, hooks, schemas
 from softlaunch.controller import commands, complaints, drilling, explain, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
@@ -92,6 +92,7 @@ def create(
 
     app.middleware("http")(guard.admit)
     complaining.add(app, reports=reports, guard=guard, loop=loop)
+    evidence.add(app, store=store)
     if drill is not None:
         drills.add(app, drill=drill, guard=guard)
     hooks.add(app, operations=operations, reports=reports, store=store, secret=key, now=loop.now)
@@ -125,7 +126,10 @@ def create(
 
     @app.get("/v1/rollouts/{number}/explain")
     def why(number: int) -> dict[str, Any]:
-        return {"lines": explain.lines(_view(number))}
+        view = _view(number)
+        pins = operations.pins(view["service"], view["environment"])
+        pin = next((_pin(found) for found in pins if found.release.value == view["candidate"]), None)
+        return {"lines": explain.lines(view, events=views.events(list(store.events(rollout_id=number))), pin=pin)}
 
     @app.get("/v1/rollouts/{number}/curve")
     def curve(number: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import building, complaints, drill, launch, look, machine, output, people
+from softlaunch.cli import attach, building, complaints, drill, insight, launch, look, machine, output, people
 
 APP = typer.Typer(
     name="softlaunch",
@@ -23,14 +23,15 @@ APP = typer.Typer(
 
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
-    ("Launch", (building.build, launch.deploy, launch.watch)),
+    ("Launch", (building.build, launch.deploy, attach.attach, launch.watch)),
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
-    ("Look", (look.status, look.history, look.explain)),
+    ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
     ("Try the net", (drill.drill,)),
 ):
     for _command in _commands:
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)
+APP.command("next", rich_help_panel="Begin")(insight.next_step)
 APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")
 APP.add_typer(people.WEBHOOK, name="webhook", rich_help_panel="People and programs")
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from softlaunch.config import (
+    attach_section,
     cohorts_section,
     fallback_section,
     fields,
@@ -89,6 +90,14 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
     found_capture = recording_section.capture(capture) if capture is not None else spec.CaptureSpec()
     if found_capture is None:
         _check_recorded(strategy, found_strategy, replay)
+    attach = section.get("attach")
+    if attach is not None:
+        attach_section.check(
+            attach,
+            found_strategy,
+            (("replicas", replicas), ("verify", verify), ("capture", capture), ("replay", replay), ("env", env)),
+        )
+        found_capture = None
     fallbacks, body = fallback_section.read(fallback) if fallback is not None else ((), None)
     minimum = 1 if verify is not None else 2
     return spec.EnvironmentSpec(
@@ -97,8 +106,13 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
         after=after.text("the name of an environment", example="integration") if after is not None else None,
         strategy=found_strategy,
         replica_count=(
-            replicas.integer(minimum=minimum, maximum=_REPLICAS_MAX, stand_in=2) if replicas is not None else 2
+            replicas.integer(minimum=minimum, maximum=_REPLICAS_MAX, stand_in=2)
+            if replicas is not None
+            else 2
+            if attach is None
+            else 1
         ),
+        attach=attach_section.read(attach) if attach is not None else None,
         verify=_verify(verify) if verify is not None else None,
         fallback_body=body,
         fallbacks=fallbacks,

@@ -15,6 +15,10 @@ def named(found: spec.ServiceSpec) -> spec.ServiceSpec:
 
 def _of_service(found: spec.ServiceSpec) -> Iterator[str]:
     tests = found.tests if found.tests is not None else spec.TestsSpec()
+    if found.model.source is spec.ModelSource.NONE:
+        for environment in found.environments:
+            yield from _of_environment(environment)
+        return
     if tests.command is None:
         yield "No tests.command: nothing runs your code before users do."
     elif tests.coverage_percent_min is None:

@@ -20,6 +20,7 @@ TESTS = "tests"
 QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
 ENVIRONMENT = "environments.NAME"
+ATTACH = "environments.NAME.attach"
 VERIFY = "environments.NAME.verify"
 FALLBACK = "environments.NAME.fallback"
 CAPTURE = "environments.NAME.capture"
@@ -161,6 +162,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "How many requests are made from the reference rows.",
             ),
         ),
+        ATTACH: launch_keys.ATTACH,
         FALLBACK: launch_keys.FALLBACK,
         CAPTURE: launch_keys.CAPTURE,
         REPLAY: launch_keys.REPLAY,
@@ -184,7 +186,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "features": "Today `model.features` selects the reference columns that are inputs.",
             "secrets": "Today `environments.NAME.env` takes $NAME, looked up where softlaunch runs.",
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
-            "attach": "Today the lineage (commit, branch, tags, author, tests) is attached to every release.",
         },
         MODEL: {
             "mlflow": "Today `model.url` fetches a file, pinned in softlaunch.lock; `model.path` is a committed one.",
@@ -198,7 +199,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
         ENVIRONMENT: {
             "secrets": "Today `env` takes $NAME, looked up where softlaunch runs.",
             "monitors": _DRIFT,
-            "attach": "Today the lineage (commit, branch, tags, author, tests) is attached to every release.",
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
             "autoscale": "Today `replicas` is a fixed number.",
         },

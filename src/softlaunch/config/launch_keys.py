@@ -33,6 +33,12 @@ FALLBACK = (
     Key("url", "URL", "none", "http://10.0.0.7:8080", "Another service, asked at the same path."),
 )
 
+ATTACH = (
+    Key("stable", "URL", "required", "http://127.0.0.1:9000", "What runs now: scheme, host and port."),
+    Key("candidate", "URL", "none", "http://127.0.0.1:9001", "What shall take its place."),
+    Key("ready", "path", "none: an open port", "/healthz", "Answers 2xx when the version behind a URL is ready."),
+)
+
 CAPTURE = (
     Key("percent", "percent, above 0%", "100%", "10%", "Share of the predictions that are recorded."),
     Key("disk", "size, 1MiB to 1TiB", "1GiB", "256MiB", "The records' room on disk; the oldest go first."),
@@ -289,6 +295,13 @@ ENVIRONMENT = (
         "all, 1GiB",
         "{percent: 10%}",
         "What of the predictions is recorded, for shadows, replays and questions.",
+    ),
+    Key(
+        "attach",
+        "mapping",
+        "none",
+        "{stable: http://127.0.0.1:9000}",
+        "Launches between two URLs that run already; `softlaunch attach` does it.",
     ),
     Key(
         "replay",

@@ -93,7 +93,7 @@ def load(path: pathlib.Path) -> spec.ServiceSpec:
 def _service(root: fields.Field) -> spec.ServiceSpec | None:
     top = fields.Section(root, keys.TOP)
     name = top.need("service")
-    model = top.need("model")
+    model = top.get("model") if _attached_only(root) and not top.has("model") else top.need("model")
     reference = top.get("reference")
     tests = top.get("tests")
     environments = top.need("environments")
@@ -101,6 +101,8 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     has_reference = top.has("reference")
     found_name = _service_name(name) if name is not None else ""
     found_model = model_section.read(model, has_reference=has_reference) if model is not None else None
+    if found_model is None and not top.has("model") and _attached_only(root):
+        found_model = spec.ModelSpec(source=spec.ModelSource.NONE)
     found_reference = (
         reference.file_path(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
     )
@@ -120,6 +122,19 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         environments=found_environments,
     )
     return gaps.named(bare)
+
+
+def _attached_only(root: fields.Field) -> bool:
+    """Every environment of the file says `attach`: there is no model to name."""
+    if not isinstance(root.node, yaml_tree.Mapping):
+        return False
+    environments = next((value for key, value in root.node.entries if key.text == "environments"), None)
+    if not isinstance(environments, yaml_tree.Mapping) or not environments.entries:
+        return False
+    return all(
+        isinstance(value, yaml_tree.Mapping) and any(key.text == "attach" for key, _ in value.entries)
+        for _, value in environments.entries
+    )
 
 
 def _service_name(field: fields.Field) -> str:

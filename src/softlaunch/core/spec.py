@@ -26,6 +26,8 @@ class ModelSource(enum.StrEnum):
     """Produced at `path` by a command in the checkout, cached by the digests of its inputs."""
     PYTHON = "python"
     """`module.py:Class`, a class of the checkout with predict(rows) or predict_batch(columns)."""
+    NONE = "none"
+    """Every environment attaches what runs already: there is nothing to build."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ class CheckSpec:
     name: str
     kind: CheckKind
     target: str
-    """The query, URL or expression; {service}, {environment}, {candidate} and {stable} are put in (not in expressions)."""
+    """The query, URL or expression; in the first two {service}, {environment}, {candidate} and {stable} are put in."""
     server: str = ""
     """PROMQL: URL of the Prometheus server."""
     json_path: str = ""
@@ -284,6 +286,16 @@ class ReplaySpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AttachSpec:
+    """What runs already, started and stopped by somebody else. URLs are scheme, host and port."""
+
+    stable: str
+    candidate: str | None = None
+    ready: str = ""
+    """Path that answers 2xx when it is ready; empty: an open port is enough."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifySpec:
     """Smoke requests made from the reference rows, sent straight to the candidate before it gets any traffic."""
 
@@ -309,6 +321,8 @@ class EnvironmentSpec:
     capture: CaptureSpec | None = dataclasses.field(default_factory=CaptureSpec)
     """None: nothing is recorded."""
     replay: ReplaySpec | None = None
+    attach: AttachSpec | None = None
+    """Set: this environment launches between running URLs."""
     notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where changes of state are told: a name to a URL as apprise reads it, or $NAME of a variable that holds one."""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)

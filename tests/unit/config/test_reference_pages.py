@@ -73,6 +73,7 @@ _BASE = {
     keys.STRATEGY: "environments: {{production: {{strategy: {{{}}}}}}}\n",
     keys.COHORT: "cohorts: {{internal: {{{}}}}}\n",
     keys.CAPTURE: "environments: {{production: {{capture: {{{}}}}}}}\n",
+    keys.ATTACH: "environments: {{production: {{attach: {{{}}}}}}}\n",
     keys.REPLAY: "environments: {{production: {{replay: {{{}}}}}}}\n",
     keys.VALUES: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",
     keys.STEP: (
@@ -89,6 +90,8 @@ _COMPANIONS = {
     (keys.MODEL, "features"): "path: m.pkl",
     (keys.MODEL, "inputs"): "path: m.pkl",
     (keys.TESTS, "coverage_percent_min"): "command: pytest",
+    (keys.ATTACH, "candidate"): "stable: http://127.0.0.1:8999",
+    (keys.ATTACH, "ready"): "stable: http://127.0.0.1:8999",
     (keys.COHORT, "values"): "header: x-user-id",
     (keys.COHORT, "pattern"): "header: x-user-id",
     (keys.FALLBACK, "table"): "keys: [origin]",
