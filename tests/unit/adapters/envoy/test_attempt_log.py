@@ -262,10 +262,11 @@ def test_every_line_is_taken_exactly_once_wherever_reader_and_writer_are_killed(
     try:
         bench = Bench(directory, budget_bytes=8 * 20 * len(line(1)))
         taken: list[int] = []
-        written, cursor, torn = 0, START, b""
+        written, released, cursor, torn = 0, 0, START, b""
         for _ in range(chance.randrange(150)):
             act = chance.random()
-            if act < 0.45 and written - len(taken) < 100:
+            # Twice that fits into the budget: the file the cursor is in, read but not yet deleted, and what came since.
+            if act < 0.45 and written - released < 60:
                 for _ in range(chance.randrange(1, 12)):
                     bench.writer.write(torn or line(written), rest=bool(torn))
                     torn = b""
@@ -285,6 +286,7 @@ def test_every_line_is_taken_exactly_once_wherever_reader_and_writer_are_killed(
                 cursor = batch.cursor
                 if chance.random() < 0.8:
                     bench.log.release(cursor)
+                    released = len(taken)
             else:
                 bench.log = bench.reader()
         while (found := bench.read(cursor, 7))[0] or found[1].cursor != cursor:
