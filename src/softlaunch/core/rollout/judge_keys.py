@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from softlaunch.core import spec
@@ -103,15 +103,21 @@ class UserSlots:
 
     Whether a slot is taken says nothing about arm or answer of the next user who falls into it, so a collision costs an
     observation and makes none wrong.
+
+    In a shadow both releases answer the same request, one attempt right after the other, and both count or neither.
     """
 
-    __slots__ = ("_taken",)
+    __slots__ = ("_last", "_taken")
 
     def __init__(self) -> None:
         self._taken: bytearray | None = None
+        self._last = ""
+        """Id of the request that took a slot last."""
 
-    def take(self, key: str, *, admitted: float = 1.0) -> bool:
+    def take(self, key: str, request_id: str, *, admitted: float = 1.0) -> bool:
         """Whether the user is counted now: nobody was in the slot, and the user is of the share that is admitted."""
+        if request_id and request_id == self._last:
+            return True
         hashed = key_hash(key, 0)
         if (hashed >> 32) / 2**32 >= admitted:
             return False
@@ -122,19 +128,22 @@ class UserSlots:
         if self._taken[slot >> 3] & bit:
             return False
         self._taken[slot >> 3] |= bit
+        self._last = request_id
         return True
 
-    def taken(self, key: str) -> bool:
-        """Whether somebody was counted in the user's slot."""
-        if self._taken is None:
+    def taken(self, key: str, request_id: str) -> bool:
+        """Whether somebody was counted in the user's slot, by another request."""
+        if self._taken is None or (request_id and request_id == self._last):
             return False
         slot = key_hash(key, 0) % _SLOTS
         return bool(self._taken[slot >> 3] & (1 << (slot & 7)))
 
-    def state(self) -> str:
-        """A text; `load` goes on from it."""
-        return "" if self._taken is None else base64.b64encode(zlib.compress(bytes(self._taken))).decode("ascii")
+    def state(self) -> list[str]:
+        """A JSON-able list; `load` goes on from it."""
+        taken = "" if self._taken is None else base64.b64encode(zlib.compress(bytes(self._taken))).decode("ascii")
+        return [taken, self._last]
 
-    def load(self, state: str) -> None:
+    def load(self, state: Sequence[str]) -> None:
         """Go on from `state()`."""
-        self._taken = bytearray(zlib.decompress(base64.b64decode(state))) if state else None
+        taken, self._last = state
+        self._taken = bytearray(zlib.decompress(base64.b64decode(taken))) if taken else None

@@ -80,7 +80,7 @@ class OutputEvidence(judge_streams.Stream):
             return
         if key and self._policy.dedupe_keys:
             admitted = max(_ADMITTED_MIN, _ADMITTED_PER_SHARE * epoch.share)
-            if not self._users.take(key, admitted=admitted):
+            if not self._users.take(key, attempt.request_id, admitted=admitted):
                 return
         share = self._shares.of(attempt.epoch, epoch)
         found = self._evidence[self._bins.bin_of(answer)]

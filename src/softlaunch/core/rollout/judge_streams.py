@@ -109,8 +109,8 @@ class EventStream(Stream):
         if epoch.alone:
             return
         if attempt.key and self._dedupe:
-            known = not self._users.take(attempt.key) if event else self._users.taken(attempt.key)
-            if known:
+            user = (attempt.key, attempt.request_id)
+            if not self._users.take(*user) if event else self._users.taken(*user):
                 return
         share = self._shares.of(attempt.epoch, epoch)
         if event:

@@ -211,15 +211,35 @@ def test_a_user_counts_once_in_the_distribution_of_answers() -> None:
     assert "candidate answers answered something else" in found.reason
 
 
+def test_in_a_shadow_both_answers_to_a_users_first_request_count() -> None:
+    judge = judge_of(only(spec.GuardrailName.OUTPUTS, latency_history_min=20))
+    for index in range(20):
+        judge.observe(attempt(index, output="c:cat"))
+    for index in range(60):
+        for candidate in (False, True):
+            judge.observe(
+                attempt(
+                    100 + index,
+                    candidate=candidate,
+                    output="c:dog" if candidate else "c:cat",
+                    key=f"user{index % 30}",
+                )
+            )
+
+    found = report_of(judge, spec.GuardrailName.OUTPUTS)
+    assert (30, 30) == (found.trials_candidate, found.trials_stable)
+    assert judge.failed
+
+
 def test_slots_of_users_are_taken_once_and_admit_their_share() -> None:
     slots = judge_keys.UserSlots()
-    admitted = sum(slots.take(f"u{number}", admitted=0.1) for number in range(2_000))
+    admitted = sum(slots.take(f"u{number}", f"r{number}", admitted=0.1) for number in range(2_000))
     again = judge_keys.UserSlots()
     again.load(json.loads(json.dumps(slots.state())))
 
     # 200 expected, five standard deviations of 13.4.
     assert 133 < admitted < 267
-    assert not any(again.take(f"u{number}", admitted=0.1) for number in range(2_000))
+    assert not any(again.take(f"u{number}", f"s{number}", admitted=0.1) for number in range(2_000))
 
 
 def test_a_processs_first_answers_say_nothing_about_cpu_time() -> None:
