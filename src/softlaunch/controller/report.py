@@ -227,7 +227,7 @@ def _by_somebody(event: Mapping[str, Any]) -> bool:
 
 def _footer(rollout: Mapping[str, Any], generated_at: float) -> str:
     return (
-        f"<footer><p>Written {_text(_moment(generated_at))}. Times are UTC. Every number here can be recomputed "
+        f"<footer><p>Written {_text(_moment(generated_at))}. Times are UTC. The judge's numbers can be recomputed "
         f"from the archived attempts: <code>softlaunch rejudge {rollout['id']}</code>.</p></footer>"
     )
 
