@@ -34,7 +34,7 @@ def svg(name: str, entry: Mapping[str, Any], shares: Sequence[float]) -> str:
     """
     trials = entry["candidate_trials"]
     fails, passes = entry["log_threshold"], entry["log_threshold_promote"]
-    highest = max(fails, passes)
+    highest, decides = max(fails, passes), entry["enforcing"]
     scale = _Scale(
         trials_max=max(*trials, 10),
         top=min(max(highest, *entry["log_e"], *entry["log_e_promote"]), _CEILING * highest),
@@ -43,8 +43,8 @@ def svg(name: str, entry: Mapping[str, Any], shares: Sequence[float]) -> str:
     parts = [
         *_grid(scale),
         *_steps(scale, trials, shares),
-        *_limit(scale, fails, "worse", "takes it back", above=fails >= passes),
-        *_limit(scale, passes, "good", "enough to promote", above=passes > fails),
+        *_limit(scale, fails, "worse", "takes it back" if decides else "would take it back", above=fails >= passes),
+        *_limit(scale, passes, "good", "enough to promote" if decides else "would be enough", above=passes > fails),
         _line(scale, trials, entry["log_e_promote"], "good"),
         _line(scale, trials, entry["log_e"], "worse"),
     ]

@@ -122,7 +122,9 @@ def test_each_guardrail_has_its_curve_with_both_thresholds_and_words_for_who_can
     assert 4 <= len(judged) == len(charts)
     assert all(chart["role"] == "img" and "odds that it is worse" in chart["aria-label"] for chart in charts)
     assert ["line good", "line worse"] * len(charts) == lines
-    assert len(charts) == sum("takes it back at 1 : " in text for text in found.text)
+    enforcing = sum(entry["enforcing"] for entry in judged)
+    assert enforcing == sum("takes it back at 1 : " in text for text in found.text)
+    assert len(judged) - enforcing == sum("would take it back at 1 : " in text for text in found.text)
 
 
 def test_no_point_of_a_curve_lies_outside_its_chart(told):
