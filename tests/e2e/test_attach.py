@@ -103,7 +103,7 @@ def _write(machine: process_lab.ProcessLab, old: _Service, new: _Service) -> Non
     (machine.directory / "softlaunch.yaml").write_text(text)
 
 
-def test_users_move_from_one_running_service_to_the_other_and_a_bad_third_one_is_left(machine, services) -> None:
+def test_users_move_from_one_running_service_to_the_other_and_a_bad_third_one_is_left(services, machine) -> None:
     old, new, newer = services
     _write(machine, old, new)
     placed = machine.command("attach", "--candidate", old.url)
@@ -120,7 +120,7 @@ def test_users_move_from_one_running_service_to_the_other_and_a_bad_third_one_is
     assert 0 == users.report.failed
 
 
-def test_a_path_that_may_not_be_repeated_is_sent_once_to_an_attached_service(machine, services) -> None:
+def test_a_path_that_may_not_be_repeated_is_sent_once_to_an_attached_service(services, machine) -> None:
     old, new, _ = services
     _write(machine, old, new)
     assert 0 == machine.command("attach", "--wait", "no").code

@@ -24,6 +24,8 @@ milliseconds, and nobody takes a release back for that."""
 
 TRY_TIMEOUT_FACTOR = 2.0
 TRY_TIMEOUT_QUANTILE = 0.999
+NOT_SENT = "UO"
+"""Envoy's flag for an attempt that a circuit breaker refused."""
 FUSE_MARGIN = 2
 """The gateway's own fuse blows a little later than the judge would: it is for the time without a controller."""
 
@@ -138,6 +140,18 @@ class Analysis:
             self._count(pair.stable, "stable")
             self._count(pair.candidate, "candidate")
         self._measured["shadow"] = self._shadowing.document()
+
+    def observe_copy(self, attempt: attempts.Attempt) -> None:
+        """
+        The gateway's own line about a copy: one it did not send, to spare the shadow, is no answer that is missing.
+        """
+        if self._shadowing is not None and NOT_SENT in attempt.flags:
+            self._shadowing.unsent(attempt.request_id)
+
+    def count_fallbacks(self, count: int) -> None:
+        """So many of the service's requests got a fallback answer."""
+        self._measured["fallback_answers"] = self._measured.get("fallback_answers", 0) + count
+        self.changed = True
 
     def _feed(self, attempt: attempts.Attempt) -> None:
         self._judge.observe(attempt)
@@ -304,9 +318,7 @@ def _try_timeout(environment: spec.EnvironmentSpec, history: judge_history.ArmHi
     return min(max(desired.TRY_TIMEOUT_SECONDS_MIN, found), longest)
 
 
-def _with_checks(
-    report: judge_report.JudgeReport, found: Sequence[checks.CheckReport]
-) -> tuple[messages.Verdict, str]:
+def _with_checks(report: judge_report.JudgeReport, found: Sequence[checks.CheckReport]) -> tuple[messages.Verdict, str]:
     """The judge's verdict and that of the checks: any may fail a candidate, all must pass one."""
     if report.verdict is messages.Verdict.FAIL:
         return report.verdict, report.reason

@@ -16,7 +16,7 @@ from softlaunch.controller import launches
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
 from softlaunch.core import env_references, release, spec
-from softlaunch.core.rollout import messages, phases
+from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.ports import registry, store
 
 _NAME_LENGTH_MIN = 7
@@ -140,7 +140,7 @@ class Commands:
         except errors.SoftlaunchError:
             book.put_rollout(following)
             raise
-        ending = "ends its watch window" if running.state.phase is phases.Phase.WATCHING else "makes way first"
+        ending = "ends its watch window" if following.state.phase is phases.Phase.FINISHING else "makes way first"
         text = f"Rollout {running.id} ({running.candidate.short}) {ending}; then {request.release.short} follows."
         return Deployed(rollout_id=number, text=text, after=running.id)
 
@@ -338,7 +338,7 @@ class Commands:
                     code=errors.Code.NO_ROLLOUT,
                 )
             if isinstance(event, messages.ApproveAsked | messages.PromoteAsked):
-                _check_approver(record.state, event.by)
+                _check_approver(record.state, event)
             following = self._tell(record, event)
             if following.state is record.state:
                 raise errors.ConflictError(
@@ -493,14 +493,12 @@ def _begins(text: str, beginning: str) -> bool:
     )
 
 
-def _check_approver(state: phases.State, by: str) -> None:
-    if state.phase is not phases.Phase.STEPPING or state.approved:
-        return
-    approvers = state.plan.steps[state.step].approvers
-    if approvers and by not in approvers:
+def _check_approver(state: phases.State, event: messages.ApproveAsked | messages.PromoteAsked) -> None:
+    step = approvals.barred(state, event)
+    if step is not None:
         raise errors.ConfigError(
-            f"{by} may not approve this step.",
-            remedy=f"It waits for {' or '.join(approvers)}; `softlaunch abort` needs no approval.",
+            f"{event.by} may not approve this step.",
+            remedy=f"It waits for {' or '.join(step.approvers)}; `softlaunch abort` needs no approval.",
             code=errors.Code.NOT_APPROVER,
         )
 

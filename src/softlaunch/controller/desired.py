@@ -118,12 +118,18 @@ class Routing:
 
     def shares(self, epoch: int, environment: spec.EnvironmentSpec) -> dict[int, float]:
         """The candidate's share of first attempts by epoch: of everybody, of each routed cohort, of pairs."""
-        found = {epoch: 1.0 if self.alone else self.candidate_weight / spec.WEIGHT_FULL}
+        found = {epoch: 1.0 if self.alone else self._share(self.candidate_weight)}
         for name, weight in self.cohort_weights:
-            found[cohort_epoch(epoch, environment, name)] = weight / spec.WEIGHT_FULL
+            found[cohort_epoch(epoch, environment, name)] = self._share(weight)
         if self.shadow_weight:
             found[shadow_epoch(epoch, environment)] = SHADOW_SHARE
         return found
+
+    def _share(self, weight: int) -> float:
+        """Of what is logged under the population's epoch: stable's copied requests are logged under the shadow's."""
+        candidate = weight / spec.WEIGHT_FULL
+        stable = (1.0 - candidate) * (1.0 - self.shadow_weight / spec.WEIGHT_FULL)
+        return candidate / (candidate + stable) if candidate else 0.0
 
 
 SHADOW_SHARE = 0.5

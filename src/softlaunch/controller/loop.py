@@ -19,7 +19,7 @@ import structlog
 from softlaunch import errors
 from softlaunch.controller import analysis as analyses
 from softlaunch.controller import checks as checking
-from softlaunch.controller import desired, launches, ledger, replicas
+from softlaunch.controller import desired, fallback_watch, launches, ledger, replicas
 from softlaunch.controller import shelf as shelves
 from softlaunch.core import release
 from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
@@ -79,6 +79,7 @@ class ControlLoop:
         self._askers: dict[int, checking.Runner] = {}
         self._ended: set[tuple[str, int]] = set()
         """Replicas (name, pid) whose end was told already."""
+        self.fallbacks = fallback_watch.FallbackWatch()
         self._keeper = replicas.Keeper(fleet)
         self._woken = threading.Event()
         self._smokes: dict[int, concurrent.futures.Future[messages.VerifyPassed | messages.VerifyFailed]] = {}
@@ -244,6 +245,11 @@ class ControlLoop:
                 stable.observe(attempt)
             if analysis is not None:
                 analysis.observe(attempt)
+        for copy in batch.copies:
+            _, analysis = watched.get((copy.service, copy.environment), (None, None))
+            if analysis is not None:
+                analysis.observe_copy(copy)
+        self._tell_fallbacks(batch.fallbacks)
         self.ledger.put_cursor(batch.cursor)
         if batch.gap is not None:
             if not self._losing:  # a full disk loses some at every turn
@@ -251,6 +257,18 @@ class ControlLoop:
             for record in tuple(self.ledger.rollouts.values()):
                 self.advance(record, messages.EvidenceLost(reason=batch.gap))
         self._losing = batch.gap is not None
+
+    def _tell_fallbacks(self, counts: Mapping[ledger.Place, int]) -> None:
+        now = self._clock.now()
+        self.fallbacks.observe(counts, now)
+        for place, count in counts.items():
+            record = self.ledger.rollouts.get(place)
+            if record is not None:
+                self._analysis(record).count_fallbacks(count)
+        for place, text in self.fallbacks.due(now):
+            record = self.ledger.rollouts.get(place)
+            number = record.id if record is not None else None
+            self.ledger.note(place, at=now, rollout_id=number, kind=fallback_watch.KIND, text=text)
 
     def _history(self, live: stores.LiveRecord) -> judge_history.ArmHistory | None:
         """Stable's own record; it starts anew when it is so long that it speaks of the past."""

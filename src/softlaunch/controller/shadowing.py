@@ -66,6 +66,10 @@ class Shadowing:
             self._summary.add(pair)
         return found
 
+    def unsent(self, request_id: str) -> None:
+        """The gateway made no copy of this request after all."""
+        self._pairing.lose(request_id)
+
     def document(self) -> dict[str, Any]:
         """What the pairs say, for people."""
         return self._summary.report(lost_count=self._pairing.lost_count).to_json()

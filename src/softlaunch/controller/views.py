@@ -16,7 +16,7 @@ def status(loop: loops.ControlLoop) -> dict[str, Any]:
     Every service in every environment, its replicas and the rollout that runs, if any.
 
     Shape: {"environments": {NAME: {"port": int}}, "services": [{service, environment, stable, previous, url,
-    replicas: [...], rollout: {...} | None}]}.
+    fallback_answers (since this control plane began), replicas: [...], rollout: {...} | None}]}.
     """
     with loop.lock:
         book = loop.ledger
@@ -31,6 +31,7 @@ def status(loop: loops.ControlLoop) -> dict[str, Any]:
                     "environment": live.environment,
                     "stable": live.stable.value if live.stable else None,
                     "previous": live.previous.value if live.previous else None,
+                    "fallback_answers": loop.fallbacks.counts.get(place, 0),
                     "url": f"http://127.0.0.1:{port}/" + ("" if alone else f"{live.service}/"),
                     "replicas": _replicas(live, loop.statuses),
                     "rollout": rollout(loop, record) if record is not None else None,

@@ -22,7 +22,7 @@ from softlaunch.ports import fleet
 
 PROBE_SECONDS = 1.0
 """Between two looks at an attached URL; traffic shows a dead one at once."""
-PROBE_TIMEOUT_SECONDS = 2.0
+PROBE_TIMEOUT_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

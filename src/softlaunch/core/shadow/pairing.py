@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -139,6 +140,12 @@ class Pairing:
         primary = self._primaries.pop(request_id, None)
         return None if primary is None else self._paired(primary, None)
 
+    def lose(self, request_id: str) -> None:
+        """No copy of this request was made after all; its primary may be known already or come yet."""
+        primary = self._primaries.pop(request_id, None)
+        self._done[request_id] = primary.at if primary is not None else math.inf
+        self.lost_count += 1
+
     def overdue(self, now: float) -> list[Pair]:
         """
         Pairs without an answer of the candidate, of requests that have waited long enough.
@@ -159,8 +166,14 @@ class Pairing:
         for request_id in [name for name, record in self._shadows.items() if record.at <= due]:
             self._done[request_id] = self._shadows.pop(request_id).at
             self.orphan_count += 1
-        while self._done and next(iter(self._done.values())) <= due - self._wait_seconds:
-            self._done.popitem(last=False)
+        while self._done:
+            request_id, at = next(iter(self._done.items()))
+            if math.isinf(at):  # its primary has not come yet: forgotten as long after this look
+                self._done[request_id] = now
+            elif at > due - self._wait_seconds:
+                break
+            else:
+                del self._done[request_id]
         return pairs
 
     def state(self) -> dict[str, Any]:
