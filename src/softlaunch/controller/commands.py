@@ -8,19 +8,15 @@ kill -9. The control loop then makes the world agree.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 from softlaunch import errors
-from softlaunch.controller import launches
+from softlaunch.controller import launches, pinning
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
 from softlaunch.core import env_references, release, spec
 from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.ports import registry, store
-
-_NAME_LENGTH_MIN = 7
-"""So much of a digest or commit names it; git's own length of short names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +64,7 @@ class Commands:
         self._loop = loop
         self._store = store
         self._registry = registry
+        self._pins = pinning.Pins(loop=loop, store=store, registry=registry)
         self._choose_port = choose_port
         self._variables = variables
 
@@ -95,7 +92,7 @@ class Commands:
                 )
             if not request.replace:
                 self._check_free(place)
-            self._check_pins(place, request.release)
+            self._pins.check(place, request.release)
             after = request.environment.after
             if after is not None and not drill and not self._passed(request.service, after, request.release):
                 raise errors.ConfigError(
@@ -185,7 +182,7 @@ class Commands:
             if target == live.stable:
                 return Deployed(rollout_id=None, text=f"{target.short} is already live in {environment}.")
             self._check_exists(target)
-            self._check_pins(place, target)
+            self._pins.check(place, target)
             request = DeployRequest(
                 service=service,
                 environment=live.spec,
@@ -233,7 +230,7 @@ class Commands:
                     remedy="See `softlaunch history`; launch something with `softlaunch deploy REF`.",
                     code=errors.Code.NOT_NOW,
                 )
-            if lift_reason is not None and self._pin((service, environment), last.candidate) is not None:
+            if lift_reason is not None and self._pins.find((service, environment), last.candidate) is not None:
                 self.lift(
                     service=service, environment=environment, release=last.candidate.value, by=by, reason=lift_reason
                 )
@@ -253,52 +250,8 @@ class Commands:
         return self._store.pins(service=service, environment=environment)
 
     def lift(self, *, service: str, environment: str, release: str, by: str, reason: str) -> store.Pin:
-        """
-        Allows a pinned release to be launched again.
-
-        Args:
-            service: The service.
-            environment: Where it is pinned.
-            release: Its digest or the beginning of it, its commit, tag or branch.
-            by: Who lifts.
-            reason: Why; it must not be empty.
-
-        Raises:
-            ConfigError: nothing is pinned by that name, or no reason is given.
-        """
-        if not reason.strip():
-            raise errors.ConfigError(
-                f"The pin of {release} cannot be lifted without a reason.",
-                remedy="Say what has changed: --reason TEXT.",
-                code=errors.Code.PINNED,
-            )
-        with self._loop.lock:
-            named = self._registry.resolve(release, service=service)
-            found = [
-                pin
-                for pin in self._store.pins(service=service, environment=environment)
-                if pin.lifted_at is None
-                and (pin.release == named or _begins(pin.release.value, release) or _begins(pin.commit, release))
-            ]
-            if not found:
-                raise errors.ConfigError(
-                    f"No release of {service!r} called {release!r} is pinned in {environment!r}.",
-                    remedy="`softlaunch pins` lists what is.",
-                    code=errors.Code.NOT_PINNED,
-                )
-            now = self._loop.now()
-            for pin in found:
-                lifted = dataclasses.replace(pin, lifted_at=now, lifted_by=by, lifted_reason=reason)
-                self._loop.ledger.put_pin(lifted)
-            self._loop.ledger.note(
-                (service, environment),
-                at=now,
-                rollout_id=None,
-                kind="unpinned",
-                text=f"{found[0].release.short} may be launched again, says {by}: {reason}",
-            )
-            self._loop.flush()
-            return lifted
+        """Allows a pinned release to be launched again; see pinning.Pins.lift."""
+        return self._pins.lift(service=service, environment=environment, release=release, by=by, reason=reason)
 
     def approve(self, *, service: str, environment: str, by: str, reason: str = "") -> store.RolloutRecord:
         """
@@ -425,21 +378,6 @@ class Commands:
                 code=errors.Code.ROLLOUT_RUNS,
             )
 
-    def _pin(self, place: ledgers.Place, digest: release.Digest) -> store.Pin | None:
-        found = self._store.pins(service=place[0], environment=place[1])
-        return next((pin for pin in found if pin.release == digest and pin.lifted_at is None), None)
-
-    def _check_pins(self, place: ledgers.Place, digest: release.Digest) -> None:
-        pin = self._pin(place, digest)
-        if pin is not None:
-            when = datetime.datetime.fromtimestamp(pin.at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-            raise errors.ConfigError(
-                f"{digest.short} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
-                remedy=f"When that is mended: `softlaunch unpin {digest.short} --service {place[0]} --env {place[1]} "
-                "--reason TEXT`, and launch it again.",
-                code=errors.Code.PINNED,
-            )
-
     def _check_exists(self, digest: release.Digest) -> None:
         if self._registry.resolve(digest.value) is None:
             raise errors.ConfigError(
@@ -485,12 +423,6 @@ def _asked(request: DeployRequest, number: int) -> store.Successor:
 
 def has_fallback(environment: spec.EnvironmentSpec) -> bool:
     return bool(environment.fallbacks) or environment.fallback_body is not None
-
-
-def _begins(text: str, beginning: str) -> bool:
-    return len(beginning) >= _NAME_LENGTH_MIN and text.removeprefix("sha256:").startswith(
-        beginning.removeprefix("sha256:")
-    )
 
 
 def _check_approver(state: phases.State, event: messages.ApproveAsked | messages.PromoteAsked) -> None:

@@ -19,7 +19,7 @@ import structlog
 from softlaunch import errors
 from softlaunch.controller import analysis as analyses
 from softlaunch.controller import checks as checking
-from softlaunch.controller import desired, fallback_watch, launches, ledger, replicas
+from softlaunch.controller import desired, fallback_watch, launches, ledger, replicas, verification
 from softlaunch.controller import shelf as shelves
 from softlaunch.core import release
 from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
@@ -42,7 +42,6 @@ REAPPLY_SECONDS = 1.0
 """What the gateway believes is checked against the saved state this often, changed or not."""
 REVIVE_SECONDS = 0.1
 """Whether the gateway still runs is looked at this often: while it does not, nobody is answered."""
-SMOKE_ROWS_DEFAULT = 10
 JUDGED_SECONDS = 1.0
 """The machine hears of the evidence this often even when nothing new came: steps that last a stated time end so."""
 START_SECONDS_MAX = 300.0
@@ -71,7 +70,6 @@ class ControlLoop:
         self._gateway = gateway
         self._fleet = fleet
         self._shelf = shelf
-        self._prober = prober
         self._clock = clock
         self._archive = archive
         self._checks = checks
@@ -82,8 +80,8 @@ class ControlLoop:
         self.fallbacks = fallback_watch.FallbackWatch()
         self._keeper = replicas.Keeper(fleet)
         self._woken = threading.Event()
-        self._smokes: dict[int, concurrent.futures.Future[messages.VerifyPassed | messages.VerifyFailed]] = {}
-        self._executor = executor or concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="smoke")
+        self._executor = executor or concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="ask")
+        self._verifier = verification.Verifier(shelf, prober, self._executor)
         self._histories = {
             place: judge_history.ArmHistory.from_json(live.history)
             for place, live in self.ledger.lives.items()
@@ -195,7 +193,7 @@ class ControlLoop:
     def _close(self, record: stores.RolloutRecord, now: float) -> None:
         """A rollout has ended: what failed is pinned, what waited begins."""
         self.analyses.pop(record.id, None)
-        self._smokes.pop(record.id, None)
+        self._verifier.forget(record.id)
         self._judged_at.pop(record.id, None)
         self._askers.pop(record.id, None)
         if record.state.phase is phases.Phase.ROLLED_BACK and not record.state.plan.drill:
@@ -380,40 +378,9 @@ class ControlLoop:
         return None
 
     def _verification(self, record: stores.RolloutRecord) -> messages.Event | None:
-        running = self._smokes.get(record.id)
-        if record.state.paused or record.state.hold is not None:
-            return None
-        if running is None:
-            live = self.ledger.lives[record.service, record.environment]
-            name = desired.replica_name(live, record.candidate, 0)
-            status = self.statuses.get(name)
-            if status is None:
-                return None
-            running = self._smokes[record.id] = self._executor.submit(self._smoke, record, status.socket)
-        if not running.done():
-            return None
-        del self._smokes[record.id]
-        return running.result()
-
-    def _smoke(self, record: stores.RolloutRecord, socket: str) -> messages.VerifyPassed | messages.VerifyFailed:
-        try:
-            rows = self._shelf.smoke_rows(record.candidate)
-            if not rows:
-                if record.state.plan.verified_only:
-                    return messages.VerifyFailed(
-                        reason="This environment passes by smoke requests, and the release has no reference rows to "
-                        "make them from. Give `reference:` in softlaunch.yaml.",
-                    )
-                return messages.VerifyPassed(detail="Ready; no reference rows, so no smoke requests were made.")
-            wanted = record.spec.verify.request_count if record.spec.verify else SMOKE_ROWS_DEFAULT
-            report = self._prober.smoke(socket, [rows[index % len(rows)] for index in range(wanted)])
-        except errors.SoftlaunchError as error:
-            return messages.VerifyFailed(reason=str(error))
-        if report.failed:
-            return messages.VerifyFailed(
-                reason=f"{report.failed} of {report.sent} smoke requests failed. First: {report.first_failure}"
-            )
-        return messages.VerifyPassed(detail=f"{report.sent} of {report.sent} smoke requests passed.")
+        live = self.ledger.lives[record.service, record.environment]
+        status = self.statuses.get(desired.replica_name(live, record.candidate, 0))
+        return self._verifier.event(record, status.socket) if status is not None else None
 
     def _look_at_fuse(self) -> None:
         try:
