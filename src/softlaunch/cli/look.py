@@ -85,37 +85,6 @@ def history(
     output.CONSOLE.print(table)
 
 
-def explain(
-    number: Annotated[int | None, typer.Argument(help="Rollout; the last one if left out.")] = None,
-    *,
-    service: options.Service = None,
-    environment: options.Environment = None,
-    home: options.HomeOption = None,
-    as_json: options.Json = False,
-) -> None:
-    """
-    Why a rollout went as it did, in at most ten lines.
-
-    Examples:
-
-        softlaunch explain
-        softlaunch explain 7 --json
-    """
-    control = client.Client(homes.Home.locate(home))
-    if number is None:
-        last = control.get("/v1/rollouts", service=service, environment=environment, limit=1)
-        if not last:
-            output.plain("No launches yet.") if not as_json else output.document({"lines": []})
-            return
-        number = last[0]["id"]
-    found = control.get(f"/v1/rollouts/{number}/explain")
-    if as_json:
-        output.document(found)
-        return
-    for line in found["lines"]:
-        output.plain(line)
-
-
 def _rollout(view: dict[str, Any] | None) -> str:
     if view is None:
         return "-"

@@ -107,6 +107,7 @@ def pin_release(
         at=now,
         rollout_id=None,
         kind="pinned",
-        text=f"{named} is not launched again: {reason} `softlaunch unpin {digest.short} --reason ...` lifts that.",
+        text=f"{named} is not launched again: {reason} "
+        f"`softlaunch unpin {digest.short} --service {place[0]} --env {place[1]} --reason TEXT` lifts that.",
     )
     return found

@@ -42,6 +42,8 @@ REAPPLY_SECONDS = 1.0
 """What the gateway believes is checked against the saved state this often, changed or not."""
 REVIVE_SECONDS = 0.1
 """Whether the gateway still runs is looked at this often: while it does not, nobody is answered."""
+ARCHIVED_ROLLOUTS = 200
+"""The evidence of so many rollouts is kept to be recomputed; a guess: 64 MiB each at the most."""
 JUDGED_SECONDS = 1.0
 """The machine hears of the evidence this often even when nothing new came: steps that last a stated time end so."""
 START_SECONDS_MAX = 300.0
@@ -198,6 +200,7 @@ class ControlLoop:
         self._askers.pop(record.id, None)
         if record.state.phase is phases.Phase.ROLLED_BACK and not record.state.plan.drill:
             launches.pin(self.ledger, record, by="softlaunch", reason=record.state.reason, now=now)
+        self._archive.delete(record.id - ARCHIVED_ROLLOUTS)
         if record.successor is not None:
             launches.begin_successor(self.ledger, record.successor, place=(record.service, record.environment), now=now)
 

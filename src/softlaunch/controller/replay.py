@@ -88,6 +88,7 @@ def run(
     to: sender.Sender,
     clock: clock_port.Clock,
     progress: Callable[[Progress], None] = lambda _: None,
+    see: Callable[[pairing.Pair], None] = lambda _: None,
 ) -> ReplayReport:
     """
     Sends the records' requests and judges the answers.
@@ -98,6 +99,7 @@ def run(
         to: Reaches the candidate, and nobody else.
         clock: Tells when to send; in virtual time nothing waits.
         progress: Called twice a second, and at the end.
+        see: Called with every pair.
 
     Raises:
         ConfigError: nothing that could be sent was recorded, or the candidate is stable itself.
@@ -114,7 +116,7 @@ def run(
             remedy="Give a rate above 0, such as 5x.",
             code=errors.Code.BAD_OPTION,
         )
-    replaying = _Replay(plan, to=to, clock=clock, progress=progress)
+    replaying = _Replay(plan, to=to, clock=clock, progress=progress, see=see)
     chosen = replaying.chosen(records)
     first = next(chosen, None)
     if first is None:
@@ -159,12 +161,19 @@ def candidate_sockets(
 
 class _Replay:
     def __init__(
-        self, plan: Plan, *, to: sender.Sender, clock: clock_port.Clock, progress: Callable[[Progress], None]
+        self,
+        plan: Plan,
+        *,
+        to: sender.Sender,
+        clock: clock_port.Clock,
+        progress: Callable[[Progress], None],
+        see: Callable[[pairing.Pair], None],
     ) -> None:
         self._plan = plan
         self._sender = to
         self._clock = clock
         self._progress = progress
+        self._see = see
         self._judge = judge.Judge(
             policy=policy(plan.strategy, request_timeout_seconds=plan.request_timeout_seconds),
             stable=plan.stable,
@@ -260,6 +269,7 @@ class _Replay:
     def _count(self, pair: pairing.Pair) -> None:
         self._paired_count += 1
         self._summary.add(pair)
+        self._see(pair)
         self._judge.observe(pair.stable)
         self._judge.observe(pair.candidate)
         if pair.agrees is not None:
