@@ -131,6 +131,19 @@ def test_names_of_another_service_find_nothing(registry, tmp_path) -> None:
     assert registry.resolve("main", service="prices") == digest
 
 
+def test_the_newest_release_is_the_one_whose_lineage_came_last(registry, tmp_path) -> None:
+    one = registry.push(unpacked(tmp_path / "one"))
+    two = registry.push(unpacked(tmp_path / "two", model=b"other"))
+    foreign = registry.push(unpacked(tmp_path / "foreign", service="pricing"))
+    registry.push(unpacked(tmp_path / "without-lineage", model=b"third"))
+    for digest, commit in ((one, "a"), (two, "b"), (foreign, "c"), (one, "d")):
+        registry.attach(digest, dataclasses.replace(LINEAGE, commit=commit * 40))
+
+    assert (one, two) == tuple(registry.newest("flight-delay"))
+    assert (foreign,) == tuple(registry.newest("pricing"))
+    assert () == tuple(registry.newest("nobody"))
+
+
 @pytest.mark.parametrize("reference", ["", "nobody", "-x", "a" * 6, "sha256:" + "0" * 64, "main\n", "../x"])
 def test_what_names_nothing_resolves_to_none(registry, tmp_path, reference) -> None:
     registry.attach(registry.push(unpacked(tmp_path / "one")), LINEAGE)

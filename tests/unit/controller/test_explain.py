@@ -71,7 +71,7 @@ def test_an_approval_says_who_may_give_it_and_who_gave_it(world, stable, product
 
     assert "approval by ann" in line(told(world, number), "Waiting for people: ")
     world.commands.approve(**PLACE, by="ann", reason="Looked at the numbers.")
-    assert "Approved by ann. Looked at the numbers." in line(told(world, number), "People: ")
+    assert "Approved by ann. Looked at the numbers" in line(told(world, number), "People: ")
 
 
 def test_a_freeze_says_what_broke_and_that_people_decide(world, stable, production):

@@ -68,7 +68,7 @@ def test_the_service_file_of_every_release_is_accepted(tag: str, tmp_path: pathl
 
     production = found.environment("production")
     assert production is not None
-    assert tuple(spec.GuardrailName) == production.strategy.guardrails
+    assert spec.GUARDRAILS_DEFAULT == production.strategy.guardrails
     assert (tag == "v4") is bool(production.env)
     assert (tag in ("v3", "v4", "v5")) is (found.model.python_target is not None)
 

@@ -250,7 +250,7 @@ def _lost(state: State, event: messages.EvidenceLost, _now: float) -> Step:
     if not routed.candidate_reached and not routed.candidate_is_stable:
         return Step(state=state)  # there was no evidence yet
     advice = "`softlaunch resume` goes on with what is left, `abort` goes back."
-    return _hold(state, phases.HoldKind.EVIDENCE_LOST, f"{event.reason} {advice}")
+    return _hold(state, phases.HoldKind.EVIDENCE_LOST, f"{event.reason.rstrip('.')}. {advice}")
 
 
 def _ejected(state: State, _event: messages.Ejected, _now: float) -> Step:
