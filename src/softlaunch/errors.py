@@ -115,6 +115,8 @@ class Code(enum.StrEnum):
     REPLAY_ITSELF = "replay-itself"
     REPLAY_RUNS = "replay-runs"
     REPLAY_UNREADY = "replay-unready"
+    LABELS_UNREADABLE = "labels-unreadable"
+    NO_SHADOW = "no-shadow"
 
 
 class SoftlaunchError(Exception):

@@ -28,9 +28,11 @@ from softlaunch.adapters.envoy import gateway as envoy_gateway
 from softlaunch.adapters.git import source as git_source
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
+from softlaunch.adapters.local import isolated as isolation
 from softlaunch.adapters.local import launch as local_launch
 from softlaunch.adapters.local import lock as local_lock
 from softlaunch.adapters.local import prober as local_prober
+from softlaunch.adapters.local import replay_sender
 from softlaunch.adapters.local import survey as local_survey
 from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
@@ -42,12 +44,26 @@ from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.config import settings as setting
 from softlaunch.controller import attach as attaching
-from softlaunch.controller import commands, complaints, drilling, hook_secret, loop, notifier, people, runner, shelf
+from softlaunch.controller import (
+    commands,
+    complaints,
+    desired,
+    drilling,
+    hook_secret,
+    loop,
+    notifier,
+    people,
+    runner,
+    shelf,
+)
+from softlaunch.controller import replay as replaying
 from softlaunch.controller.pipeline import build as building
 from softlaunch.controller.pipeline import obtain, workshop
 from softlaunch.core import env_references, fallbacks, release
 from softlaunch.core import spec as spec_values
+from softlaunch.core.shadow import pairing
 from softlaunch.ports import archive, fleet, source, store
+from softlaunch.ports import spool as spools
 from softlaunch.serving import fallback as fallback_server
 from softlaunch.serving import unpacked
 
@@ -276,6 +292,11 @@ def _gateway(home: homes.Home, settings: setting.Settings) -> envoy_gateway.Envo
 
 
 def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_fleet.LocalFleet:
+    launcher = _launcher(home, settings, shelves)
+    return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher)
+
+
+def _launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_launch.Launcher:
     environments = uv_environments.UvEnvironments(home.venvs)
 
     def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
@@ -299,7 +320,7 @@ def _fleet(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -
             variables["PYTHONPATH"] = str(environments.import_path())
         return local_launch.Launch(python=python, release_directory=directory, env=variables, arguments=arguments)
 
-    return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher)
+    return launcher
 
 
 def _capture(home: homes.Home, spec: fleet.ReplicaSpec, capture: spec_values.CaptureSpec) -> tuple[str, ...]:
@@ -442,3 +463,73 @@ def pin(directory: pathlib.Path) -> dict[str, str]:
     """
     service = service_file.load(directory / service_file.FILE_NAME)
     return obtain.pin(service, directory, http_downloads.HttpDownloads())
+
+
+def spool(home: homes.Home) -> spools.Spool:
+    """What model servers recorded, to be read; they alone write it."""
+    return local_spool.LocalSpool(home.spool)
+
+
+def find_release(home: homes.Home, reference: str, *, service: str) -> release.Digest:
+    """
+    The release of a service that a digest or its beginning, a commit, tag or branch names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = oci_registry.OciRegistry(home.registry).resolve(reference, service=service)
+    if found is None:
+        raise errors.ConfigError(
+            f"No release of {service!r} is called {reference!r}.",
+            remedy="Give a digest, commit, tag or branch that was built with `softlaunch build`.",
+            code=errors.Code.NO_RELEASE,
+        )
+    return found
+
+
+def replay(
+    home: homes.Home,
+    settings: setting.Settings,
+    plan: replaying.Plan,
+    *,
+    candidate: release.Digest,
+    environment: spec_values.EnvironmentSpec,
+    since: float,
+    until: float,
+    progress: Callable[[replaying.Progress], None],
+    see: Callable[[pairing.Pair], None],
+) -> replaying.ReplayReport:
+    """
+    Starts the candidate where no user can reach it, sends what was recorded in [since, until) and judges the answers.
+
+    Raises:
+        ConfigError: the candidate is no release that can be started, or nothing of stable's was recorded.
+        ConflictError: another replay runs on this home.
+        UnavailableError: the candidate does not become ready.
+    """
+    home.prepare()
+    shelves = shelf.Shelf(oci_registry.OciRegistry(home.registry), home.releases)
+    if shelves.take(candidate)[1].attached_url is not None:
+        raise errors.ConfigError(
+            f"Release {candidate.short} is an address that somebody else runs: no copy of it can be started.",
+            remedy="Replay a release that was built; launch this one with `softlaunch attach`.",
+            code=errors.Code.ATTACH_URL,
+        )
+    usual = _launcher(home, settings, shelves)
+
+    def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
+        found = usual(spec)
+        return dataclasses.replace(found, arguments=(*found.arguments, "--tell-service-time"))
+
+    place = store.LiveRecord(service=plan.service, environment=plan.environment, spec=environment, stable=None)
+    specs = [dataclasses.replace(found, capture=None) for found in desired.arm_specs(place, candidate, environment)]
+    clock = local_clock.SystemClock()
+    isolated = isolation.isolated_fleet(run_dir=home.run / "replay", logs_dir=home.logs / "replays", launcher=launcher)
+    with isolated as replicas:
+        sockets = replaying.candidate_sockets(replicas, specs, clock=clock)
+        sender = replay_sender.SocketSender(
+            sockets, release=candidate.short, timeout_seconds=plan.request_timeout_seconds
+        )
+        with contextlib.closing(sender):
+            records = spool(home).scan(plan.service, plan.environment, since=since, until=until)
+            return replaying.run(plan, records, to=sender, clock=clock, progress=progress, see=see)

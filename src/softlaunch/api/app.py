@@ -18,7 +18,7 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, drills, evidence, hooks, schemas
+from softlaunch.api import access, complaining, drills, evidence, hooks, places, schemas
 from softlaunch.controller import commands, complaints, drilling, explain, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
@@ -93,6 +93,7 @@ def create(
     app.middleware("http")(guard.admit)
     complaining.add(app, reports=reports, guard=guard, loop=loop)
     evidence.add(app, store=store)
+    places.add(app, loop=loop)
     if drill is not None:
         drills.add(app, drill=drill, guard=guard)
     hooks.add(app, operations=operations, reports=reports, store=store, secret=key, now=loop.now)

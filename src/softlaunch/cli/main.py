@@ -10,7 +10,7 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import attach, building, complaints, drill, insight, launch, look, machine, output, people
+from softlaunch.cli import attach, building, complaints, drill, insight, launch, look, machine, output, people, replay
 
 APP = typer.Typer(
     name="softlaunch",
@@ -27,6 +27,7 @@ for _panel, _commands in (
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
+    ("Compare", (replay.replay, replay.compare)),
     ("Try the net", (drill.drill,)),
 ):
     for _command in _commands:

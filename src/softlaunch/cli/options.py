@@ -22,3 +22,5 @@ Directory = Annotated[
 Ref = Annotated[str, typer.Argument(help="Commit, branch or tag.", show_default="HEAD")]
 EXIT_DIFFERENT = 1
 """The command worked and the answer is no: rolled back, aborted, a problem found."""
+EXIT_UNDECIDED = 5
+"""The command worked, and there was not enough evidence for a yes or a no."""

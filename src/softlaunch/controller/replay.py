@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from softlaunch import errors
 from softlaunch.core import spec, spool
@@ -30,6 +30,7 @@ _PROGRESS_SECONDS = 0.5
 _RECENT_COUNT = 100_000
 """Request ids remembered, so that a retry on stable is not sent as a request of its own."""
 _READY_SECONDS_MAX = 120.0
+_ANSWERED = 200
 _INCOMPARABLE = frozenset({spec.GuardrailName.LATENCY, spec.GuardrailName.CPU, spec.GuardrailName.MEMORY})
 
 
@@ -127,6 +128,41 @@ def run(
             code=errors.Code.NO_RECORDING,
         )
     return replaying.run(first, chosen)
+
+
+def most_recorded(records: Iterable[spool.Record]) -> str | None:
+    """The release that answered most users: who was stable, where nobody says so. None when nobody was answered."""
+    counted = collections.Counter(record.release for record in records if record.arm == spool.PRIMARY)
+    return counted.most_common(1)[0][0] if counted else None
+
+
+def pairs(
+    records: Iterable[spool.Record], *, stable: str, candidate: str, request_ids: Container[str]
+) -> Iterator[tuple[str, bytes, bytes]]:
+    """
+    Successful answers of both releases to the same request, as a shadow step recorded them.
+
+    Args:
+        records: In any order.
+        stable: First twelve hex digits.
+        candidate: Likewise.
+        request_ids: Of these requests only; one side of each is kept in memory until the other comes.
+    """
+    waiting: dict[tuple[str, str], bytes] = {}
+    releases = {spool.PRIMARY: stable, spool.SHADOW: candidate}
+    for record in records:
+        if record.request_id not in request_ids or record.release != releases[record.arm]:
+            continue
+        if record.status != _ANSWERED or record.cut:
+            continue
+        other = spool.SHADOW if record.arm == spool.PRIMARY else spool.PRIMARY
+        answer = waiting.pop((record.request_id, other), None)
+        if answer is None:
+            waiting[record.request_id, record.arm] = record.answer
+        elif record.arm == spool.SHADOW:
+            yield record.request_id, answer, record.answer
+        else:
+            yield record.request_id, record.answer, answer
 
 
 def candidate_sockets(

@@ -42,3 +42,7 @@ class Registry(Protocol):
     def resolve(self, reference: str, *, service: str | None = None) -> release.Digest | None:
         """The release that a digest, digest prefix (>= 6 hex), commit (>= 7 hex), tag or branch names, or None."""
         ...
+
+    def newest(self, service: str) -> Sequence[release.Digest]:
+        """Releases of the service that have lineage, each once: whose lineage was attached last comes first."""
+        ...

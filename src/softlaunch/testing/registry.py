@@ -77,6 +77,11 @@ class MemoryRegistry:
         )
         return next((found[0] for found in meanings if found), None)
 
+    def newest(self, service: str) -> Sequence[release.Digest]:
+        """See ports.registry.Registry.newest."""
+        owned = (subject for subject, _ in reversed(self._lineages) if self._service(subject) == service)
+        return tuple(dict.fromkeys(owned))
+
     def _files(self, digest: release.Digest) -> dict[str, tuple[bytes, bool]]:
         if digest not in self._releases:
             raise errors.ConfigError(

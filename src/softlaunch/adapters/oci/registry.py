@@ -142,11 +142,7 @@ class OciRegistry:
         Of several meanings a digest comes first, then a tag, a branch and a commit; of several releases the one whose
         lineage was attached last. A digest prefix that fits two releases names none.
         """
-        owned = [
-            each.digest
-            for each in self._releases()
-            if service is None or dict(each.annotations).get(layout.SERVICE_ANNOTATION) == service
-        ]
+        owned = self._owned(service)
         if match := _DIGEST_PREFIX.fullmatch(reference):
             fitting = [each for each in owned if each.value.startswith(f"sha256:{match[1]}")]
             if len(fitting) == 1:
@@ -164,6 +160,18 @@ class OciRegistry:
                 if record.commit.startswith(reference):
                     return subject
         return None
+
+    def newest(self, service: str) -> Sequence[release.Digest]:
+        """See ports.registry.Registry.newest."""
+        among = set(self._owned(service))
+        return tuple(dict.fromkeys(subject for subject, _ in reversed(self._lineages()) if subject in among))
+
+    def _owned(self, service: str | None) -> list[release.Digest]:
+        return [
+            each.digest
+            for each in self._releases()
+            if service is None or dict(each.annotations).get(layout.SERVICE_ANNOTATION) == service
+        ]
 
     def _releases(self) -> list[layout.Descriptor]:
         return [each for each in self._index.read() if each.artifact_type == layout.RELEASE_ARTIFACT]
