@@ -360,12 +360,12 @@ class ControlLoop:
                     analysis.observe_kill(from_candidate=from_candidate)
 
     def _stable_stopped(self, record: stores.RolloutRecord) -> bool:
-        """Whether the last process of the old release has ended; it must have been asked to first."""
+        """Whether the last process of the old release has ended; one that was not asked to is still observed."""
         if record.stable is None:
             return True
         live = self.ledger.lives[record.service, record.environment]
         names = {found.name for found in desired.arm_specs(live, record.stable, live.spec)}
-        return self._applied is not None and not names & (self._fleet.stopping() | self.statuses.keys())
+        return not names & (self._fleet.stopping() | self.statuses.keys())
 
     def _readiness(self, record: stores.RolloutRecord, now: float) -> messages.Event | None:
         live = self.ledger.lives[record.service, record.environment]

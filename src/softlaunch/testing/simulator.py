@@ -296,7 +296,7 @@ class Simulator:
 
     def kill(self, *, calls: int, after: bool = False) -> None:
         """
-        Kills the control plane at its `calls`-th call to store, gateway or fleet from now on; `step` restarts it.
+        Kills the control plane at its `calls`-th call to store, gateway, fleet or archive from now on; `step` restarts it.
 
         Args:
             calls: 1 is the very next one.
@@ -307,7 +307,7 @@ class Simulator:
 
     @property
     def call_count(self) -> int:
-        """Calls to store, gateway and fleet so far: as many places to be killed at."""
+        """Calls to store, gateway, fleet and archive so far: as many places to be killed at."""
         return self._fate.call_count
 
     def _begin(self) -> None:
@@ -319,7 +319,7 @@ class Simulator:
             shelf=shelf.Shelf(self.registry, self._directory),
             prober=_Prober(self._behaviours),
             clock=self.clock,
-            archive=self.archive,
+            archive=self._fate.meet(self.archive),
             checks=self.checks,
             spool=self.spool,
             executor=_Inline(),

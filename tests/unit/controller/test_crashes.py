@@ -98,10 +98,20 @@ def test_a_kill_around_a_deploy_leaves_a_control_plane_that_starts(tmp_path, pro
     assert world.reach(number, "stepping")["phase"] == "stepping"
 
 
-def test_a_deploy_is_done_once_it_was_written_even_if_nobody_was_told(tmp_path, production) -> None:
-    world = simulator.Simulator(tmp_path)
+def calls_of_a_deploy(directory: pathlib.Path, production: spec.EnvironmentSpec) -> int:
+    """How many calls to neighbours a first deploy makes; the last one writes it down."""
+    world = simulator.Simulator(directory)
     digest = world.release("first")
-    world.kill(calls=2, after=True)
+    before = world.call_count
+    world.deploy(digest, production)
+    return world.call_count - before
+
+
+def test_a_deploy_is_done_once_it_was_written_even_if_nobody_was_told(tmp_path, production) -> None:
+    count = calls_of_a_deploy(tmp_path / "counted", production)
+    world = simulator.Simulator(tmp_path / "killed")
+    digest = world.release("first")
+    world.kill(calls=count, after=True)
     with pytest.raises(simulator.KilledError):
         world.deploy(digest, production)
     world.restart()
@@ -110,9 +120,10 @@ def test_a_deploy_is_done_once_it_was_written_even_if_nobody_was_told(tmp_path, 
 
 
 def test_a_deploy_killed_before_it_was_written_never_happened(tmp_path, production) -> None:
-    world = simulator.Simulator(tmp_path)
+    count = calls_of_a_deploy(tmp_path / "counted", production)
+    world = simulator.Simulator(tmp_path / "killed")
     digest = world.release("first")
-    world.kill(calls=2)
+    world.kill(calls=count)
     with pytest.raises(simulator.KilledError):
         world.deploy(digest, production)
     world.restart()

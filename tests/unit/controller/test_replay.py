@@ -85,6 +85,12 @@ def test_an_equal_release_passes_and_every_request_is_paired() -> None:
     assert len(told) > 100
 
 
+def test_a_candidate_that_has_failed_is_asked_to_the_end_where_everything_is_wanted() -> None:
+    report, _, _ = played(recorded(300), failing, whole=True)
+
+    assert (messages.Verdict.FAIL, 300) == (report.verdict, report.pairs.pair_count)
+
+
 def test_a_candidate_that_fails_is_failed_after_a_few_requests() -> None:
     report, _, _ = played(recorded(3_000), failing)
 
