@@ -32,7 +32,7 @@ from softlaunch.adapters.local import isolated as isolation
 from softlaunch.adapters.local import launch as local_launch
 from softlaunch.adapters.local import lock as local_lock
 from softlaunch.adapters.local import prober as local_prober
-from softlaunch.adapters.local import replay_sender
+from softlaunch.adapters.local import replay_process, replay_sender
 from softlaunch.adapters.local import survey as local_survey
 from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
@@ -53,6 +53,7 @@ from softlaunch.controller import (
     loop,
     notifier,
     people,
+    replay_schedule,
     runner,
     shelf,
 )
@@ -69,6 +70,7 @@ from softlaunch.serving import unpacked
 
 _PORT_MAX = 65_535
 NOTIFY_SECONDS = 1.0
+REPLAY_TURN_SECONDS = 2.0
 _NOTIFIER = "notifier"
 
 
@@ -157,6 +159,12 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             choose_port=lambda name, used: choose_port(settings, name, used),
             variables=os.environ,
         )
+        replays = stack.enter_context(
+            contextlib.closing(
+                replay_process.ReplayProcess(home=home.root, log=home.logs / "replays" / "scheduled.log")
+            )
+        )
+        nightly = replay_schedule.Nightly(loop=turning, store=saved, registry=registry, process=replays)
         yield ControlPlane(
             loop=turning,
             commands=operations,
@@ -166,7 +174,10 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
-            _beside=(runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),),
+            _beside=(
+                runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),
+                runner.Periodic("replays", nightly.turn, seconds=REPLAY_TURN_SECONDS),
+            ),
             _fleet=local,
             _gateway=gateway,
         )

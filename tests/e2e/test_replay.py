@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -12,10 +13,20 @@ import lab
 import process_lab
 import pytest
 
+from softlaunch.adapters.oci import registry
 from softlaunch.adapters.spool import local
-from softlaunch.core import spec, spool
+from softlaunch.core import release, spec, spool
 from softlaunch.testing import releases
 
+LINEAGE = release.Lineage(
+    commit="a" * 40,
+    branch="main",
+    tags=(),
+    author="lab",
+    committed_at="2026-01-01T00:00:00Z",
+    built_at="2026-01-01T00:01:00Z",
+    tests="none",
+)
 OTHER = releases.faulty('return [{"label": 0, "probability": 0.123} for _ in rows]')
 BROKEN = releases.faulty('raise ValueError("planted")')
 GUARDRAILS = (*spec.GUARDRAILS_DEFAULT, spec.GuardrailName.DISAGREEMENT)
@@ -73,9 +84,9 @@ def test_a_release_that_answers_otherwise_fails_and_labels_say_who_was_right(mac
     assert 0.0 == found["pairs"]["agreement_rate"]
     assert "stable" in found["pairs"]["examples"][0]
     judged = found["labels"]
-    assert judged["label_count"] == 81
-    assert 1 <= judged["missing_count"] < 81  # it failed before everything was sent
-    assert judged["candidate_count"] > judged["stable_count"]
+    assert (81, 1) == (judged["label_count"], judged["missing_count"])
+    assert (20, 60) == (judged["stable_count"], judged["candidate_count"])
+    assert judged["counts_p"] < 0.001
 
 
 def test_a_release_that_fails_is_failed_and_the_text_says_so(machine) -> None:
@@ -131,6 +142,49 @@ def test_a_rollout_without_a_shadow_has_nothing_to_compare(machine) -> None:
     done = machine.command("compare", "1")
 
     assert (2, "no-shadow") == (done.code, done.document["code"])
+
+
+def test_the_newest_build_is_replayed_by_itself_and_the_history_says_what_came_of_it(machine) -> None:
+    newest = machine.make("nightly", BROKEN)
+    registry.OciRegistry(machine.home.registry).attach(newest, LINEAGE)
+    again = lab.strategy(
+        around={"replay": spec.ReplaySpec(every_seconds=1.0, since_seconds=3_600.0, rate=20.0)}, acceptable_percent=5.0
+    )
+    live = release.Digest(machine.client.get("/v1/status")["services"][0]["stable"])
+    machine.client.post("/v1/rollouts", process_lab.body(live, again))  # the same release: only what is around it
+
+    until = time.monotonic() + 60.0
+    found: list[str] = []
+    while not found and time.monotonic() < until:
+        time.sleep(0.2)
+        events = machine.client.get("/v1/events", limit=10_000)
+        found = [event["text"] for event in events if event["kind"] == "replayed"]
+
+    assert found[0].startswith(f"Replay of {newest.short} failed (nothing is pinned)"), found
+    assert [] == machine.client.get(f"/v1/services/{lab.SERVICE}/{lab.ENVIRONMENT}/pins")
+    time.sleep(3.0)
+    events = machine.client.get("/v1/events", limit=10_000)
+    assert 1 == sum(event["kind"] == "replayed" for event in events)
+
+
+def test_a_killed_control_plane_takes_its_replay_with_it(machine) -> None:
+    slow = machine.make("never-ready", "import time; time.sleep(60)" + releases.GOOD)
+    registry.OciRegistry(machine.home.registry).attach(slow, dataclasses.replace(LINEAGE, commit="b" * 40))
+
+    def running() -> list[int]:
+        return [pid for pid, line in machine.processes().items() if slow.value.removeprefix("sha256:") in line]
+
+    until = time.monotonic() + 30.0
+    while len(running()) < 2 and time.monotonic() < until:  # the replay, and a replica of its candidate
+        time.sleep(0.1)
+    assert len(running()) >= 2
+    machine.kill_control_plane()
+
+    until = time.monotonic() + 30.0
+    while running() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert [] == running()
+    machine.up()
 
 
 def test_without_a_control_plane_the_file_says_the_rules_and_the_recordings_who_was_stable(machine) -> None:

@@ -23,13 +23,14 @@ _OUTCOMES = {
 }
 
 
-def lines(pairs: Mapping[str, Any], *, outputs: bool) -> Iterable[str]:
+def lines(pairs: Mapping[str, Any], *, outputs: bool, latency_note: str = "") -> Iterable[str]:
     """
     The pairs as lines of Rich markup.
 
     Args:
         pairs: core.shadow.summary.Report.to_json.
         outputs: Show how both releases' answers are distributed.
+        latency_note: What is to be known of the times.
     """
     yield f"  pairs      {pairs['pair_count']:,}, {pairs['joined_count']:,} of them answered by the candidate" + (
         f"; {pairs['lost_count']:,} lost records, not judged" if pairs["lost_count"] else ""
@@ -48,7 +49,7 @@ def lines(pairs: Mapping[str, Any], *, outputs: bool) -> Iterable[str]:
         f"{name} {_milliseconds(stable)} and {_milliseconds(candidate)}"
         for name, (stable, candidate) in pairs["latency_us"].items()
     ]
-    yield f"  latency    stable and candidate: {', '.join(times)}"
+    yield f"  latency    stable and candidate: {', '.join(times)}{latency_note}"
     if outputs and pairs["outputs"]:
         yield "  answers    stable and candidate:"
         for found in pairs["outputs"][:_SHOWN_OUTPUTS]:
@@ -72,10 +73,8 @@ def label_lines(found: Mapping[str, Any]) -> Iterable[str]:
     yield f"  truth      {rich.markup.escape(found['reason'])}"
     if found["stable_score"] is not None:
         word = "right" if found["kind"] == "classes" else "mean error"
-        percent = found["kind"] == "classes"
-        scores = [
-            f"{score:.2%}" if percent else f"{score:.4g}" for score in (found["stable_score"], found["candidate_score"])
-        ]
+        both = (found["stable_score"], found["candidate_score"])
+        scores = [f"{score * 100:.4g} %" if word == "right" else f"{score:.4g}" for score in both]
         yield f"             {word}: stable {scores[0]}, candidate {scores[1]}"
     chance = found["counts_p"] if found["sizes_p"] is None else found["sizes_p"]
     if chance is not None:

@@ -58,6 +58,9 @@ def replay(
         str | None, typer.Option(help="Whose recorded answers count; the release that is live if left out.")
     ] = None,
     labels: _Labels = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Send everything, also when it has failed already; with labels always.")
+    ] = False,
     leashed: Annotated[
         bool, typer.Option("--leashed", help="End when standard input does: for programs that start it.")
     ] = False,
@@ -104,6 +107,7 @@ def replay(
         candidate=chosen.short,
         strategy=place.spec.strategy,
         rate=speed,
+        whole=whole or truth is not None,
         request_timeout_seconds=place.spec.request_timeout_seconds,
     )
     answers: list[tuple[str, bytes, bytes]] = []
@@ -228,8 +232,8 @@ def _tell(document: dict[str, Any], span: _Span) -> None:
         f"  sent       {document['sent_count']:,} requests of {span.words}, {document['rate']:g} times as fast, in "
         f"{document['seconds']:.1f} s{skipped}"
     )
-    comparison.print_lines(comparison.lines(document["pairs"], outputs=False))
-    output.plain("             (recorded then, measured now: it decides nothing)")
+    note = " (then and now: it decides nothing)"
+    comparison.print_lines(comparison.lines(document["pairs"], outputs=False, latency_note=note))
     if document["late_seconds_max"] > 1.0:
         output.plain(
             f"  late       sending fell behind by up to {document['late_seconds_max']:.1f} s: use a lower --rate"

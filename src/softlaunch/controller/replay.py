@@ -3,7 +3,8 @@ Replay: what production asked yesterday, asked of a candidate that no user can r
 
 Requests that stable answered are sent again, open loop, at their recorded spacing divided by the rate: a slow candidate
 is not asked more slowly. Every answer is paired with stable's recorded one and judged by the engine of rollouts, at a
-share of one half. It ends when the recording does, or as soon as the judge has seen enough to fail the candidate.
+share of one half. It ends when the recording does, or, unless all of it is wanted, as soon as the judge has seen enough
+to fail the candidate.
 
 Latency, CPU time and memory are reported, but decide nothing: stable's were taken at another time, under another load.
 """
@@ -47,6 +48,8 @@ class Plan:
     rate: float = 1.0
     """Times the speed at which the requests came, > 0."""
     request_timeout_seconds: float = 5.0
+    whole: bool = False
+    """Send everything, also when the candidate has failed already."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,12 +252,16 @@ class _Replay:
                 self._recent.popitem(last=False)
             yield record
 
+    @property
+    def _decided(self) -> bool:
+        return self._judge.failed and not self._plan.whole
+
     def run(self, first: spool.Record, rest: Iterator[spool.Record]) -> ReplayReport:
         began = self._clock.now()
         for record in itertools.chain([first], rest):
             due = began + (record.at - first.at) / self._plan.rate
             self._wait(due)
-            if self._judge.failed:
+            if self._decided:
                 break
             self._late_seconds_max = max(self._late_seconds_max, self._clock.now() - due)
             self._pairing.add(record)
@@ -278,7 +285,7 @@ class _Replay:
 
     def _wait(self, due: float) -> None:
         self._collect()
-        while (left := due - self._clock.now()) > 0 and not self._judge.failed:
+        while (left := due - self._clock.now()) > 0 and not self._decided:
             self._clock.sleep(min(left, _TICK_SECONDS))
             self._collect()
         if self._clock.now() - self._told_at >= _PROGRESS_SECONDS:
@@ -287,11 +294,11 @@ class _Replay:
     def _drain(self) -> None:
         """Takes the last answers; the sender tells of every request in its timeout."""
         deadline = self._clock.now() + self._plan.request_timeout_seconds + pairing.WAIT_MORE_SECONDS
-        while self._pairing.pending_count and not self._judge.failed and self._clock.now() < deadline:
+        while self._pairing.pending_count and not self._decided and self._clock.now() < deadline:
             self._collect()
             self._clock.sleep(_TICK_SECONDS)
         self._collect()
-        if not self._judge.failed:
+        if not self._decided:
             for pair in self._pairing.overdue(float("inf")):
                 self._count(pair)
 
