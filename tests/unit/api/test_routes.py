@@ -195,3 +195,18 @@ def test_shares_that_do_not_rise_are_the_caller_s_mistake(machine, live) -> None
     answer = machine.client.post("/v1/rollouts", json=machine.body(machine.world.release("new"), environment=text))
 
     assert "rising shares" in refused(answer, 422, errors.Code.BAD_REQUEST)
+
+
+def test_a_place_tells_its_plan_as_a_launch_takes_it_but_nobody_s_address(machine, live) -> None:
+    told = {"chat": "slack://secret"}
+    changed = dataclasses.replace(machine.environment, notify=told, replica_count=3)
+    body = machine.body(live, environment=spec_json.dump_environment(changed).decode())
+    assert machine.client.post("/v1/rollouts", json=body).status_code == 201
+
+    found = machine.client.get(PLACE).json()
+
+    assert ("demo", "production", live.value, None) == tuple(
+        found[name] for name in ("service", "environment", "stable", "previous")
+    )
+    assert dataclasses.replace(changed, notify={}) == spec_json.load_environment(found["spec"].encode())
+    refused(machine.client.get("/v1/services/demo/elsewhere"), 422, errors.Code.NOT_LIVE)
