@@ -117,6 +117,7 @@ class Code(enum.StrEnum):
     REPLAY_UNREADY = "replay-unready"
     LABELS_UNREADABLE = "labels-unreadable"
     NO_SHADOW = "no-shadow"
+    DRILL_RELEASE = "drill-release"
 
 
 class SoftlaunchError(Exception):

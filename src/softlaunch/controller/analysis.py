@@ -72,6 +72,7 @@ class Analysis:
             "stable_attempts": 0,
             "stable_bad": 0,
             "first_bad_at": None,
+            "first_candidate_at": None,
             "last_candidate_at": None,
             "stable_again_at": None,
             **facts,
@@ -286,6 +287,8 @@ class Analysis:
             bad = True
             measured[f"{side}_bad"] += 1
         if side == "candidate":
+            if measured["first_candidate_at"] is None:
+                measured["first_candidate_at"] = attempt.started_at
             measured["last_candidate_at"] = max(measured["last_candidate_at"] or 0.0, attempt.started_at)
             if bad and measured["first_bad_at"] is None:
                 measured["first_bad_at"] = attempt.started_at

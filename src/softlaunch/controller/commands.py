@@ -18,6 +18,9 @@ from softlaunch.core import env_references, release, spec
 from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.ports import registry, store
 
+_RETRY_LOOKS_BACK = 100
+"""Rollouts; a round of drills is ten."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeployRequest:
@@ -29,6 +32,8 @@ class DeployRequest:
     by: str
     replace: bool = True
     """Take the place of a rollout that runs; False: refuse while one does."""
+    drill: bool = False
+    """The release carries a fault on purpose and is launched as such: only controller.drilling says so."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,13 +81,14 @@ class Commands:
         watch window ends. Then the new one begins.
 
         Raises:
-            ConfigError: no such release, it has not passed the environment named in `after`, it is pinned, or `env:`
-                names a variable that is not set.
+            ConfigError: no such release, it is a drill's, it has not passed the environment named in `after`, it is
+                pinned, or `env:` names a variable that is not set.
             ConflictError: a rollout runs in that environment and `replace` is False.
         """
         self._check_exists(request.release)
         env_references.resolve(request.environment.env, self._variables)
-        drill = self._loop.is_drill(request.release)
+        if not request.drill:
+            self._check_real(request.release)
         place = (request.service, request.environment.name)
         with self._loop.lock:
             running = self._loop.ledger.rollouts.get(place)
@@ -94,7 +100,7 @@ class Commands:
                 self._check_free(place)
             self._pins.check(place, request.release)
             after = request.environment.after
-            if after is not None and not drill and not self._passed(request.service, after, request.release):
+            if after is not None and not request.drill and not self._passed(request.service, after, request.release):
                 raise errors.ConfigError(
                     f"Release {request.release.short} has not passed {after!r}, and {request.environment.name!r} takes "
                     f"only releases that have.",
@@ -106,7 +112,7 @@ class Commands:
             live = self._loop.ledger.lives.get(place)
             if live is not None and live.stable == request.release:
                 return self._refresh(live, request)
-            return self._start(request, drill=drill)
+            return self._start(request)
 
     def _refresh(self, live: store.LiveRecord, request: DeployRequest) -> Deployed:
         """The release is live already; what the environment says around it may have changed."""
@@ -155,7 +161,8 @@ class Commands:
             reason: Why, for the pin.
 
         Raises:
-            ConfigError: nothing is live there, there is no previous release, `to` names none or one that is pinned.
+            ConfigError: nothing is live there, there is no previous release, `to` names none, a drill's, or one that is
+                pinned.
             ConflictError: a rollout runs and `to` is not the release it would go back to.
         """
         place = (service, environment)
@@ -182,6 +189,7 @@ class Commands:
             if target == live.stable:
                 return Deployed(rollout_id=None, text=f"{target.short} is already live in {environment}.")
             self._check_exists(target)
+            self._check_real(target)
             self._pins.check(place, target)
             request = DeployRequest(
                 service=service,
@@ -208,7 +216,7 @@ class Commands:
 
     def retry(self, *, service: str, environment: str, by: str, lift_reason: str | None = None) -> Deployed:
         """
-        Launches the release of the last rollout again, by the plan it had.
+        Launches the release of the last rollout that was no drill again, by the plan it had.
 
         Args:
             service: The service.
@@ -222,7 +230,8 @@ class Commands:
         """
         with self._loop.lock:
             self._check_free((service, environment))
-            last = next(iter(self._store.rollouts(service=service, environment=environment, limit=1)), None)
+            recent = self._store.rollouts(service=service, environment=environment, limit=_RETRY_LOOKS_BACK)
+            last = next((found for found in recent if not found.state.plan.drill), None)
             if last is None or last.state.phase is phases.Phase.PROMOTED:
                 raise errors.ConfigError(
                     f"The last rollout of {service!r} in {environment!r} "
@@ -314,7 +323,7 @@ class Commands:
             self._loop.wake()
         return following
 
-    def _start(self, request: DeployRequest, *, immediate: bool = False, drill: bool = False) -> Deployed:
+    def _start(self, request: DeployRequest, *, immediate: bool = False) -> Deployed:
         book = self._loop.ledger
         now = self._loop.now()
         place = (request.service, request.environment.name)
@@ -334,7 +343,7 @@ class Commands:
             place=place,
             now=now,
             immediate=immediate,
-            drill=drill,
+            drill=request.drill,
             note=self._downtime(place, request) if live.stable is not None and not immediate else "",
         )
         try:
@@ -384,6 +393,14 @@ class Commands:
                 f"The registry has no release {digest.short}.",
                 remedy="Build it with `softlaunch build REF`.",
                 code=errors.Code.NO_RELEASE,
+            )
+
+    def _check_real(self, digest: release.Digest) -> None:
+        if self._loop.is_drill(digest):
+            raise errors.ConfigError(
+                f"{digest.short} is a drill release: it carries a fault on purpose and is for no user.",
+                remedy="Launch the release it was made of; plant faults with `softlaunch drill` alone.",
+                code=errors.Code.DRILL_RELEASE,
             )
 
     def _passed(self, service: str, environment: str, digest: release.Digest) -> bool:

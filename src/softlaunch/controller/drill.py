@@ -80,7 +80,10 @@ class Scorecard:
     reason: str
     """The rollout's own last sentence."""
     seconds_to_stable: float | None
-    """From the first bad attempt to all traffic on stable; None when there was no bad attempt, or no way back."""
+    """
+    From the first bad attempt to all traffic on stable; of a fault that makes answers late or dear and not bad, from
+    the candidate's first attempt. None when it met nobody, or there was no way back.
+    """
     candidate_requests: int
     candidate_bad: int
     users: Users | None
@@ -135,9 +138,13 @@ def score(rollout: Mapping[str, Any], planted: drills.Fault, *, users: Users | N
     if outcome == phases.Phase.PROMOTED.value:
         problems.append("The drill release was promoted. Roll back now: `softlaunch rollback`.")
     if drills.READINESS in expected:
-        caught_by = drills.READINESS if requests == 0 else ""
-        if requests:
+        early = requests > 0 and planted.values["seconds"] > rollout["finished_at"] - rollout["created_at"]
+        bad = int(measured.get("candidate_bad") or 0)
+        caught_by = "" if early or bad else drills.READINESS
+        if early:
             problems.append(f"{requests} requests reached a candidate that was not ready.")
+        elif bad:
+            problems.append(f"{bad} of {requests} requests failed on a candidate that started slowly.")
     else:
         caught_by = _caught_by(rollout, expected)
         problems += _uncaught(rollout, planted, caught_by, requests)
@@ -190,15 +197,36 @@ def _uncaught(rollout: Mapping[str, Any], planted: drills.Fault, caught_by: str,
             if found["verdict"] == messages.Verdict.FAIL.value and not found["enforcing"]
         ]
         if seen:
-            return [f"{', '.join(seen)} saw it and only observes: name it under `guardrails` to make it decide."]
+            return [f"{', '.join(seen)} saw it and only observes: {_DECIDE}"]
         expected = " or ".join(drills.CATCHERS[planted.name])
-        advice = "give it more traffic or a longer step, or make the guardrail enforcing"
+        enforcing = [
+            name
+            for name, found in (rollout["evidence"] or {}).get("guardrails", {}).items()
+            if found["enforcing"] and name in drills.CATCHERS[planted.name]
+        ]
+        advice = "give it more traffic (--share, --rate) or time (--patience)"
+        if not enforcing:
+            advice = f"{expected} only observes here: {_DECIDE}"
+            return [f"{requests} candidate requests were served and nothing stopped them: {advice}"]
         return [f"{requests} candidate requests broke no guardrail ({expected} should have): {advice}."]
     if requests == 0 and not planted.smoke:
         return ["It was taken back before it met a user, so the fault was not tried."]
     return []
 
 
+_DECIDE = "name it under `guardrails:` to make it decide, or try with --enforce whether that would help."
+
+
+def watched_only(rollout: Mapping[str, Any], planted: drills.Fault) -> str:
+    """The guardrail that has seen the fault, should catch it and may not: it only observes. Empty: there is none."""
+    guardrails = (rollout["evidence"] or {}).get("guardrails", {})
+    for name in drills.CATCHERS[planted.name]:
+        found = guardrails.get(name)
+        if found is not None and found["verdict"] == messages.Verdict.FAIL.value and not found["enforcing"]:
+            return name
+    return ""
+
+
 def _seconds(measured: Mapping[str, Any]) -> float | None:
-    first, back = measured.get("first_bad_at"), measured.get("stable_again_at")
+    first, back = measured.get("first_bad_at") or measured.get("first_candidate_at"), measured.get("stable_again_at")
     return None if first is None or back is None else max(0.0, back - first)

@@ -57,6 +57,7 @@ class Drilling:
         weight: int,
         by: str,
         production: bool = False,
+        enforce: bool = False,
     ) -> commands.Deployed:
         """
         Launches the drill.
@@ -68,18 +69,15 @@ class Drilling:
             weight: The drill release's share of the traffic, in 1/10000.
             by: Who asks.
             production: Production may be drilled.
+            enforce: The guardrails that have to catch the fault decide, also where the environment's own plan only
+                observes them. Otherwise the net that is tried is the environment's own.
 
         Raises:
             ConfigError: nothing is live there, the share is none, or it is production and nobody said so.
             ConflictError: a rollout runs there.
         """
         live, stable = self._live(service, environment)
-        if (environment == PRODUCTION or live.spec.after is not None) and not production:
-            raise errors.ConfigError(
-                f"{environment!r} has users: a drill there is refused.",
-                remedy="Drill another environment, or say that you mean it with --production.",
-                code=errors.Code.DRILL_PRODUCTION,
-            )
+        _check_users(live, production=production)
         if not 0 < weight < spec.WEIGHT_FULL:
             raise errors.ConfigError(
                 f"{weight / 100:g} % is no share for a drill.",
@@ -99,23 +97,25 @@ class Drilling:
         return self._operations.deploy(
             commands.DeployRequest(
                 service=service,
-                environment=_plan(live.spec, planted, weight),
+                environment=_plan(live.spec, planted, weight, enforce=enforce),
                 release=digest,
                 ref=f"drill {planted.name}",
                 commit="",
                 by=by,
                 replace=False,
+                drill=True,
             )
         )
 
-    def material(self, *, service: str, environment: str) -> dict[str, Any]:
+    def material(self, *, service: str, environment: str, production: bool = False) -> dict[str, Any]:
         """
         What requests to the live release can be made of: {"url", "rows", "key_header"}.
 
         Raises:
-            ConfigError: nothing is live there.
+            ConfigError: nothing is live there, or it is production and nobody said so.
         """
         live, stable = self._live(service, environment)
+        _check_users(live, production=production)
         with self._loop.lock:
             port = self._loop.ledger.listeners[environment]
         return {
@@ -136,10 +136,22 @@ class Drilling:
         return live, live.stable
 
 
-def _plan(environment: spec.EnvironmentSpec, planted: drills.Fault, weight: int) -> spec.EnvironmentSpec:
-    """The environment's own net, one step wide; the guardrail that must catch the fault decides."""
+def _check_users(live: store.LiveRecord, *, production: bool) -> None:
+    if (live.environment == PRODUCTION or live.spec.after is not None) and not production:
+        raise errors.ConfigError(
+            f"{live.environment!r} has users: a drill there is refused.",
+            remedy="Drill another environment, or say that you mean it with --production.",
+            code=errors.Code.DRILL_PRODUCTION,
+        )
+
+
+def _plan(
+    environment: spec.EnvironmentSpec, planted: drills.Fault, weight: int, *, enforce: bool
+) -> spec.EnvironmentSpec:
+    """The environment's own net, one step wide."""
     strategy = environment.strategy
-    needed = (spec.GuardrailName(name) for name in drills.CATCHERS[planted.name] if name != drills.READINESS)
+    catchers = drills.CATCHERS[planted.name] if enforce else ()
+    needed = (spec.GuardrailName(name) for name in catchers if name != drills.READINESS)
     return dataclasses.replace(
         environment,
         verify=None,

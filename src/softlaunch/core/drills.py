@@ -117,6 +117,30 @@ CATCHERS: Mapping[FaultName, tuple[str, ...]] = types.MappingProxyType(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a drill sends when nobody says otherwise."""
+
+    percent: float = 10.0
+    """The drill release's share."""
+    rate_per_second: float = 100.0
+
+
+_LOADS = types.MappingProxyType(
+    {
+        # Memory is bet on once per 250 requests of one process, and some fifteen bets are needed.
+        FaultName.MEMORY_LEAK: Load(percent=50.0, rate_per_second=400.0),
+        # The p95 needs some 600 of the candidate's answers at 10 %, fewer at more.
+        FaultName.LATENCY_TAIL: Load(percent=25.0, rate_per_second=200.0),
+    }
+)
+
+
+def load_of(name: FaultName) -> Load:
+    """The traffic with which its guardrail decides within a minute."""
+    return _LOADS.get(name, Load())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Fault:
     """One fault with a value for each of its parameters. Make it with `fault`."""
 

@@ -89,6 +89,8 @@ def view(
         "id": 7,
         "service": "demo",
         "environment": "staging",
+        "created_at": 99.0,
+        "finished_at": 101.0,
         "outcome": outcome,
         "reason": "errors broke.",
         "measured": {
@@ -178,3 +180,39 @@ def test_a_promoted_drill_never_held() -> None:
 def test_a_rollout_that_runs_has_no_scorecard() -> None:
     with pytest.raises(errors.InvariantError):
         drill.score(view(None), drills.fault(Name.NAN))
+
+
+def test_a_silent_fault_is_timed_from_the_first_request_that_met_it() -> None:
+    found = view(memory=guardrail("fail", 9.0))
+    found["measured"] |= {"first_bad_at": None, "first_candidate_at": 90.0}
+
+    assert 10.25 == drill.score(found, drills.fault(Name.MEMORY_LEAK)).seconds_to_stable
+
+
+def test_a_guardrail_that_observes_and_saw_nothing_is_named_as_the_hole() -> None:
+    found = view("aborted", verdict="inconclusive", memory=guardrail(enforcing=False), errors=guardrail())
+    card = drill.score(found, drills.fault(Name.MEMORY_LEAK))
+
+    assert not card.held
+    assert "memory only observes here" in card.problems[0]
+    assert "--enforce" in card.problems[0]
+    assert "" == drill.watched_only(found, drills.fault(Name.MEMORY_LEAK))
+
+
+def test_whether_a_guardrail_saw_the_fault_without_a_say_is_known_while_the_drill_runs() -> None:
+    found = view(None, verdict="inconclusive", memory=guardrail("fail", 20.0, enforcing=False))
+
+    assert "memory" == drill.watched_only(found, drills.fault(Name.MEMORY_LEAK))
+    assert "" == drill.watched_only(found, drills.fault(Name.NAN))
+    assert "" == drill.watched_only({**found, "evidence": None}, drills.fault(Name.MEMORY_LEAK))
+
+
+def test_requests_that_came_after_a_slow_start_are_no_hole() -> None:
+    found = {**view("aborted", requests=8), "created_at": 100.0, "finished_at": 110.0}
+    found["measured"]["candidate_bad"] = 0
+
+    assert drill.score(found, drills.fault(Name.SLOW_START, {"seconds": 5.0})).held
+    early = drill.score(found, drills.fault(Name.SLOW_START, {"seconds": 20.0}))
+    assert "8 requests reached a candidate that was not ready." in early.problems
+    found["measured"]["candidate_bad"] = 2
+    assert "2 of 8 requests failed" in drill.score(found, drills.fault(Name.SLOW_START, {"seconds": 5.0})).problems[0]
