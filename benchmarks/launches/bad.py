@@ -29,10 +29,9 @@ def run(fault: str, launches: int, rate: float) -> dict[str, Any]:
     with lab.lab() as found:
         environment = lab.strategy()
         found.deploy(found.make("stable"), environment)
-        candidates = [found.make(f"{fault}-{number}", fault) for number in range(2)]
         with lab.load(found.port, rate) as report:
             for number in range(launches):
-                view = found.deploy(candidates[number % 2], environment)
+                view = found.deploy(found.make(f"{fault}-{number}", fault), environment)
                 facts = view["measured"]
                 if view["outcome"] != "rolled_back" or not facts["first_bad_at"]:
                     wrong.append(view["reason"])

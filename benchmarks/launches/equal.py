@@ -13,6 +13,8 @@ import pathlib
 
 import lab
 
+from softlaunch.core import spec
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,7 +25,7 @@ def main() -> None:
     outcomes: collections.Counter[str] = collections.Counter()
     reasons = []
     with lab.lab() as found:
-        environment = lab.strategy(weights=(1_000, 5_000, 10_000))
+        environment = lab.strategy(steps=spec.shares(1_000, 5_000, 10_000))
         releases = [found.make(name) for name in ("left", "right")]
         found.deploy(releases[0], environment)
         live = 0

@@ -113,7 +113,7 @@ def matrix() -> list[Case]:
 
 def environment(drain_seconds: float) -> spec.EnvironmentSpec:
     """Steps that evidence lets pass within seconds, a watch window, and a drain as long as a request may take."""
-    found = lab.strategy(weights=(500, 4_000, 10_000), watch_seconds=3.0, acceptable_percent=4.0)
+    found = lab.strategy(steps=spec.shares(500, 4_000, 10_000), watch_seconds=3.0, acceptable_percent=4.0)
     return dataclasses.replace(found, request_timeout_seconds=drain_seconds)
 
 

@@ -38,6 +38,8 @@ ENVIRONMENT = "production"
 FAULTS = {
     "503": None,
     "reset": None,
+    "invalid": None,
+    "422": None,
     "exception": 'raise ValueError("planted")',
     "nan": 'return [{"label": 1, "probability": float("nan")} for _ in rows]',
     "hang": "time.sleep(3.0)",

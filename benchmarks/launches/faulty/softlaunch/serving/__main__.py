@@ -2,7 +2,8 @@
 A model server that is broken at the level of HTTP, started in place of ours for candidates in benchmarks.
 
 It answers health checks and smoke requests (no x-user-id header) well, and every user's request with the fault named in
-FAULT: 503, or reset (the connection is cut without an answer).
+FAULT: 503, 422, invalid (the 500 with which our model server marks NaN), or reset (the connection is cut without an
+answer).
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ import os
 import pathlib
 import socket
 
+STATUSES = {
+    "503": b"503 Service Unavailable",
+    "422": b"422 Unprocessable Entity",
+    "invalid": b"500 Internal Server Error\r\nx-softlaunch-invalid: 1",
+}
 GOOD = b'{"prediction":{"label":1,"probability":0.5}}'
 
 
@@ -40,8 +46,8 @@ class Server(asyncio.Protocol):
         if user and self._fault == "reset":
             self._transport.abort()
             return
-        status = b"503 Service Unavailable" if user and self._fault == "503" else b"200 OK"
-        body = b'{"error":"planted"}' if user and self._fault == "503" else GOOD
+        status = STATUSES[self._fault] if user else b"200 OK"
+        body = b'{"error":"planted"}' if user else GOOD
         self._transport.write(
             b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n%s"
             % (status, len(body), self._names, body)
