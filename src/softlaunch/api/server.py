@@ -20,9 +20,10 @@ from typing import Protocol
 
 import structlog
 
-from softlaunch import errors, wiring
+from softlaunch import errors
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
+from softlaunch.wiring import control
 
 LOG = structlog.get_logger()
 HOST = "127.0.0.1"
@@ -64,7 +65,7 @@ def run(home: homes.Home, settings: setting.Settings) -> None:
         UnavailableError: the gateway does not start, or the disk is full.
     """
     # The port first: when it is taken, nothing has been started yet.
-    with _listen(settings) as listener, wiring.control_plane(home, settings) as plane:
+    with _listen(settings) as listener, control.control_plane(home, settings) as plane:
         token, instance = secrets.token_urlsafe(32), secrets.token_hex(8)
         ending = _Ending()
 
@@ -87,7 +88,7 @@ def run(home: homes.Home, settings: setting.Settings) -> None:
         LOG.info("down", everything=ending.everything)
 
 
-def _server(plane: wiring.ControlPlane, token: str, instance: str, *, stop: Callable[[], None]) -> _Server:
+def _server(plane: control.ControlPlane, token: str, instance: str, *, stop: Callable[[], None]) -> _Server:
     """The API's server. Its imports take half a second, in which model servers already start."""
     import uvicorn  # noqa: PLC0415 - see above
 

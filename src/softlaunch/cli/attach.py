@@ -40,8 +40,8 @@ def attach(
         softlaunch attach                                        # `attach:` of softlaunch.yaml says what
         softlaunch attach --env production --candidate http://10.0.0.8:9001
     """
-    from softlaunch import wiring  # noqa: PLC0415 - a second of imports no other command needs
     from softlaunch.config import service_file  # noqa: PLC0415 - likewise
+    from softlaunch.wiring import builds  # noqa: PLC0415 - a second of imports no other command needs
 
     service = service_file.load(directory / service_file.FILE_NAME)
     target = _environment(service, environment)
@@ -52,12 +52,12 @@ def attach(
     control = client.Client(place)
     view: dict[str, Any] | None = None
     if _live(control, service.service, target.name) is None:
-        digest = wiring.attach(place, service.service, old, target.attach.ready if target.attach else "")
+        digest = builds.attach(place, service.service, old, target.attach.ready if target.attach else "")
         view = _launch(control, service.service, target, digest, old, until=live.over, quiet=as_json)
         if view is not None and view["outcome"] != "promoted":
             new = None
     if new is not None:
-        digest = wiring.attach(place, service.service, new, target.attach.ready if target.attach else "")
+        digest = builds.attach(place, service.service, new, target.attach.ready if target.attach else "")
         until = None if wait == "no" else live.over if wait == "ended" else live.decided
         view = _launch(control, service.service, target, digest, new, until=until, quiet=as_json) or view
     if as_json:

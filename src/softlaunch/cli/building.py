@@ -49,9 +49,9 @@ def build(
     """
     place = homes.Home.locate(home)
     if pin:
-        from softlaunch import wiring  # noqa: PLC0415 - a second of imports no other command needs
+        from softlaunch.wiring import builds  # noqa: PLC0415 - a second of imports no other command needs
 
-        pinned = wiring.pin(directory)
+        pinned = builds.pin(directory)
         if as_json:
             output.document(pinned)
         else:
@@ -69,7 +69,7 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
     Raises:
         SoftlaunchError: whatever refused the release; nothing was stored.
     """
-    from softlaunch import wiring  # noqa: PLC0415 - as in `build`
+    from softlaunch.wiring import builds  # noqa: PLC0415 - as in `build`
 
     began: dict[str, float] = {}
 
@@ -81,7 +81,7 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
             seconds = time.monotonic() - began[name]
             output.text(f"{mark} {name:<12} {rich.markup.escape(detail)} [dim]({seconds:.1f} s)[/]")
 
-    found = wiring.build(home, directory, ref, progress=show)
+    found = builds.build(home, directory, ref, progress=show)
     result = found.result
     if not quiet:
         for gap in found.spec.gaps:

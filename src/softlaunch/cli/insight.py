@@ -73,8 +73,8 @@ def rejudge(
         softlaunch rejudge
         softlaunch rejudge 7 --json
     """
-    from softlaunch import wiring  # noqa: PLC0415 - adapters take a second to import, and few commands need them
     from softlaunch.controller import rejudge as again  # noqa: PLC0415 - likewise
+    from softlaunch.wiring import recordings  # noqa: PLC0415 - adapters take a second to import, and few commands need them
 
     found_home = homes.Home.locate(home)
     control = client.Client(found_home)
@@ -84,7 +84,7 @@ def rejudge(
             "There is no rollout to recompute.", remedy="Launch something first.", code=errors.Code.NO_ROLLOUT
         )
     kept = again.Kept(**control.get(f"/v1/rollouts/{number}/evidence"))
-    found = again.recompute(kept, wiring.evidence(found_home).read(number))
+    found = again.recompute(kept, recordings.evidence(found_home).read(number))
     if as_json:
         output.document({"rollout_id": number, **found.document()})
     else:

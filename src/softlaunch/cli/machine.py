@@ -85,10 +85,10 @@ def down(*, home: options.HomeOption = None, as_json: options.Json = False) -> N
         _wait_gone(int(address["pid"]), place)
         stopped = True
     else:
-        from softlaunch import wiring  # noqa: PLC0415 - as in `up`
+        from softlaunch.wiring import control  # noqa: PLC0415 - as in `up`
 
         _log_to_stderr()
-        stopped = wiring.stop_leftovers(place, setting.read(os.environ))
+        stopped = control.stop_leftovers(place, setting.read(os.environ))
     if as_json:
         output.document({"stopped": stopped})
     else:
@@ -105,9 +105,9 @@ def doctor(*, home: options.HomeOption = None, as_json: options.Json = False) ->
         softlaunch doctor --json
     """
     place = homes.Home.locate(home)
-    from softlaunch import wiring  # noqa: PLC0415 - as in `up`
+    from softlaunch.wiring import places  # noqa: PLC0415 - as in `up`
 
-    checks = wiring.examine(place, setting.read(os.environ))
+    checks = places.examine(place, setting.read(os.environ))
     if as_json:
         output.document({"checks": checks})
     else:

@@ -84,18 +84,18 @@ def replay(
         softlaunch replay --candidate 3f2a91c --since 24h --until 1h --env production --json
         softlaunch replay --candidate v2 --labels truth.csv
     """
-    from softlaunch import wiring  # noqa: PLC0415 - a second of imports that `--help` does not need
     from softlaunch.config import settings  # noqa: PLC0415 - likewise
     from softlaunch.controller import replay as replaying  # noqa: PLC0415 - likewise
+    from softlaunch.wiring import recordings  # noqa: PLC0415 - a second of imports that `--help` does not need
 
     speed = _speed(rate)
     span = _span(since, until)
     truth = comparison.read_labels(labels) if labels is not None else None
     found_home = homes.Home.locate(home)
     place = _place(found_home, directory, service, environment)
-    chosen = wiring.find_release(found_home, candidate, service=place.service)
+    chosen = recordings.find_release(found_home, candidate, service=place.service, directory=directory)
     if stable is not None:
-        old = wiring.find_release(found_home, stable, service=place.service).short
+        old = recordings.find_release(found_home, stable, service=place.service, directory=directory).short
     elif place.stable is not None:
         old = release.Digest(place.stable).short
     else:
@@ -118,7 +118,7 @@ def replay(
             answers.append((pair.request_id, pair.stable_answer, pair.candidate_answer))
 
     with _ends_tidily(leashed=leashed), _progress(plan, quiet=as_json) as progress:
-        report = wiring.replay(
+        report = recordings.replay(
             found_home,
             settings.read(os.environ),
             plan,
@@ -166,11 +166,11 @@ def compare(
     stable, candidate = live.short(view["stable"]), live.short(view["candidate"])
     judged = None
     if truth is not None:
-        from softlaunch import wiring  # noqa: PLC0415 - adapters take a second to import, and few commands need them
         from softlaunch.controller import replay as replaying  # noqa: PLC0415 - likewise
+        from softlaunch.wiring import recordings  # noqa: PLC0415 - adapters take a second to import, and few commands need them
 
         until = view["finished_at"] or time.time()
-        records = wiring.spool(found_home).scan(
+        records = recordings.spool(found_home).scan(
             view["service"], view["environment"], since=view["created_at"], until=until
         )
         wanted = _requests(truth)
@@ -260,10 +260,10 @@ def _place(home: homes.Home, directory: pathlib.Path, service: str | None, envir
 
 
 def _most_recorded(home: homes.Home, place: _Place, span: _Span) -> str:
-    from softlaunch import wiring  # noqa: PLC0415 - as above
     from softlaunch.controller import replay as replaying  # noqa: PLC0415 - as above
+    from softlaunch.wiring import recordings  # noqa: PLC0415 - as above
 
-    records = wiring.spool(home).scan(place.service, place.spec.name, since=span.since, until=span.until)
+    records = recordings.spool(home).scan(place.service, place.spec.name, since=span.since, until=span.until)
     found = replaying.most_recorded(records)
     if found is None:
         raise errors.ConfigError(

@@ -1,0 +1,138 @@
+"""Releases: built from commits, or made of URLs that run already."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+import tempfile
+
+from softlaunch import errors
+from softlaunch.adapters.build_tools import downloads as http_downloads
+from softlaunch.adapters.build_tools import tables as arrow_tables
+from softlaunch.adapters.git import source as git_source
+from softlaunch.adapters.local import clock as local_clock
+from softlaunch.adapters.oci import registry as oci_registry
+from softlaunch.adapters.python_env import uv as uv_environments
+from softlaunch.adapters.python_env import workbench as local_workbench
+from softlaunch.config import home as homes
+from softlaunch.config import service_file
+from softlaunch.controller import attach as attaching
+from softlaunch.controller.pipeline import build as building
+from softlaunch.controller.pipeline import obtain, workshop
+from softlaunch.core import fallbacks, release
+from softlaunch.core import spec as spec_values
+from softlaunch.ports import source
+from softlaunch.serving import unpacked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Built:
+    """A release and the commit it was built from."""
+
+    commit: source.Commit
+    spec: spec_values.ServiceSpec
+    result: workshop.BuildResult
+
+
+def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: workshop.Progress) -> Built:
+    """
+    Builds a commit of the service in `directory`.
+
+    Raises:
+        ConfigError: the ref, softlaunch.yaml or something of the service is not right; nothing was stored.
+        UnavailableError: disk, network, git or a package registry failed; nothing was stored.
+    """
+    home.prepare()
+    repository = git_source.GitSource(directory)
+    commit = repository.resolve(ref)
+    raw = repository.read(commit, service_file.FILE_NAME)
+    if raw is None:
+        raise errors.ConfigError(
+            f"There is no {service_file.FILE_NAME} in {directory.resolve().name} at {commit.id[:12]}.",
+            remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
+            code=errors.Code.SERVICE_FILE,
+        )
+    service = _with_fallback_files(service_file.parse_bytes(raw), repository, commit)
+    if service.model.source is spec_values.ModelSource.NONE:
+        raise errors.ConfigError(
+            f"{service.service} only attaches what runs already: there is nothing to build.",
+            remedy="Run `softlaunch attach`, or give `model:`.",
+            code=errors.Code.ATTACH_URL,
+        )
+    environments = uv_environments.UvEnvironments(home.venvs)
+    shop = workshop.Workshop(
+        source=repository,
+        registry=oci_registry.OciRegistry(home.registry),
+        environments=environments,
+        workbench=local_workbench.LocalWorkbench(environments.import_path()),
+        tables=arrow_tables.ArrowTables(),
+        downloads=http_downloads.HttpDownloads(),
+        clock=local_clock.SystemClock(),
+        cache=home.cache,
+        serving_python=pathlib.Path(sys.executable),
+        loader=unpacked.__name__,
+    )
+    return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+
+
+def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Digest:
+    """
+    The release that stands for a running URL.
+
+    Raises:
+        ConfigError: the URL is none that requests can be sent to.
+        UnavailableError: the registry cannot be written.
+    """
+    home.prepare()
+    with tempfile.TemporaryDirectory(prefix="softlaunch-attach-") as scratch:
+        made = attaching.write(pathlib.Path(scratch) / "release", service=service, url=url, ready_path=ready)
+        return oci_registry.OciRegistry(home.registry).push(made)
+
+
+def _with_fallback_files(
+    service: spec_values.ServiceSpec, repository: git_source.GitSource, commit: source.Commit
+) -> spec_values.ServiceSpec:
+    """The service whose fallbacks carry the files they answer from: they run outside of any release."""
+
+    def filled(found: spec_values.FallbackSpec) -> spec_values.FallbackSpec:
+        if found.kind not in fallbacks.LOCAL:
+            return found
+        name = found.target.partition(":")[0] if found.kind is spec_values.FallbackKind.PYTHON else found.target
+        raw = repository.read(commit, name)
+        if raw is None:
+            raise errors.ConfigError(
+                f"The fallback's file {name!r} is not in commit {commit.id[:12]}.",
+                remedy="Commit it beside softlaunch.yaml, or correct `fallback:`.",
+                code=errors.Code.FALLBACK_UNUSABLE,
+            )
+        try:
+            whole = dataclasses.replace(found, content=raw.decode())
+        except UnicodeDecodeError as error:
+            raise errors.ConfigError(
+                f"The fallback's file {name!r} is no UTF-8 text.",
+                remedy="Save it as UTF-8.",
+                code=errors.Code.FALLBACK_UNUSABLE,
+            ) from error
+        fallbacks.check(whole)
+        return whole
+
+    return dataclasses.replace(
+        service,
+        environments=tuple(
+            dataclasses.replace(environment, fallbacks=tuple(filled(found) for found in environment.fallbacks))
+            for environment in service.environments
+        ),
+    )
+
+
+def pin(directory: pathlib.Path) -> dict[str, str]:
+    """
+    Fetches the URL of the model of the softlaunch.yaml in `directory` and pins its sha256 in softlaunch.lock.
+
+    Raises:
+        ConfigError: there is no such file, or its model has no URL.
+        UnavailableError: it cannot be fetched or written.
+    """
+    service = service_file.load(directory / service_file.FILE_NAME)
+    return obtain.pin(service, directory, http_downloads.HttpDownloads())
