@@ -17,6 +17,7 @@ import pytest
 
 from softlaunch.testing import arrivals, outcomes, traffic
 
+pytestmark = pytest.mark.slow
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "howto" / "attach-running-services.md"
 RATE = 80.0
 

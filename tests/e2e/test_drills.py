@@ -17,6 +17,7 @@ from softlaunch import errors
 from softlaunch.core import drills, release, spec
 
 Guardrail = spec.GuardrailName
+pytestmark = pytest.mark.slow
 WHOLE = (*spec.GUARDRAILS_DEFAULT, Guardrail.CPU, Guardrail.MEMORY)
 
 
@@ -55,7 +56,6 @@ def drilled(machine: process_lab.ProcessLab) -> Iterator[tuple[int, release.Dige
     machine.finished(done["rollout_id"])
 
 
-@pytest.mark.slow
 def test_a_whole_net_holds_against_every_fault_with_the_drills_own_load(machine) -> None:
     code, found = _drill(machine, "all", "--production", environment=lab.ENVIRONMENT)
 
@@ -87,7 +87,6 @@ def test_an_environment_without_traffic_is_drilled_with_the_drills_own(machine) 
     assert 0 == card["users"]["failed"] < card["users"]["sent"]
 
 
-@pytest.mark.slow
 def test_a_guardrail_that_only_observes_lets_the_drill_fail_and_enforce_shows_that_it_would_have_held(machine) -> None:
     observed, found = _drill(machine, "nan", "--patience", "30s", environment="staging")
     enforced, again = _drill(machine, "nan", "--enforce", environment="staging")

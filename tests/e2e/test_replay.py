@@ -18,6 +18,7 @@ from softlaunch.adapters.spool import local
 from softlaunch.core import release, spec, spool
 from softlaunch.testing import releases
 
+pytestmark = pytest.mark.slow
 LINEAGE = release.Lineage(
     commit="a" * 40,
     branch="main",

@@ -17,6 +17,7 @@ import pytest
 from softlaunch.core import release, spec
 from softlaunch.testing import releases
 
+pytestmark = pytest.mark.slow
 RATE = 80.0
 BROKEN = releases.faulty('raise ValueError("planted")')
 COHORTS = (spec.CohortSpec(name="internal", header="x-employee", values=("yes",)),)

@@ -27,11 +27,10 @@ from softlaunch.core import spec
 from softlaunch.ports import fleet as fleet_port
 from softlaunch.ports import prober as prober_port
 from softlaunch.testing import archive as archives
-from softlaunch.testing import checks
+from softlaunch.testing import checks, registry, releases, virtual_traffic
 from softlaunch.testing import clock as clocks
 from softlaunch.testing import fleet as fleets
 from softlaunch.testing import gateway as gateways
-from softlaunch.testing import registry, releases, virtual_traffic
 from softlaunch.testing import spool as spools
 from softlaunch.testing import store as stores
 
@@ -296,7 +295,9 @@ class Simulator:
 
     def kill(self, *, calls: int, after: bool = False) -> None:
         """
-        Kills the control plane at its `calls`-th call to store, gateway, fleet or archive from now on; `step` restarts it.
+        Kills the control plane at its `calls`-th call to store, gateway, fleet or archive from now on.
+
+        `step` restarts it.
 
         Args:
             calls: 1 is the very next one.

@@ -156,7 +156,8 @@ def _broken(state: State, now: float, reason: str) -> Step:
     return _hold(
         state,
         phases.HoldKind.FROZEN,
-        f"{reason.rstrip('.')}. The plan freezes instead of rolling back: `softlaunch abort` goes back, `promote` goes on.",
+        f"{reason.rstrip('.')}. The plan freezes instead of rolling back: `softlaunch abort` goes back, "
+        "`promote` goes on.",
     )
 
 
