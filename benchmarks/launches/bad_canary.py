@@ -1,7 +1,7 @@
 """
 A broken candidate that really gets half of the traffic: who fails for users?
 
-    python benchmarks/launches/bad_canary.py --requests 200000 --mixed 1000000 --out benchmarks/results/bad_canary.json
+    python benchmarks/launches/bad_canary.py --mixed-by-hand 200000 --out benchmarks/results/bad_canary.json
 
 Judge and fuse are switched off: the gateway is driven by a routing snapshot with the candidate at 50 %, and nobody
 takes it back. Every fault is met by every request that reaches the candidate, on the level of HTTP (backend.py): 503,
@@ -101,7 +101,9 @@ def by_hand(fault: str, count: int) -> dict[str, Any]:
             stable = [str(found.path(rig.STABLE, number)) for number in (0, 1)]
             candidate = [str(found.path(rig.CANDIDATE, number)) for number in numbers]
             with rig.plain(stable, candidate, try_seconds=TRY_SECONDS) as plain:
-                plan = hammer.Plan(port=plain.port, count=count, connections=connections(fault) * (4 if fault == "hang" else 1))
+                plan = hammer.Plan(
+                    port=plain.port, count=count, connections=connections(fault) * (4 if fault == "hang" else 1)
+                )
                 report = hammer.run(plan, meanwhile=meanwhile)
     return _row(fault, "by hand", report)
 
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--by-hand", type=int, help="of each fault on the route by hand; default: as many")
     parser.add_argument("--mixed", type=int, default=1_000_000)
     parser.add_argument("--mixed-by-hand", type=int, help="default: as many")
-    parser.add_argument("--on", type=int, default=20_000, help="of each fault with everything on")
+    parser.add_argument("--on", type=int, default=10_000, help="of each fault with everything on")
     parser.add_argument("--on-rate", type=float, default=600.0)
     parser.add_argument("--fault", action="append", choices=FAULTS)
     options = parser.parse_args()

@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -57,7 +57,7 @@ class _Prediction(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     prediction: _Prediction
-    release: str = ""
+    release: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
@@ -75,6 +75,7 @@ class Run:
         self.latencies: list[float] = []
         self.arms: dict[str, list[int]] = collections.defaultdict(list)
         self.stopped = False
+        self.tasks: set[asyncio.Task[None]] = set()
         self.unsent: list[tuple[int, bytes]] = []
         """Of connections that ended before it was time."""
         paths = plan.paths or (plan.path,)
@@ -99,7 +100,12 @@ class Run:
         if b"\r\nx-softlaunch-fallback: " in head:
             kind = head.split(b"\r\nx-softlaunch-fallback: ", 1)[1].split(b"\r\n", 1)[0].decode()
             self.fallbacks[kind] += 1
-            self.seen["fallback"] += 1
+            try:
+                _DECODER.decode(body)
+            except msgspec.DecodeError:
+                self.seen["fallback, not valid as a prediction"] += 1
+            else:
+                self.seen["fallback"] += 1
         elif status != 200:
             self.seen[f"status {status}"] += 1
         else:
@@ -110,7 +116,12 @@ class Run:
                 return
             self.seen["ok"] += 1
             if self.plan.arms:
-                self.arms[answer.release].append(number)
+                self.arms[answer.release or ""].append(number)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def closed(self) -> None:
         self.open -= 1
@@ -173,13 +184,13 @@ class Connection(asyncio.Protocol):
         else:
             self._send()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if self._timer is not None:
             self._timer.cancel()
             self._run.unsent.append((self._number, self._raw))
         elif self._number >= 0:
             self._run.seen["no answer"] += 1
-        asyncio.get_running_loop().create_task(connect(self._run, self._gap))
+        self._run.spawn(connect(self._run, self._gap))
 
 
 async def connect(run: Run, gap: float) -> None:
@@ -193,7 +204,7 @@ async def connect(run: Run, gap: float) -> None:
     except OSError:
         run.request()
         run.seen["no connection"] += 1
-        loop.create_task(connect(run, gap))
+        run.spawn(connect(run, gap))
 
 
 async def perform(plan: Plan) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +44,7 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "changed_files": len(_git("status", "--porcelain", "--", "src").splitlines()),
+        "command": _command(),
         "machine": f"{os.cpu_count()} virtual cores, {_processor()}, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[1], 2),
@@ -52,6 +55,11 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
 def say(text: str) -> None:
     """Progress, with the time."""
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def _command() -> str:
+    script = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
 
 
 def _git(*arguments: str) -> str:

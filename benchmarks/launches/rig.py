@@ -247,8 +247,7 @@ def _plain_document(
                     {
                         "name": "envoy.retry_host_predicates.previous_hosts",
                         "typed_config": {
-                            "@type": _TYPE
-                            + "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                            "@type": _TYPE + "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
                         },
                     }
                 ],
@@ -297,8 +296,6 @@ def _plain_cluster(name: str, sockets: Sequence[str]) -> dict[str, Any]:
         "circuit_breakers": {"thresholds": [limits]},
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in sockets]}
-            ],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in sockets]}],
         },
     }
