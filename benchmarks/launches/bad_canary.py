@@ -18,7 +18,7 @@ Failed for the user: not 200, a fallback answer, a body that does not validate, 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -109,21 +109,21 @@ def by_hand(fault: str, count: int) -> dict[str, Any]:
 
 
 def everything_on(fault: str, count: int, rate: float) -> dict[str, Any]:
-    """Launches of a broken candidate, one after the other, while users send `count` requests."""
+    """Launches of a broken candidate, one after the other, while users send some `count` requests."""
     outcomes: dict[str, int] = {}
     fallen = 0
     with lab.lab() as found:
         environment = lab.strategy(steps=spec.shares(5_000, 10_000), holdback_percent=0.0)
         found.deploy(found.make("stable"), environment)
-        plan = hammer.Plan(port=found.port, count=count, rate=rate, connections=64, host="demo.localhost")
-        running = hammer.start(plan)
+        plan = hammer.Plan(port=found.port, rate=rate, connections=64, host="demo.localhost")
         launches = 0
-        while running.running:
-            view = found.deploy(found.make(f"{fault}-{launches}", fault), environment)
-            launches += 1
-            outcomes[view["outcome"]] = outcomes.get(view["outcome"], 0) + 1
-            fallen += view["measured"]["candidate_bad"]
-        report = running.report()
+        until = time.monotonic() + count / rate
+        with hammer.steady(plan) as report:
+            while time.monotonic() < until:
+                view = found.deploy(found.make(f"{fault}-{launches}", fault), environment)
+                launches += 1
+                outcomes[view["outcome"]] = outcomes.get(view["outcome"], 0) + 1
+                fallen += view["measured"]["candidate_bad"]
     return _row(fault, "everything on", report) | {
         "launches": launches,
         "outcomes": outcomes,
@@ -152,21 +152,24 @@ def main() -> None:
     parser.add_argument("--on-rate", type=float, default=600.0)
     parser.add_argument("--fault", action="append", choices=FAULTS)
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
     by_hand_count = options.requests if options.by_hand is None else options.by_hand
-    for fault in options.fault or FAULTS:
-        rows.append(ours(fault, options.requests))
+    mixed_by_hand = options.mixed if options.mixed_by_hand is None else options.mixed_by_hand
+    faults = options.fault or FAULTS
+    work: list[Callable[[], dict[str, Any]]] = []
+    for fault in faults:
+        work.append(functools.partial(ours, fault, options.requests))
         if by_hand_count:
-            rows.append(by_hand(fault, by_hand_count))
+            work.append(functools.partial(by_hand, fault, by_hand_count))
     if options.mixed:
-        rows.append(ours("mixed", options.mixed))
-        mixed_by_hand = options.mixed if options.mixed_by_hand is None else options.mixed_by_hand
-        if mixed_by_hand:
-            rows.append(by_hand("mixed", mixed_by_hand))
-        record.say(f"load of the machine: {os.getloadavg()}")
+        work.append(functools.partial(ours, "mixed", options.mixed))
+    if options.mixed and mixed_by_hand:
+        work.append(functools.partial(by_hand, "mixed", mixed_by_hand))
     if options.on:
-        rows.extend(everything_on(fault, options.on, options.on_rate) for fault in options.fault or FAULTS)
-    record.write(options, {"rows": rows})
+        work.extend(functools.partial(everything_on, fault, options.on, options.on_rate) for fault in faults)
+    rows = []
+    for measure in work:
+        rows.append(measure())
+        record.write(options, {"rows": rows})
 
 
 if __name__ == "__main__":

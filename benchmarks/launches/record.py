@@ -26,10 +26,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def write(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
-    """Prints the result and, with --out, puts it in the place of the file at once."""
+    """With --out, puts the result in the place of the file at once; without, prints it."""
     document = {"about": about(options), **found}
-    print(json.dumps(document), flush=True)
     if options.out is None:
+        print(json.dumps(document), flush=True)
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     beside = options.out.with_name(f".{options.out.name}.{os.getpid()}")
