@@ -47,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """When given: the n-th request goes to the n-th of them, in turn."""
     arms: bool = False
     """Report which users each release answered."""
+    times: bool = False
+    """Report every request: when it was sent (time.perf_counter, the same for all processes) and its seconds."""
     until_stopped: bool = False
 
 
@@ -73,6 +75,7 @@ class Run:
         self.seen: collections.Counter[str] = collections.Counter()
         self.fallbacks: collections.Counter[str] = collections.Counter()
         self.latencies: list[float] = []
+        self.times: list[tuple[float, float]] = []
         self.arms: dict[str, list[int]] = collections.defaultdict(list)
         self.stopped = False
         self.tasks: set[asyncio.Task[None]] = set()
@@ -97,6 +100,8 @@ class Run:
 
     def answered(self, number: int, status: int, head: bytes, body: bytes, seconds: float) -> None:
         self.latencies.append(seconds)
+        if self.plan.times:
+            self.times.append((time.perf_counter() - seconds, seconds))
         if b"\r\nx-softlaunch-fallback: " in head:
             kind = head.split(b"\r\nx-softlaunch-fallback: ", 1)[1].split(b"\r\n", 1)[0].decode()
             self.fallbacks[kind] += 1
@@ -238,6 +243,7 @@ async def perform(plan: Plan) -> dict[str, Any]:
         "p99_ms": float(np.quantile(latencies, 0.99)) * 1e3,
         "max_ms": float(latencies.max()) * 1e3,
         "arms": dict(run.arms),
+        "times": run.times,
     }
 
 

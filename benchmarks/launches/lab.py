@@ -60,10 +60,10 @@ class Lab:
     directory: pathlib.Path
     faults: dict[release.Digest, str]
 
-    def make(self, name: str, fault: str | None = None) -> release.Digest:
+    def make(self, name: str, fault: str | None = None, *, source: str = releases.GOOD) -> release.Digest:
         """Pushes a release; another name is another digest."""
         statement = FAULTS[fault] if fault is not None else None
-        source = releases.GOOD if statement is None else releases.faulty(statement)
+        source = source if statement is None else releases.faulty(statement)
         digest = self.registry.push(releases.write(self.directory / "sources" / name, name=name, source=source))
         if fault is not None and statement is None:
             self.faults[digest] = fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """With the one option every benchmark has."""
+    _started()
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=pathlib.Path, help="result file; none: print only")
     return made
@@ -40,6 +42,12 @@ def write(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
 def about(options: argparse.Namespace) -> dict[str, Any]:
     """Machine, commit, date and parameters."""
     parameters = {name: value for name, value in sorted(vars(options).items()) if name != "out"}
+    return _started() | {"parameters": parameters}
+
+
+@functools.cache
+def _started() -> dict[str, Any]:
+    """As it was when this was first asked: commits and other people's load may come while it runs."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
@@ -48,7 +56,6 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} virtual cores, {_processor()}, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[1], 2),
-        "parameters": parameters,
     }
 
 
