@@ -86,11 +86,12 @@ def test_a_wrong_path_or_method_is_told_so(
     assert json.loads(body)["error"]
 
 
-def test_a_deploy_while_a_rollout_runs_is_refused(running: process_lab.ProcessLab) -> None:
+def test_a_deploy_that_shall_not_replace_is_refused_while_a_rollout_runs(running: process_lab.ProcessLab) -> None:
     slow = running.make("slow", f"import time\ntime.sleep(2)\n{releases.GOOD}")
     number = running.start(slow, lab.strategy())
 
-    refusal = process_lab.refused(lambda: running.start(running.make("next"), lab.strategy()))
+    patient = {**process_lab.body(running.make("next"), lab.strategy()), "replace": False}
+    refusal = process_lab.refused(lambda: running.client.post("/v1/rollouts", patient))
     running.client.post(f"/v1/services/{lab.SERVICE}/{lab.ENVIRONMENT}/abort", {"by": "test"})
 
     assert errors.Code.ROLLOUT_RUNS is refusal.code

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from softlaunch import wiring
 from softlaunch.testing import virtual_traffic
+from softlaunch.wiring import recordings
 
 BAD = virtual_traffic.Behaviour(error_rate=0.5)
 SERVICE = """\
@@ -24,7 +24,7 @@ def taken_back(machine, stable, built, run, monkeypatch) -> int:
     """The number of a rollout that was taken back; its archive is the simulator's."""
     built(machine.world.release("bad", BAD))
     number = run("deploy", "--wait", "ended", "--json").document["id"]
-    monkeypatch.setattr(wiring, "evidence", lambda _home: machine.world.archive)
+    monkeypatch.setattr(recordings, "evidence", lambda _home: machine.world.archive)
     return number
 
 
