@@ -45,6 +45,236 @@ def section(title: str, prose: str, script: str, body: str = "") -> str:
     return f"## {title}\n\n{paragraph}\n" + (f"\n{body}\n" if body else "")
 
 
+def measured(title: str, prose: str, found: dict[str, Any], body: str = "") -> str:
+    """A section of a result file that says itself how it was made."""
+    about = found["about"]
+    how = (
+        f"Measured {about['date'][:16].replace('T', ' ')} UTC at {about['commit']} on {about['machine']}, which had a "
+        f"load of {about['load_before']:.1f} when it began."
+    )
+    parts = [f"## {title}", textwrap.fill(prose, 118), *([body] if body else []), textwrap.fill(how, 118)]
+    return "\n\n".join(parts) + f"\n\n```console\n$ {about['command']}\n```\n"
+
+
+def _count(row: dict[str, Any], failed: str = "failed", asked: str = "asked") -> str:
+    return f"{row[failed]:,} of {row[asked]:,}"
+
+
+def bad_canary(found: dict[str, Any]) -> str:
+    """Broken candidates that really serve."""
+    sides = {(row["fault"], row["side"]): row for row in found["rows"]}
+    faults = list(dict.fromkeys(row["fault"] for row in found["rows"]))
+
+    def cells(fault: str) -> list[Any]:
+        ours, by_hand, on = (sides.get((fault, side)) for side in ("softlaunch", "by hand", "everything on"))
+        return [
+            fault,
+            _count(ours) if ours else "-",
+            f"{ours['candidate_first_failed']:,}" if ours else "-",
+            f"{ours['requests_per_second']:,.0f}/s, {ours['p99_ms']:.0f} ms" if ours else "-",
+            _count(by_hand) if by_hand else "-",
+            _count(on) if on else "-",
+            ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in on["outcomes"].items()) if on else "-",
+        ]
+
+    told = table(
+        (
+            "fault",
+            "failed for users, judge and fuse off",
+            "first attempts that failed on the candidate",
+            "rate, p99",
+            "failed on a weighted route with retries",
+            "failed with everything on",
+            "its launches",
+        ),
+        [cells(fault) for fault in faults],
+    )
+    return measured(
+        "A broken candidate with half of the traffic",
+        "The candidate fails every request it meets, and nobody takes it back: judge and fuse are switched off, so that "
+        "only retries and hedging protect users (bar: nobody fails). Beside it the same Envoy with a weighted route and "
+        "three retries, which stay with the release the weights chose. With everything on, broken candidates are "
+        "launched one after the other at 50 %.",
+        found,
+        told,
+    )
+
+
+def sticky(found: dict[str, Any]) -> str:
+    """Users through a growing canary."""
+    told = table(
+        ("share", "users", "on the candidate", "standard errors off (bar 4)", "moved back (bar 0)", "failed"),
+        [
+            (
+                f"{row['share']:.0%}",
+                f"{row['users']:,}",
+                f"{row['on_candidate']:,}",
+                f"{row['standard_errors_off']:.1f}",
+                row["moved_back"],
+                row["failed"],
+            )
+            for row in found["rows"]
+        ],
+    )
+    return measured("A growing canary", "Every user sends a request at every share.", found, told)
+
+
+def unrepeatable(found: dict[str, Any]) -> str:
+    """POSTs that must not be repeated."""
+    told = table(
+        (
+            "candidate",
+            "POSTs",
+            "executed by stable",
+            "executed by the candidate",
+            "executed twice (bar 0)",
+            "mirrored (bar 0)",
+            "predictions mirrored afterwards",
+        ),
+        [
+            (
+                row["fault"],
+                f"{row['requests']:,}",
+                f"{row['executed_by_stable']:,}",
+                f"{row['executed_by_candidate']:,}",
+                row["executed_twice"],
+                row["mirrored"],
+                f"{row['predictions_mirrored']} of {row['predictions']}",
+            )
+            for row in found["rows"]
+        ],
+    )
+    return measured(
+        "Requests that must not be repeated",
+        f"POSTs to {', '.join(f'`{path}`' for path in found['paths'])}, half of the users on a candidate that fails "
+        "after it has read the request, with a shadow of 100 %.",
+        found,
+        told,
+    )
+
+
+def shadow_cost(found: dict[str, Any]) -> str:
+    """What a broken shadow costs."""
+    told = table(
+        ("shadow", "pairs", "median ratio of p99", "upper 95 % bound (bar 1.05)", "p99 with / without", "failed"),
+        [
+            (
+                {"none": "none in either run"}.get(row["shadow"], row["shadow"]),
+                row["pairs"],
+                f"{row['median_ratio']:.3f}",
+                f"{row['upper_95']:.3f}",
+                f"{row['p99_ms_with']:.2f} / {row['p99_ms_without']:.2f} ms",
+                _count(row, "user_failed", "user_requests"),
+            )
+            for row in found["rows"]
+        ],
+    )
+    joined = found["joined"]
+    pairs = joined["shadow"]
+    return measured(
+        "What users pay for a shadow",
+        "Pairs of runs with and without a copy of every request to a broken shadow, in alternating slices of 0.4 s; the "
+        "bound is the sign test's interval of the median. A healthy shadow of real model servers: "
+        f"{pairs['joined_count']:,} of {pairs['pair_count']:,} pairs were joined (bar: all), {pairs['lost_count']:,} "
+        f"lost; {joined['user_failed']:,} of {joined['user_requests']:,} requests failed; the launch was "
+        f"{joined['outcome'].replace('_', ' ')}.",
+        found,
+        told,
+    )
+
+
+def share_changes(found: dict[str, Any]) -> str:
+    """Changes under load."""
+    effective, applied = found["effective_ms"], found["apply_ms"]
+    return measured(
+        "Changes of a share",
+        f"{found['changes']:,} changes under load: {_count(found, 'user_failed', 'user_requests')} requests failed (bar "
+        f"0). From the call to the first answer by the new share, after which none was by the old: p50 "
+        f"{effective['p50']:.1f} ms, p99 {effective['p99']:.1f} ms (bar 50), at most {effective['max']:.1f} ms. The call "
+        f"itself, which returns when Envoy has confirmed: p50 {applied['p50']:.1f} ms, p99 {applied['p99']:.1f} ms.",
+        found,
+    )
+
+
+def way_back(found: dict[str, Any]) -> str:
+    """Rollbacks by hand."""
+    told = table(
+        ("old release", "repetitions", "from the command line: p50 / max", "from its request: p50 / max", "failed"),
+        [
+            (
+                row["kind"] + (f" (loads for {row['load_seconds']:g} s)" if row["load_seconds"] else ""),
+                row["repetitions"],
+                f"{row['from_command']['p50']:.2f} / {row['from_command']['max']:.2f} s",
+                f"{row['from_request']['p50']:.2f} / {row['from_request']['max']:.2f} s",
+                _count(row, "user_failed", "user_requests"),
+            )
+            for row in found["rows"]
+        ],
+    )
+    return measured(
+        "The way back",
+        "`softlaunch rollback` of a release that is live, under load, until every answer is the old release's; the "
+        "command's own start is Python's. Bars: 1 s warm; 10 s and its load time cold.",
+        found,
+        told,
+    )
+
+
+def both_dead(found: dict[str, Any]) -> str:
+    """Nobody left."""
+    told = table(
+        ("fallback", "requests", "answered by it", "counted by the control plane", "anything else"),
+        [
+            (
+                row["kind"],
+                f"{row['requests']:,}",
+                f"{row['marked'].get(row['kind'], 0):,}",
+                f"{row['counted']:,}",
+                ", ".join(f"{count} {name}" for name, count in row["seen"].items() if name != "fallback") or "-",
+            )
+            for row in found["rows"]
+        ],
+    )
+    return measured(
+        "Both releases dead",
+        "kill -9 of every process of both releases in the middle of a launch; none comes back.",
+        found,
+        told,
+    )
+
+
+def equal_costly(found: dict[str, Any]) -> str:
+    """A/A with warm-up and cache fill."""
+    row = found["equal"]
+    outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in row["outcomes"].items())
+    leaks = table(
+        ("planted leak", "caught by", "seconds", "candidate requests", "kept by then, at most", "limit", "failed"),
+        [
+            (
+                leak["number"] + 1,
+                leak["card"]["caught_by"] or "nothing",
+                f"{leak['card']['seconds_to_stable'] or 0.0:.0f}",
+                f"{leak['candidate_attempts']:,}",
+                f"{leak['kept_mib_at_most']:.0f} MiB",
+                f"{leak['limit_mib']:.0f} MiB",
+                _count(leak["card"]["users"], "failed", "sent"),
+            )
+            for leak in found["leaks"]
+        ],
+    )
+    return measured(
+        "Equal releases that warm up, and a leak",
+        f"Every process burns CPU in its first {found['about']['parameters']['warm_up']} predictions and fills a cache; "
+        f"guardrails on CPU and memory enforce. {row['launches']} launches of {row['asked']} asked for: {outcomes}; "
+        f"{row['false_rollbacks']} false rollbacks, {row['false_rollbacks'] / row['launches']:.1%} (bar 1 %), with 95 % "
+        f"confidence below {row['upper_95']:.1%}. Median {row['candidate_attempts_p50']:,.0f} candidate attempts and "
+        f"{row['launch_seconds_p50']:.1f} s a launch. {_count(row, 'user_failed', 'user_requests')} requests failed."
+        + "".join(f" Rolled back: {reason}." for reason in sorted(set(row["reasons"]))[:3]),
+        found,
+        leaks,
+    )
+
+
 def bad_launches(rows: list[dict[str, Any]]) -> str:
     """Launches of bad candidates."""
     told = table(
@@ -226,6 +456,14 @@ SECTIONS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("bad_launches", bad_launches),
     ("equal_launches", equal_launches),
     ("kill", kill),
+    ("bad_canary", bad_canary),
+    ("sticky", sticky),
+    ("unrepeatable", unrepeatable),
+    ("shadow_cost", shadow_cost),
+    ("share_changes", share_changes),
+    ("way_back", way_back),
+    ("both_dead", both_dead),
+    ("equal_costly", equal_costly),
     ("judge_aa", judge_aa),
     ("judge_detection", judge_detection),
     ("judge_promotion", judge_promotion),

@@ -3,9 +3,9 @@ Equal releases that warm up and fill a cache, launched in turn under enforcing g
 
     python benchmarks/launches/equal_costly.py --launches 200 --out benchmarks/results/equal_costly.json
 
-Every process of either release burns 2 ms of CPU in each of its first 100 predictions and keeps 8 KiB of each of its
-first 2,000. A launched release is cold beside a stable one that is warm: what grows must be compared at equal counts,
-and every rollback would be a false one. The upper bound is Clopper and Pearson's, one-sided, 95 %.
+Every process of either release burns 1 ms of CPU in each of its first predictions (--warm-up many) and keeps 8 KiB of
+each of its first 2,000. A launched release is cold beside a stable one that is warm: what grows must be compared at
+equal counts, and every rollback would be a false one. The upper bound is Clopper and Pearson's, one-sided, 95 %.
 
 Then a leak is planted in a copy of the live release (`softlaunch drill memory_leak`: 64 KiB of every request, until 512
 MiB are kept): the drill is over when a guardrail caught it.
@@ -36,13 +36,13 @@ class Predictor:
         self.cache = []
     def predict(self, rows):
         self.count += 1
-        if self.count <= 100:
-            until = time.thread_time() + 0.002
+        if self.count <= {warm_up}:
+            until = time.thread_time() + 0.001
             while time.thread_time() < until:
                 pass
         if self.count <= 2000:
             self.cache.append(b"\\x01" * 8192)
-        return [{"label": 1, "probability": 0.5} for _ in rows]
+        return [{{"label": 1, "probability": 0.5}} for _ in rows]
 """
 HOST = f"{releases.SERVICE}.localhost"
 
@@ -57,20 +57,20 @@ def environment() -> spec.EnvironmentSpec:
     )
 
 
-def equal(launches: int, rate: float, seconds_max: float) -> dict[str, Any]:
+def equal(source: str, launches: int, rate: float, seconds_max: float) -> dict[str, Any]:
     outcomes: collections.Counter[str] = collections.Counter()
     reasons, seen, seconds = [], [], []
     until = time.monotonic() + seconds_max
     with lab.lab() as found:
         # Each launch is of another digest: one that was taken back is pinned.
-        found.deploy(found.make("first", source=COSTLY), environment())
+        found.deploy(found.make("first", source=source), environment())
         with hammer.steady(hammer.Plan(port=found.port, rate=rate, connections=32, host=HOST)) as report:
             time.sleep(3.0)
             for number in range(launches):
                 if time.monotonic() > until:
                     break
                 began = time.monotonic()
-                view = found.deploy(found.make(f"next-{number}", source=COSTLY), environment())
+                view = found.deploy(found.make(f"next-{number}", source=source), environment())
                 seconds.append(time.monotonic() - began)
                 outcomes[view["outcome"]] += 1
                 seen.append(view["measured"]["candidate_attempts"])
@@ -98,9 +98,9 @@ def equal(launches: int, rate: float, seconds_max: float) -> dict[str, Any]:
     return row
 
 
-def leak(number: int) -> dict[str, Any]:
+def leak(source: str, number: int) -> dict[str, Any]:
     with process_lab.laboratory() as found:
-        found.deploy(found.make("stable", COSTLY), environment())
+        found.deploy(found.make("stable", source), environment())
         done = found.command("drill", "memory_leak", "--production", "--env", lab.ENVIRONMENT, timeout=300.0)
         assert done.out, done.err
         (card,) = done.document["drills"]
@@ -123,13 +123,15 @@ def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument("--launches", type=int, default=200)
     parser.add_argument("--leaks", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=50)
     parser.add_argument("--rate", type=float, default=600.0)
     parser.add_argument("--seconds-max", type=float, default=3_600.0, help="no launch begins after these")
     options = parser.parse_args()
+    source = COSTLY.format(warm_up=options.warm_up)
     found: dict[str, Any] = {"leaks": []}
     for number in range(options.leaks):
-        found["leaks"].append(leak(number))
-    found["equal"] = equal(options.launches, options.rate, options.seconds_max)
+        found["leaks"].append(leak(source, number))
+    found["equal"] = equal(source, options.launches, options.rate, options.seconds_max)
     record.write(options, found)
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import tempfile
 from typing import Any
 
+from softlaunch.adapters.archive import files
 from softlaunch.adapters.envoy import attempt_lines
 from softlaunch.controller import analysis
-from softlaunch.core import attempts, spec
+from softlaunch.core import attempts
 from softlaunch.core.rollout import judge_history
 from softlaunch.ports import store
 
@@ -44,25 +46,25 @@ def differences(
 ) -> list[str]:
     """What the control plane kept that a fresh count does not find; empty when they agree."""
     history = judge_history.ArmHistory.from_json(window.history) if window.history else None
-    fresh = analysis.Analysis.start(record, history)
-    for number, epoch in record.evidence["judge"]["epochs"]:
-        fresh.begin_epoch(number, round(epoch["share"] * spec.WEIGHT_FULL))
-    for attempt in lines(log, window.begins, window.ends):
-        if (attempt.service, attempt.environment) == (record.service, record.environment):
-            fresh.observe(attempt)
-    counted = json.loads(json.dumps(fresh.state()))
+    with tempfile.TemporaryDirectory(prefix="sl-recount-") as scratch:
+        fresh = analysis.Analysis.start(record, history, files.FileArchive(pathlib.Path(scratch)))
+        for number, epoch in record.evidence["judge"]["epochs"]:
+            fresh.begin_epochs({number: epoch["share"]})
+        for attempt in lines(log, window.begins, window.ends):
+            if (attempt.service, attempt.environment) == (record.service, record.environment):
+                fresh.observe(attempt)
+        evidence, measured, fresh_keys = json.loads(json.dumps(fresh.save()))
     found = [
-        f"judge {name}: kept {kept}, recounted {counted['judge'].get(name)}"
+        f"judge {name}: kept {kept}, recounted {evidence['judge'].get(name)}"
         for name, kept in record.evidence["judge"].items()
-        if kept != counted["judge"].get(name)
+        if kept != evidence["judge"].get(name)
     ]
-    measured = fresh.measured()
     found += [
         f"{name}: kept {record.measured[name]}, recounted {measured[name]}"
         for name in _FACTS
         if record.measured[name] != measured[name]
     ]
-    if sorted(keys) != sorted(fresh.take_new_keys()):
+    if sorted(keys) != sorted(map(tuple, fresh_keys)):
         found.append(f"users set aside: kept {len(keys)}, recounted another set")
     return found
 
