@@ -91,10 +91,10 @@ def bad_canary(found: dict[str, Any]) -> str:
     )
     return measured(
         "A broken candidate with half of the traffic",
-        "The candidate fails every request it meets, and nobody takes it back: judge and fuse are switched off, so that "
-        "only retries and hedging protect users (bar: nobody fails). Beside it the same Envoy with a weighted route and "
-        "three retries, which stay with the release the weights chose. With everything on, broken candidates are "
-        "launched one after the other at 50 %.",
+        "The candidate fails every request it meets, and nobody takes it back: judge and fuse are switched off, so "
+        "that only retries and hedging protect users (bar: nobody fails). Beside it the same Envoy with a weighted "
+        "route and three retries, which stay with the release the weights chose. With everything on, broken "
+        "candidates are launched one after the other at 50 %.",
         found,
         told,
     )
@@ -173,8 +173,8 @@ def shadow_cost(found: dict[str, Any]) -> str:
     pairs = joined["shadow"]
     return measured(
         "What users pay for a shadow",
-        "Pairs of runs with and without a copy of every request to a broken shadow, in alternating slices of 0.4 s; the "
-        "bound is the sign test's interval of the median. A healthy shadow of real model servers: "
+        "Pairs of runs with and without a copy of every request to a broken shadow, in alternating slices of 0.4 s; "
+        "the bound is the sign test's interval of the median. A healthy shadow of real model servers: "
         f"{pairs['joined_count']:,} of {pairs['pair_count']:,} pairs were joined (bar: all), {pairs['lost_count']:,} "
         f"lost; {joined['user_failed']:,} of {joined['user_requests']:,} requests failed; the launch was "
         f"{joined['outcome'].replace('_', ' ')}.",
@@ -188,10 +188,11 @@ def share_changes(found: dict[str, Any]) -> str:
     effective, applied = found["effective_ms"], found["apply_ms"]
     return measured(
         "Changes of a share",
-        f"{found['changes']:,} changes under load: {_count(found, 'user_failed', 'user_requests')} requests failed (bar "
-        f"0). From the call to the first answer by the new share, after which none was by the old: p50 "
-        f"{effective['p50']:.1f} ms, p99 {effective['p99']:.1f} ms (bar 50), at most {effective['max']:.1f} ms. The call "
-        f"itself, which returns when Envoy has confirmed: p50 {applied['p50']:.1f} ms, p99 {applied['p99']:.1f} ms.",
+        f"{found['changes']:,} changes under load: {_count(found, 'user_failed', 'user_requests')} requests failed "
+        f"(bar 0). From the call to the first answer by the new share, after which none was by the old: p50 "
+        f"{effective['p50']:.1f} ms, p99 {effective['p99']:.1f} ms (bar 50), at most {effective['max']:.1f} ms. The "
+        f"call itself, which returns when Envoy has confirmed: p50 {applied['p50']:.1f} ms, p99 "
+        f"{applied['p99']:.1f} ms.",
         found,
     )
 
@@ -264,11 +265,12 @@ def equal_costly(found: dict[str, Any]) -> str:
     )
     return measured(
         "Equal releases that warm up, and a leak",
-        f"Every process burns CPU in its first {found['about']['parameters']['warm_up']} predictions and fills a cache; "
-        f"guardrails on CPU and memory enforce. {row['launches']} launches of {row['asked']} asked for: {outcomes}; "
-        f"{row['false_rollbacks']} false rollbacks, {row['false_rollbacks'] / row['launches']:.1%} (bar 1 %), with 95 % "
-        f"confidence below {row['upper_95']:.1%}. Median {row['candidate_attempts_p50']:,.0f} candidate attempts and "
-        f"{row['launch_seconds_p50']:.1f} s a launch. {_count(row, 'user_failed', 'user_requests')} requests failed."
+        f"Every process burns CPU in its first {found['about']['parameters']['warm_up']} predictions and fills a "
+        f"cache; guardrails on CPU and memory enforce. {row['launches']} launches of {row['asked']} asked for: "
+        f"{outcomes}; "
+        f"{row['false_rollbacks']} false rollbacks, {row['false_rollbacks'] / row['launches']:.1%} (bar 1 %), with "
+        f"95 % confidence below {row['upper_95']:.1%}. Median {row['candidate_attempts_p50']:,.0f} candidate attempts "
+        f"and {row['launch_seconds_p50']:.1f} s a launch. {_count(row, 'user_failed', 'user_requests')} requests failed."
         + "".join(f" Rolled back: {reason}." for reason in sorted(set(row["reasons"]))[:3]),
         found,
         leaks,
