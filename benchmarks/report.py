@@ -270,7 +270,8 @@ def equal_costly(found: dict[str, Any]) -> str:
         f"{outcomes}; "
         f"{row['false_rollbacks']} false rollbacks, {row['false_rollbacks'] / row['launches']:.1%} (bar 1 %), with "
         f"95 % confidence below {row['upper_95']:.1%}. Median {row['candidate_attempts_p50']:,.0f} candidate attempts "
-        f"and {row['launch_seconds_p50']:.1f} s a launch. {_count(row, 'user_failed', 'user_requests')} requests failed."
+        f"and {row['launch_seconds_p50']:.1f} s a launch. "
+        f"{_count(row, 'user_failed', 'user_requests')} requests failed."
         + "".join(f" Rolled back: {reason}." for reason in sorted(set(row["reasons"]))[:3]),
         found,
         leaks,
