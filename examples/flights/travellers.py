@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import time
 
 import story
@@ -16,8 +17,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080, help="Production's port.")
     parser.add_argument("--rate", type=float, default=250.0, help="Requests per second.")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop after this long.")
+    parser.add_argument("--header", action="append", default=[], help="A further header, such as x-employee:yes.")
     options = parser.parse_args()
-    load = traffic.Load(traffic.Target(port=options.port), story.requests(), check=outcomes.Check(valid=story.valid))
+    further = tuple((name, value) for name, _, value in (header.partition(":") for header in options.header))
+    requests = (dataclasses.replace(found, headers=found.headers + further) for found in story.requests())
+    load = traffic.Load(traffic.Target(port=options.port), requests, check=outcomes.Check(valid=story.valid))
     ends_at = time.monotonic() + options.seconds
     with (
         traffic.Background(load, arrivals.poisson(options.rate, seed=story.SEED)) as background,
