@@ -123,7 +123,7 @@ def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument("--launches", type=int, default=200)
     parser.add_argument("--leaks", type=int, default=3)
-    parser.add_argument("--warm-up", type=int, default=50)
+    parser.add_argument("--warm-up", type=int, default=40)
     parser.add_argument("--rate", type=float, default=600.0)
     parser.add_argument("--seconds-max", type=float, default=3_600.0, help="no launch begins after these")
     options = parser.parse_args()
