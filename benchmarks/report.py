@@ -49,8 +49,8 @@ def measured(title: str, prose: str, found: dict[str, Any], body: str = "") -> s
     """A section of a result file that says itself how it was made."""
     about = found["about"]
     how = (
-        f"Measured {about['date'][:16].replace('T', ' ')} UTC at {about['commit']} on {about['machine']}, which had a "
-        f"load of {about['load_before']:.1f} when it began."
+        f"Measured {about['date'][:16].replace('T', ' ')} UTC at {about['commit']} on {about['machine']}; load "
+        f"average of the five minutes before: {about['load_before']:.1f}."
     )
     parts = [f"## {title}", textwrap.fill(prose, 118), *([body] if body else []), textwrap.fill(how, 118)]
     return "\n\n".join(parts) + f"\n\n```console\n$ {about['command']}\n```\n"
@@ -64,6 +64,7 @@ def bad_canary(found: dict[str, Any]) -> str:
     """Broken candidates that really serve."""
     sides = {(row["fault"], row["side"]): row for row in found["rows"]}
     faults = list(dict.fromkeys(row["fault"] for row in found["rows"]))
+    on = [row for row in found["rows"] if row["side"] == "everything on"]
 
     def cells(fault: str) -> list[Any]:
         ours, by_hand = (sides.get((fault, side)) for side in ("softlaunch", "by hand"))
@@ -89,15 +90,20 @@ def bad_canary(found: dict[str, Any]) -> str:
         "A broken candidate with half of the traffic",
         "The candidate fails every request it meets, and nobody takes it back: judge and fuse are switched off, so "
         "that only retries and hedging protect users. Beside it the same Envoy with a weighted route and three "
-        "retries, which stay with the release the weights chose.",
+        "retries, which stay with the release the weights chose."
+        + (
+            " The second table: the same with everything on, that is control plane, judge and fuse; broken candidates "
+            "are launched one after the other, 50 % in their first step."
+            if on
+            else ""
+        ),
         found,
-        told,
+        told + (f"\n\n{_everything_on(on)}" if on else ""),
     )
 
 
-def bad_canary_on(found: dict[str, Any]) -> str:
-    """The same with everything on."""
-    told = table(
+def _everything_on(rows: list[dict[str, Any]]) -> str:
+    return table(
         ("fault", "failed for users (bar 0)", "launches", "candidate attempts that failed", "p99"),
         [
             (
@@ -107,14 +113,8 @@ def bad_canary_on(found: dict[str, Any]) -> str:
                 f"{row['candidate_first_failed']:,}",
                 f"{row['p99_ms']:.0f} ms",
             )
-            for row in found["rows"]
+            for row in rows
         ],
-    )
-    return measured(
-        "The same with everything on",
-        "Control plane, judge and fuse: broken candidates are launched one after the other, 50 % in their first step.",
-        found,
-        told,
     )
 
 
@@ -478,7 +478,6 @@ SECTIONS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("equal_launches", equal_launches),
     ("kill", kill),
     ("bad_canary", bad_canary),
-    ("bad_canary_on", bad_canary_on),
     ("sticky", sticky),
     ("unrepeatable", unrepeatable),
     ("shadow_cost", shadow_cost),

@@ -1,8 +1,7 @@
 """
 A broken candidate that really gets half of the traffic: who fails for users?
 
-    python benchmarks/launches/bad_canary.py --on 0 --mixed-by-hand 200000 --out benchmarks/results/bad_canary.json
-    python benchmarks/launches/bad_canary.py --requests 0 --mixed 0 --out benchmarks/results/bad_canary_on.json
+    python benchmarks/launches/bad_canary.py --mixed-by-hand 200000 --out benchmarks/results/bad_canary.json
 
 Judge and fuse are switched off: the gateway is driven by a routing snapshot with the candidate at 50 %, and nobody
 takes it back. Every fault is met by every request that reaches the candidate, on the level of HTTP (backend.py): 503,

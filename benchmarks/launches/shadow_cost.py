@@ -122,6 +122,7 @@ def joined(pairs: int, rate: float) -> dict[str, Any]:
             view = found.finished(found.start(found.make("candidate"), environment), timeout=60.0 + 4 * pairs / rate)
     row = {
         "outcome": view["outcome"],
+        "reason": view["reason"],
         "shadow": view["measured"]["shadow"],
         "user_requests": report["asked"],
         "user_failed": report["failed"],
