@@ -182,7 +182,17 @@ class Analysis:
         report = self._judge.report()
         self._curve.offer(now, rejudge.report_document(report), share=self._share, step=step)
         verdict, reason = _with_checks(report, self.checks.reports())
-        return messages.Judged(verdict=verdict, reason=reason, step_attempts=report.tally.epoch_trials_candidate)
+        return messages.Judged(
+            verdict=verdict,
+            reason=reason,
+            step_attempts=report.tally.epoch_trials_candidate,
+            settled=not any(
+                found.name == spec.GuardrailName.DISAGREEMENT
+                and found.enforcing
+                and found.verdict is messages.Verdict.INCONCLUSIVE
+                for found in report.guardrails
+            ),
+        )
 
     def decided(self, now: float, *, phase: str, step: int, reason: str) -> None:
         """The rollout has changed its state for what the judge had said."""

@@ -215,6 +215,8 @@ def _judged_stepping(state: State, event: messages.Judged, now: float) -> Step:
     current = state.plan.steps[state.step]
     if event.step_attempts < state.plan.attempts_min(state.step) or now - state.entered_at < current.duration_seconds:
         return Step(state=state)
+    if not event.settled and current.kind is spec.StepKind.SHADOW:
+        return Step(state=state)  # no pairs come after the shadow: what is open now would stay so to the end
     if state.step + 1 < state.plan.last:
         return _onward(state, now, f"{event.step_attempts} candidate attempts without a broken guardrail.")
     if event.verdict is Verdict.PASS:

@@ -57,6 +57,8 @@ class Judged:
     reason: str
     step_attempts: int
     """The candidate's first attempts since the current share took effect."""
+    settled: bool = True
+    """False: a guardrail that decides can be settled in this step only, and is not yet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

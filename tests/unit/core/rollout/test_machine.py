@@ -319,3 +319,17 @@ def test_a_late_event_does_not_reopen_a_finished_rollout() -> None:
     assert machine.Step(state=rolled_back) == machine.advance(rolled_back, judged(Verdict.PASS), now=9e9)
     assert machine.is_final(rolled_back)
     assert not machine.is_final(STEPPING)
+
+
+def test_a_shadow_lasts_until_what_only_pairs_can_settle_is_settled() -> None:
+    shadow = spec.StepSpec(kind=spec.StepKind.SHADOW, weight=1_000)
+    plan = dataclasses.replace(CANARY, steps=(shadow, *spec.shares(100, 10_000)))
+    state = phases.State(plan=plan, phase=Phase.STEPPING, entered_at=0.0)
+    open_still = messages.Judged(verdict=Verdict.INCONCLUSIVE, reason="", step_attempts=60, settled=False)
+
+    assert machine.advance(state, open_still, now=1.0).state is state
+    assert 1 == machine.advance(state, dataclasses.replace(open_still, settled=True), now=1.0).state.step
+    beyond = dataclasses.replace(state, step=1)
+    assert Phase.WATCHING is (
+        machine.advance(beyond, dataclasses.replace(open_still, verdict=Verdict.PASS), now=1.0).state.phase
+    )
