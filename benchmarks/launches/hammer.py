@@ -16,9 +16,10 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Annotated, Any, cast
+from typing import IO, Annotated, Any, cast
 
 import msgspec
 import numpy as np
@@ -252,6 +253,8 @@ class Hammer:
     """A started load."""
 
     process: subprocess.Popen[str]
+    out: IO[str]
+    """A file: a report may be longer than a pipe holds."""
 
     @property
     def running(self) -> bool:
@@ -265,19 +268,22 @@ class Hammer:
         self.process.stdin = None
 
     def report(self, *, timeout: float = 3600.0) -> dict[str, Any]:
-        out, _ = self.process.communicate(timeout=timeout)
-        found: dict[str, Any] = json.loads(out)
+        self.process.wait(timeout)
+        self.out.seek(0)
+        with self.out:
+            found: dict[str, Any] = json.load(self.out)
         return found
 
 
 def start(plan: Plan) -> Hammer:
+    out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the report
     process = subprocess.Popen(
         [sys.executable, str(pathlib.Path(__file__)), json.dumps(msgspec.to_builtins(plan))],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=out,
         text=True,
     )
-    return Hammer(process=process)
+    return Hammer(process=process, out=out)
 
 
 @contextlib.contextmanager
