@@ -27,6 +27,8 @@ from softlaunch.ports import checks
 ASKED = frozenset({spec.CheckKind.PROMQL, spec.CheckKind.HTTP})
 """Kinds somebody is asked for; expressions are streams of the judge."""
 
+_NO_ANSWER = "no answer: "
+
 
 class Verdict(enum.StrEnum):
     PASSING = "passing"
@@ -120,6 +122,8 @@ class Log:
             reason = f"broken {entry.broken_in_row} of {check.failure_count} times in a row, last: {entry.said}"
         elif entry.good_asked_at is not None and entry.good_asked_at >= self._step_at:
             verdict, reason = Verdict.PASSING, entry.said
+        elif entry.good_asked_at is not None and not entry.said.startswith(_NO_ANSWER):
+            verdict, reason = Verdict.UNANSWERED, f"no answer since the step began; before, {entry.said}"
         else:
             verdict, reason = Verdict.UNANSWERED, entry.said or "not asked yet"
         return CheckReport(name=name, enforcing=check.enforcing, verdict=verdict, reason=reason)
@@ -165,7 +169,7 @@ def _judged(check: spec.CheckSpec, answer: checks.Answer) -> tuple[bool | None, 
     """Good, broken or (None) no answer; and the answer in words."""
     match answer:
         case checks.Unavailable(reason=reason):
-            return None, f"no answer: {reason}"
+            return None, f"{_NO_ANSWER}{reason}"
         case checks.Status(ok=ok, detail=detail):
             return ok, detail
         case checks.Value(value=value):

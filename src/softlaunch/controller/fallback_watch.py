@@ -57,7 +57,7 @@ class FallbackWatch:
                 found.append((place, over))
             elif spell.untold and now - spell.told_at >= TOLD_SECONDS:
                 first = spell.told_at == float("-inf")
-                said = "Every release failed for" if first else "Every release still fails: in the last minute for"
-                found.append((place, f"{said} {spell.untold} requests, which a fallback answered."))
+                said = "Every release failed" if first else "In the last minute every release failed"
+                found.append((place, f"{said} for {spell.untold} requests, which a fallback answered."))
                 spell.told_at, spell.untold = now, 0
         return found

@@ -107,6 +107,7 @@ def test_a_good_answer_counts_for_the_step_it_was_asked_in_only() -> None:
     told.say(1.5)
     told.log.begin_step(told.now + 1)
     assert Verdict.UNANSWERED == told.verdict
+    assert "no answer since the step began; before, 1.5 is within its bounds" == told.log.reports()[0].reason
     told.say(1.5)
     assert Verdict.PASSING == told.verdict
 

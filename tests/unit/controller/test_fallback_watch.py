@@ -24,7 +24,7 @@ def test_fallback_answers_that_go_on_are_told_once_a_minute_with_their_number() 
     told = _watch((0.0, 3), (30.0, 5), (59.0, 2), (60.0, 1), (61.0, 1))
 
     assert [0.0, 60.0] == [at for at, _ in told]
-    assert told[1][1] == "Every release still fails: in the last minute for 8 requests, which a fallback answered."
+    assert told[1][1] == "In the last minute every release failed for 8 requests, which a fallback answered."
 
 
 def test_a_minute_without_one_ends_it_and_the_next_is_told_at_once_again() -> None:
