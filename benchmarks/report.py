@@ -165,7 +165,7 @@ def unrepeatable(found: dict[str, Any]) -> str:
     return measured(
         "Requests that must not be repeated",
         f"POSTs to {', '.join(f'`{path}`' for path in found['paths'])}, half of the users on a candidate that fails "
-        "after it has read the request, with a shadow of 100 %.",
+        "after it has read the request, with a shadow that gets a copy of every prediction stable answers.",
         found,
         told,
     )
