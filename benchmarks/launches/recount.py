@@ -17,7 +17,7 @@ from typing import Any
 from softlaunch.adapters.archive import files
 from softlaunch.adapters.envoy import attempt_lines
 from softlaunch.controller import analysis
-from softlaunch.core import attempts
+from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import judge_history
 from softlaunch.ports import store
 
@@ -54,10 +54,11 @@ def differences(
             if (attempt.service, attempt.environment) == (record.service, record.environment):
                 fresh.observe(attempt)
         evidence, measured, fresh_keys = json.loads(json.dumps(fresh.save()))
+    judged, again = _of_attempts(record.evidence["judge"]), _of_attempts(evidence["judge"])
     found = [
-        f"judge {name}: kept {kept}, recounted {evidence['judge'].get(name)}"
-        for name, kept in record.evidence["judge"].items()
-        if kept != evidence["judge"].get(name)
+        f"judge {name}: kept {kept}, recounted {again.get(name)}"
+        for name, kept in judged.items()
+        if kept != again.get(name)
     ]
     found += [
         f"{name}: kept {record.measured[name]}, recounted {measured[name]}"
@@ -66,6 +67,16 @@ def differences(
     ]
     if sorted(keys) != sorted(map(tuple, fresh_keys)):
         found.append(f"users set aside: kept {len(keys)}, recounted another set")
+    return found
+
+
+def _of_attempts(state: dict[str, Any]) -> dict[str, Any]:
+    """A judge's state without its count of killed processes, which are not in the log."""
+    found: dict[str, Any] = json.loads(json.dumps(state))
+    for name, stream in found["extras"]["streams"]:
+        if name == spec.GuardrailName.MEMORY:
+            del stream["kills"]
+            del stream["counts"][3:]
     return found
 
 
