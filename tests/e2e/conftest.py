@@ -8,7 +8,9 @@ import pytest
 
 # The laboratory is the benchmarks': what is measured there is tested here.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks" / "launches"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import flights_lab
 import lab
 import process_lab
 
@@ -20,3 +22,17 @@ def running() -> Iterator[process_lab.ProcessLab]:
         view = found.deploy(found.make("stable"), lab.strategy())
         assert view["outcome"] == "promoted", view["reason"]
         yield found
+
+
+@pytest.fixture(scope="session")
+def built() -> Iterator[flights_lab.Flights]:
+    """The flights service: the old release is live, the new one is built."""
+    with flights_lab.built() as found:
+        yield found
+
+
+@pytest.fixture
+def flights(built) -> Iterator[flights_lab.Flights]:
+    assert built.old == built.live
+    yield built
+    built.old_again()
