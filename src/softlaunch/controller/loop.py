@@ -438,6 +438,9 @@ class ControlLoop:
                 self._revived_at = now
                 due = self._gateway.ensure_running() or due
             if due:
+                # Before the first copy is made: of a pair that began earlier only one half would be read.
+                for record in tuple(self.ledger.rollouts.values()):
+                    self._read_shadow(record, self._analysis(record), now)
                 self._gateway.apply(snapshot)
         except (errors.UnavailableError, errors.ConflictError) as error:
             self._trouble("gateway", str(error))
