@@ -32,7 +32,7 @@ test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % br
 test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
 	@if [ -n "$(DEBIAN_PACKAGES)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get install --yes --no-install-recommends $(DEBIAN_PACKAGES); fi
-	$(PYTEST) tests
+	$(PYTEST) tests $(TESTS)
 
 check: $(INSTALLED)  ## Lint, format, types, layers, spelling.
 	$(BIN)/ruff check .

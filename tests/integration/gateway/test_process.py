@@ -64,10 +64,10 @@ def test_a_killed_envoy_is_started_again_with_its_routes_and_leaves_a_gap(fresh:
     fresh.gateway.start()
     fresh.apply()
     fresh.send(100)
+    before = {attempt.request_id for attempt in fresh.attempts(at_least=100)}
     pid = fresh.gateway.pid
     assert pid is not None
     assert not fresh.gateway.ensure_running()
-    time.sleep(0.1)  # Envoy flushes every 10 ms; what it had not flushed is what the gap is about
     psutil.Process(pid).send_signal(signal.SIGKILL)
     while psutil.pid_exists(pid) and fresh.gateway.pid is not None:
         time.sleep(0.01)
@@ -75,12 +75,13 @@ def test_a_killed_envoy_is_started_again_with_its_routes_and_leaves_a_gap(fresh:
     assert fresh.gateway.ensure_running()
     assert fresh.gateway.restarts == 1
     assert [] == gateway_bench.failed(fresh.send(100))
-    time.sleep(0.1)
-    batch = fresh.gateway.read_attempts(fresh.cursor)
-    assert len(batch.attempts) == 200
-    assert batch.gap is not None
-    assert batch.gap.startswith("Envoy died")
-    assert fresh.gateway.read_attempts(batch.cursor).gap is None
+    told = fresh.gateway.read_attempts(fresh.cursor)
+    assert told.gap is not None
+    assert told.gap.startswith("Envoy died")
+    fresh.cursor = told.cursor
+    # Requests, not attempts: on a busy machine Envoy asks again when a try takes long, and logs both.
+    after = {attempt.request_id for attempt in [*told.attempts, *fresh.attempts(at_least=100 - len(told.attempts))]}
+    assert (100, 100) == (len(before), len(after))
 
 
 def test_without_envoy_a_change_is_an_error_that_says_so(fresh: gateway_bench.Bench) -> None:
