@@ -13,6 +13,7 @@ import enum
 import re
 
 from softlaunch import errors
+from softlaunch.core import answer_checks, lookups
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -41,7 +42,23 @@ class Runtime(enum.StrEnum):
 
     ONNX = "onnx"
     SKLEARN = "sklearn"
+    XGBOOST = "xgboost"
+    """XGBoost's own files: .ubj, .json."""
+    LIGHTGBM = "lightgbm"
+    """LightGBM's own text file: .lgb, .txt."""
+    CATBOOST = "catboost"
+    """CatBoost's own file: .cbm."""
+    TORCH = "torch"
+    """A PyTorch exported program (.pt2) or TorchScript (.pt)."""
+    TEXT = "text"
+    """A directory with tokenizer.json and model.onnx."""
+    MLFLOW = "mlflow"
+    """A directory with an MLmodel file."""
     PYTHON = "python"
+    ASGI = "asgi"
+    """Somebody's own ASGI app, `module:attribute`; it has no signature."""
+    COMMAND = "command"
+    """Any program that serves HTTP on $PORT; it has no signature."""
     ATTACHED = "attached"
     """Somebody else runs it, at `ReleaseContent.attached_url`."""
 
@@ -89,7 +106,7 @@ class ReleaseContent:
     model_file: str | None
     """model/model.onnx, model/model.joblib; None for a Python class that needs no file."""
     python_target: str | None
-    """module.py:Class relative to code/, for Runtime.PYTHON."""
+    """module.py:Class relative to code/, for Runtime.PYTHON; module:attribute for Runtime.ASGI."""
     signature: Signature
     lock_file: str | None
     """requirements.lock when the release has its own Python environment."""
@@ -106,6 +123,14 @@ class ReleaseContent:
     """Runtime.ATTACHED: scheme, host and port of what is running already."""
     attached_ready: str = ""
     """Runtime.ATTACHED: path that answers 2xx when it is ready; empty: an open port is enough."""
+    command: tuple[str, ...] = ()
+    """Runtime.COMMAND: program and arguments; {port} in them is replaced, and $PORT is set."""
+    ready_path: str = ""
+    """Runtime.ASGI and COMMAND: path that answers 2xx when ready; empty: started (ASGI), an open port (COMMAND)."""
+    answers: tuple[answer_checks.AnswerCheck, ...] = ()
+    """Runtime.ASGI and COMMAND: what every answer on prediction paths has to hold."""
+    lookups: tuple[lookups.LookupSpec, ...] = ()
+    """Features looked up when a request comes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.core import release
+from softlaunch.core import answer_checks, lookups, release
 
 SCHEMA_VERSION = 1
 
@@ -19,6 +19,9 @@ def dump_content(content: release.ReleaseContent) -> bytes:
         del document["drill"]  # releases from before there were drills keep their digests
     if content.attached_url is None:
         del document["attached_url"], document["attached_ready"]
+    for name in ("command", "ready_path", "answers", "lookups"):
+        if not document[name]:
+            del document[name]
     return _canonical({"schema": SCHEMA_VERSION, **document})
 
 
@@ -48,6 +51,10 @@ def load_content(raw: bytes) -> release.ReleaseContent:
             drill=document.get("drill"),
             attached_url=document.get("attached_url"),
             attached_ready=document.get("attached_ready", ""),
+            command=tuple(document.get("command", ())),
+            ready_path=document.get("ready_path", ""),
+            answers=tuple(answer_checks.AnswerCheck(**found) for found in document.get("answers", ())),
+            lookups=tuple(_lookup(found) for found in document.get("lookups", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(repr(error)) from error
@@ -82,6 +89,10 @@ def load_lineage(raw: bytes) -> release.Lineage:
 
 def _column(found: dict[str, Any]) -> release.Column:
     return release.Column(**{**found, "datatype": release.Datatype(found["datatype"])})
+
+
+def _lookup(found: dict[str, Any]) -> lookups.LookupSpec:
+    return lookups.LookupSpec(**{**found, "source": lookups.LookupSource(found["source"]), "by": tuple(found["by"])})
 
 
 def _canonical(document: dict[str, Any]) -> bytes:

@@ -11,6 +11,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from softlaunch.core import answer_checks, lookups
+
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
 
@@ -26,6 +28,12 @@ class ModelSource(enum.StrEnum):
     """Produced at `path` by a command in the checkout, cached by the digests of its inputs."""
     PYTHON = "python"
     """`module.py:Class`, a class of the checkout with predict(rows) or predict_batch(columns)."""
+    MLFLOW = "mlflow"
+    """A model of an MLflow registry (models:/NAME@ALIAS), pinned to version and digest in softlaunch.lock."""
+    APP = "app"
+    """`module:attribute`, an ASGI app of the checkout, run as it is."""
+    COMMAND = "command"
+    """A program that serves HTTP on $PORT."""
     NONE = "none"
     """Every environment attaches what runs already: there is nothing to build."""
 
@@ -44,6 +52,16 @@ class ModelSpec:
     """Explicit signature: feature to OIP datatype (FP64, FP32, INT64, BOOL, BYTES); None: taken from the reference."""
     features: tuple[str, ...] | None = None
     """Which reference columns are inputs, in the model's order; None: all but the label."""
+    mlflow_uri: str | None = None
+    """models:/NAME@ALIAS or models:/NAME/VERSION."""
+    app_target: str | None = None
+    """module:attribute."""
+    command: tuple[str, ...] = ()
+    """Program and arguments; {port} in them is replaced, and $PORT is set."""
+    ready_path: str = ""
+    """APP and COMMAND: path that answers 2xx when it is ready."""
+    answers: tuple[answer_checks.AnswerCheck, ...] = ()
+    """APP and COMMAND: what every answer on prediction paths has to hold."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,6 +284,15 @@ class FallbackSpec:
     """TABLE and PYTHON: text of the file, taken from the commit when it is deployed."""
 
 
+class Redaction(enum.StrEnum):
+    """What is recorded instead of a field's value."""
+
+    DROP = "drop"
+    """null."""
+    HASH = "hash"
+    """A keyed digest: equal values stay equal, and cannot be read back without the home's key."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptureSpec:
     """What of the predictions is written to the spool, for shadows, replays and questions."""
@@ -273,6 +300,10 @@ class CaptureSpec:
     percent: float = 100.0
     disk_bytes_max: int = 1 << 30
     """Per service and environment; the oldest segments go first."""
+    keys: tuple[str, ...] = ()
+    """Business keys that requests carry beside the features: recorded with every row, never shown to the model."""
+    redact: Mapping[str, Redaction] = dataclasses.field(default_factory=dict)
+    """Fields of requests (features, keys) that are not recorded as they came."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -336,6 +367,8 @@ class ServiceSpec:
     reference: str | None = None
     tests: TestsSpec | None = None
     environments: tuple[EnvironmentSpec, ...]
+    lookups: tuple[lookups.LookupSpec, ...] = ()
+    """`features:`, looked up when a request comes."""
     gaps: tuple[str, ...] = ()
     """What is missing and what that costs, one sentence each; never an error."""
 

@@ -100,6 +100,8 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 def _read(wanted: Any, value: Any, where: str) -> Any:
     """`value` as the annotation `wanted` says it is; raises where it is something else."""
+    if wanted is Any:
+        return value
     origin = typing.get_origin(wanted)
     if origin is types.UnionType:
         (inner,) = (choice for choice in typing.get_args(wanted) if choice is not types.NoneType)

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from softlaunch import errors
 from softlaunch.core import drills, predictions, release
 from softlaunch.serving import app as app_module
-from softlaunch.serving import replies, unpacked
+from softlaunch.serving import readiness, replies, unpacked
 
 _GATEWAY_HEADER = "x-request-id"
 """The gateway gives every request one; smoke requests, sent past it, have none."""
@@ -75,7 +75,7 @@ class FaultyApp:
         self._met = 0
         self._kept: list[bytes] = []
 
-    async def prepare(self, loaded_with: Callable[[Answer], app_module.Loaded], answer: Answer) -> None:
+    async def prepare(self, loaded_with: Callable[[Answer], readiness.Loaded], answer: Answer) -> None:
         """
         To be awaited once the model is loaded, before it is ready.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from softlaunch import errors
@@ -17,6 +19,18 @@ from softlaunch.serving.runtimes import model
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIGEST_SHORT = re.compile(r"[0-9a-f]{12}(?=\.)")
 UNNAMED = "unnamed"
+_RUNTIMES: Mapping[release.Runtime, str] = {
+    release.Runtime.ONNX: "onnx_model",
+    release.Runtime.SKLEARN: "sklearn_model",
+    release.Runtime.XGBOOST: "xgboost_model",
+    release.Runtime.LIGHTGBM: "lightgbm_model",
+    release.Runtime.CATBOOST: "catboost_model",
+    release.Runtime.TORCH: "torch_model",
+    release.Runtime.TEXT: "text_model",
+    release.Runtime.MLFLOW: "mlflow_model",
+    release.Runtime.PYTHON: "python_model",
+}
+"""Modules of softlaunch.serving.runtimes; each has load(model.Loading) -> model.Model."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,22 +88,19 @@ def load_model(unpacked: Unpacked, *, thread_count: int) -> model.Model:
     if content.runtime is not release.Runtime.ONNX and code.is_dir():
         sys.path.insert(0, str(code))
         os.chdir(code)
-    # Each runtime is imported where it is chosen: no environment has the packages of all three.
-    if content.runtime is release.Runtime.PYTHON:
-        from softlaunch.serving.runtimes import python_model  # noqa: PLC0415
-
-        if content.python_target is None:
-            raise model.mismatch("A release of runtime python names no python_target.")
-        return python_model.PythonModel(content.python_target, path, content.signature)
-    if path is None:
-        raise model.mismatch(f"A release of runtime {content.runtime} names no model file.")
-    if content.runtime is release.Runtime.ONNX:
-        from softlaunch.serving.runtimes import onnx_model  # noqa: PLC0415
-
-        return onnx_model.OnnxModel(path, content.signature, thread_count=thread_count)
-    from softlaunch.serving.runtimes import sklearn_model  # noqa: PLC0415
-
-    return sklearn_model.SklearnModel(path, content.signature)
+    # Each runtime is imported where it is chosen: no environment has the packages of all.
+    name = _RUNTIMES.get(content.runtime)
+    if name is None:
+        raise model.mismatch(f"A release of runtime {content.runtime} has no model that rows could be given to.")
+    try:
+        runtime = importlib.import_module(f"softlaunch.serving.runtimes.{name}")
+    except ModuleNotFoundError as error:
+        raise model.unloadable(
+            f"The release is served by {content.runtime}, and its environment has no {error.name!r}.",
+            remedy="Add the package to the service's requirements.lock and build the release again.",
+        ) from error
+    found: model.Model = runtime.load(model.Loading(path=path, content=content, thread_count=thread_count))
+    return found
 
 
 def smoke_rows(unpacked: Unpacked, signature: release.Signature) -> list[predictions.Row]:

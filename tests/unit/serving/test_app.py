@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from softlaunch.core import predictions, release
 from softlaunch.serving import app as app_module
-from softlaunch.serving import batching, model_thread, rows_codec
+from softlaunch.serving import batching, model_thread, readiness, rows_codec
 
 SIGNATURE = release.Signature(
     inputs=(
@@ -77,15 +77,15 @@ def ask(
     body: bytes = b"",
     *,
     headers: Mapping[str, str] | None = None,
-    phase: app_module.Phase = app_module.Phase.READY,
+    phase: readiness.Phase = readiness.Phase.READY,
     queue_rows_max: int = 100,
 ) -> Answer:
     async def run() -> Protocol:
         thread = model_thread.ModelThread()
         app = app_module.App(service="svc", version="0123456789ab", instance="tok", body_bytes_max=BODY_BYTES_MAX)
         app.phase = phase
-        if phase is not app_module.Phase.LOADING:
-            app.loaded = app_module.Loaded(
+        if phase is not readiness.Phase.LOADING:
+            app.loaded = readiness.Loaded(
                 batcher=batching.Batcher(
                     model, SIGNATURE.outputs, thread=thread, batch_rows_max=10, queue_rows_max=queue_rows_max
                 ),
@@ -133,22 +133,22 @@ def test_health_names_the_instance_and_the_phase() -> None:
         assert (200, "tok") == (answer.status, answer.headers["x-softlaunch-instance"])
 
 
-@pytest.mark.parametrize("phase", [app_module.Phase.LOADING, app_module.Phase.DRAINING])
-def test_a_server_that_is_not_ready_is_live(phase: app_module.Phase) -> None:
+@pytest.mark.parametrize("phase", [readiness.Phase.LOADING, readiness.Phase.DRAINING])
+def test_a_server_that_is_not_ready_is_live(phase: readiness.Phase) -> None:
     assert 200 == ask("GET", "/v2/health/live", phase=phase).status
     assert 503 == ask("GET", "/v2/health/ready", phase=phase).status
     assert 503 == ask("GET", "/v2/models/svc/ready", phase=phase).status
 
 
 def test_a_draining_server_still_answers_and_closes_the_connection() -> None:
-    answer = ask("POST", "/predict", b'{"a":1}', phase=app_module.Phase.DRAINING)
+    answer = ask("POST", "/predict", b'{"a":1}', phase=readiness.Phase.DRAINING)
 
     assert (200, "close") == (answer.status, answer.headers["connection"])
 
 
 def test_a_loading_server_answers_no_predictions() -> None:
     for path in ("/predict", "/v2/models/svc/infer"):
-        assert 503 == ask("POST", path, b'{"a":1}', phase=app_module.Phase.LOADING).status
+        assert 503 == ask("POST", path, b'{"a":1}', phase=readiness.Phase.LOADING).status
 
 
 @pytest.mark.parametrize(

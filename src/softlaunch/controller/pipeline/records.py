@@ -33,6 +33,7 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     """What decides the result: the files, the parts of softlaunch.yaml that a build reads, and our own tools."""
     asked: dict[str, Any] = {"service": service.service, "reference": service.reference}
     asked |= {"model": dataclasses.asdict(service.model)}
+    asked |= {"lookups": [dataclasses.asdict(found) for found in service.lookups]} if service.lookups else {}
     asked |= {"tests": dataclasses.asdict(service.tests) if service.tests is not None else None}
     material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
     return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()

@@ -14,7 +14,7 @@ from typing import Any
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import rows, workshop
-from softlaunch.core import predictions, release, spec
+from softlaunch.core import model_files, predictions, release, spec
 from softlaunch.core.quality import parity
 from softlaunch.ports import tables
 
@@ -80,9 +80,11 @@ def describe(
     if target is not None:
         return _python(service, shop, found, target, model_file=model_file, python=python, code=code, scratch=scratch)
     assert model_file is not None
-    if model_file.suffix == ".onnx":
+    runtime = runtime_of(model_file)
+    if runtime is release.Runtime.ONNX:
         return _onnx(service, shop, found, model_file)
-    said = shop.workbench.tool("describe_sklearn", {"path": str(model_file), "code": str(code)}, python=python)
+    # describe_RUNTIME of adapters/python_env/scripts, in the release's own environment; all answer alike.
+    said = shop.workbench.tool(f"describe_{runtime}", {"path": str(model_file), "code": str(code)}, python=python)
     names = tuple(said["feature_names"]) if said["feature_names"] is not None else None
     asked = _Asked(
         names=names,
@@ -97,7 +99,26 @@ def describe(
         else predictions.regressor_outputs(said["target_count"])
     )
     signature = release.Signature(inputs=inputs, outputs=outputs)
-    return Described(runtime=release.Runtime.SKLEARN, signature=signature, classes=classes, notes=notes)
+    return Described(runtime=runtime, signature=signature, classes=classes, notes=notes)
+
+
+def runtime_of(model_file: pathlib.Path) -> release.Runtime:
+    """
+    What serves a model file or directory.
+
+    Raises:
+        ConfigError: nothing here does.
+    """
+    names = frozenset(found.name for found in model_file.iterdir()) if model_file.is_dir() else frozenset()
+    runtime = model_files.runtime_of(model_file, names=names)
+    if runtime is None:
+        raise errors.ConfigError(
+            f"{model_file.name} is of no kind that is served.",
+            remedy=f"A model is a file {', '.join(model_files.RUNTIME_BY_SUFFIX)}, or a directory with"
+            f" {' or '.join(model_files.RUNTIME_BY_MARKER)}.",
+            code=errors.Code.MODEL_UNREADABLE,
+        )
+    return runtime
 
 
 def _onnx(service: spec.ServiceSpec, shop: workshop.Workshop, found: Tables, model_file: pathlib.Path) -> Described:

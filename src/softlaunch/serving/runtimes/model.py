@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from softlaunch import errors
-from softlaunch.core import predictions
+from softlaunch.core import predictions, release
 
 
 class Model(Protocol):
@@ -22,6 +24,29 @@ class Model(Protocol):
         Called from one thread only. Raises whatever the model raises.
         """
         ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What a runtime module's `load` is given."""
+
+    path: pathlib.Path | None
+    """The model's file or directory, there; None when the release names none."""
+    content: release.ReleaseContent
+    thread_count: int
+    """Threads that one call may use."""
+
+    @property
+    def needed_path(self) -> pathlib.Path:
+        """
+        The path, of a runtime that cannot do without.
+
+        Raises:
+            ConfigError: the release names no model file.
+        """
+        if self.path is None:
+            raise mismatch(f"A release of runtime {self.content.runtime} names no model file.")
+        return self.path
 
 
 def unloadable(message: str, *, remedy: str) -> errors.ConfigError:

@@ -93,6 +93,11 @@ class OnnxModel:
         return found
 
 
+def load(found: model.Loading) -> OnnxModel:
+    """See unpacked.load_model."""
+    return OnnxModel(found.needed_path, found.content.signature, thread_count=found.thread_count)
+
+
 def compiled_name(feature: str) -> str:
     """
     What skl2onnx calls a feature in the graph: it knows names of letters, digits and "_" (and "+") only.

@@ -60,6 +60,13 @@ class PythonModel:
         return _transposed(self._rows(asked), self._signature.outputs)  # type: ignore[misc]  # one of the two is set
 
 
+def load(found: model.Loading) -> PythonModel:
+    """See unpacked.load_model."""
+    if found.content.python_target is None:
+        raise model.mismatch("A release of runtime python names no python_target.")
+    return PythonModel(found.content.python_target, found.path, found.content.signature)
+
+
 def _transposed(found: Any, outputs: Sequence[release.Column]) -> dict[str, list[Any]]:
     if isinstance(found, Mapping | str | bytes) or not hasattr(found, "__iter__"):
         raise TypeError(f"predict() returned a {type(found).__name__}, not one answer per row.")

@@ -68,6 +68,11 @@ class SklearnModel:
         return np.column_stack([column.astype(np.float64) for column in ordered])
 
 
+def load(found: model.Loading) -> SklearnModel:
+    """See unpacked.load_model."""
+    return SklearnModel(found.needed_path, found.content.signature)
+
+
 def _unpickled(path: pathlib.Path) -> Any:
     try:
         import joblib  # noqa: PLC0415  # only in the environment of a release that needs it
