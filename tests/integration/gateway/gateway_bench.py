@@ -21,7 +21,10 @@ from softlaunch.ports import gateway
 STABLE = release.Digest("sha256:" + "a" * 64)
 CANDIDATE = release.Digest("sha256:" + "b" * 64)
 FALLBACK = b'{"late": 0.2}'
-TRY_SECONDS = 0.15
+TRY_SECONDS = 1.0
+"""Long: on a busy machine processes stand still for a while, and that is not what most tests are about."""
+SHORT_TRY_SECONDS = 0.15
+"""Where something hangs, and everybody would wait."""
 
 
 class RealClock:

@@ -154,7 +154,7 @@ def test_what_a_model_server_reports_is_logged_and_not_told_to_clients(bench: ga
 def test_prediction_paths_of_a_team_are_protected_like_predict_and_only_for_post(
     bench: gateway_bench.Bench, prefix: str
 ) -> None:
-    bench.apply(predict_paths=("/score", "/api/v1/*"))
+    bench.apply(predict_paths=("/score", "/api/v1/*"), try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS)
     bench.candidate.fault = "503"
     for path in ("/score", "/api/v1/", "/api/v1/a/b?c=d"):
         assert [] == gateway_bench.failed(bench.send(60, host="localhost", path=prefix + path))
@@ -183,10 +183,10 @@ def test_one_request_id_for_everything_does_not_make_retries_of_requests(bench: 
 
 
 def test_a_slow_client_does_not_count_as_a_slow_candidate(bench: gateway_bench.Bench) -> None:
-    bench.apply(weight=10_000)
+    bench.apply(weight=10_000, try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS)
     with socket.create_connection(("127.0.0.1", bench.port)) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nhost: flights.localhost\r\ncontent-length: 4\r\n\r\nab")
-        time.sleep(3 * gateway_bench.TRY_SECONDS)
+        time.sleep(3 * gateway_bench.SHORT_TRY_SECONDS)
         client.sendall(b"cd")
         answer = client.recv(4096)
     (attempt,) = bench.attempts(at_least=1)

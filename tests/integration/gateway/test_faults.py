@@ -30,7 +30,8 @@ STABLE, CANDIDATE = gateway_bench.STABLE.short, gateway_bench.CANDIDATE.short
     ],
 )
 def test_no_user_sees_a_candidate_fail(bench: gateway_bench.Bench, fault: str, outcome: attempts.Outcome) -> None:
-    bench.apply()
+    hangs = fault in {"hang", "slow"}
+    bench.apply(try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS if hangs else gateway_bench.TRY_SECONDS)
     bench.candidate.fault = fault
     answers = bench.send(1500, connections=64)
     logged = bench.attempts(at_least=1500)

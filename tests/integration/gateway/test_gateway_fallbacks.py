@@ -51,7 +51,12 @@ def releases(bench: gateway_bench.Bench) -> list[gateway_faults.Server]:
 def test_when_every_release_fails_each_prediction_is_the_fallbacks(
     bench: gateway_bench.Bench, table: gateway_faults.Server, fault: str, *, rollout: bool
 ) -> None:
-    bench.apply(rollout=rollout, fallbacks=arms(table), request_timeout_seconds=1.0)
+    bench.apply(
+        rollout=rollout,
+        fallbacks=arms(table),
+        request_timeout_seconds=1.0,
+        try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS,
+    )
     for server in releases(bench):
         if fault == "killed":
             server.kill()
@@ -112,7 +117,7 @@ def test_overload_bad_requests_and_other_paths_keep_their_own_status(
 def test_no_user_sees_a_fallback_while_one_release_answers(
     bench: gateway_bench.Bench, table: gateway_faults.Server
 ) -> None:
-    bench.apply(fallbacks=arms(table))
+    bench.apply(fallbacks=arms(table), try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS)
     for fault in ("503", "reset", "hang", "422", "half"):
         bench.candidate.fault = fault
         assert [] == gateway_bench.failed(bench.send(300))
@@ -123,7 +128,7 @@ def test_no_user_sees_a_fallback_while_one_release_answers(
 
 
 def test_slow_releases_answer_themselves(bench: gateway_bench.Bench, table: gateway_faults.Server) -> None:
-    bench.apply(fallbacks=arms(table), request_timeout_seconds=5.0)
+    bench.apply(fallbacks=arms(table), request_timeout_seconds=5.0, try_timeout_seconds=gateway_bench.SHORT_TRY_SECONDS)
     for server in releases(bench):
         server.fault = "slow"
 
