@@ -6,6 +6,7 @@
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
+QUICK := "not slow and not servers"
 # Debian packages that tests marked `servers` need.
 DEBIAN_PACKAGES := prometheus
 
@@ -25,9 +26,9 @@ demo: $(INSTALLED)  ## A good model promoted and four bad ones rolled back, on r
 	$(BIN)/python examples/flights/demo.py
 
 test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % branch coverage of core/.
-	$(PYTEST) tests -m "not slow and not servers" \
-		--cov=softlaunch.core --cov-report=
-	$(BIN)/coverage report --include='*/softlaunch/core/*' --fail-under=95
+	$(PYTEST) tests/unit/core -m $(QUICK) --cov=softlaunch.core --cov-report=
+	$(BIN)/coverage report --include='*/softlaunch/core/*' --fail-under=95 --skip-covered
+	$(PYTEST) tests --ignore=tests/unit/core -m $(QUICK)
 
 test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
 	@if [ -n "$(DEBIAN_PACKAGES)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
