@@ -13,6 +13,7 @@ from softlaunch.cli import building, client, live, options, output, places
 from softlaunch.config import home as homes
 from softlaunch.controller import people
 from softlaunch.core import spec, spec_json
+from softlaunch.wiring import recordings
 
 
 def deploy(
@@ -169,7 +170,9 @@ def abort(
 
 def rollback(
     *,
-    to: Annotated[str, typer.Option(help="previous, or a digest, commit, tag or branch that was built.")] = "previous",
+    to: Annotated[
+        str, typer.Option(help="previous, or a digest, commit, tag, branch or anything git makes a commit of.")
+    ] = "previous",
     reason: Annotated[str, typer.Option(help="Why; kept with the pin of the release that is left.")] = "",
     service: options.Service = None,
     environment: options.Environment = None,
@@ -186,9 +189,13 @@ def rollback(
         softlaunch rollback
         softlaunch rollback --to v1 --env production --reason "prices are wrong"
         softlaunch rollback --to 3f2a91c
+        softlaunch rollback --to HEAD~1
     """
-    control = client.Client(homes.Home.locate(home))
+    located = homes.Home.locate(home)
+    control = client.Client(located)
     found = places.pick(control, service=service, environment=environment, running=True)
+    if to != "previous":
+        to = recordings.known_as(located, to, service=found[0], directory=pathlib.Path.cwd())
     done = control.post(f"/v1/services/{found[0]}/{found[1]}/rollback", {"by": who(), "to": to, "reason": reason})
     if done["rollout_id"] is None:
         unchanged(done["text"], as_json=as_json)

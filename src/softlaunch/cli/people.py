@@ -13,6 +13,7 @@ from softlaunch.cli import client, launch, live, options, output, places
 from softlaunch.config import home as homes
 from softlaunch.controller import hook_secret
 from softlaunch.controller import people as everybody
+from softlaunch.wiring import recordings
 
 TOKEN = typer.Typer(help="Named tokens: who may use the control plane under a name of their own.", no_args_is_help=True)
 WEBHOOK = typer.Typer(help="Webhooks: what other programs may ask for, signed.", no_args_is_help=True)
@@ -106,7 +107,9 @@ def pins(
 
 
 def unpin(
-    release: Annotated[str, typer.Argument(help="Digest or its beginning, commit, tag or branch.")],
+    release: Annotated[
+        str, typer.Argument(help="Digest or its beginning, commit, tag, branch, or HEAD~1 and the like.")
+    ],
     *,
     reason: Annotated[str, typer.Option(help="What has changed; kept with the pin.")],
     service: options.Service = None,
@@ -122,9 +125,11 @@ def unpin(
         softlaunch unpin 3f2a91c0b1d2 --reason "the feed was down, not the model"
         softlaunch unpin v2 --reason "checked by hand" --env production
     """
-    control = client.Client(homes.Home.locate(home))
+    located = homes.Home.locate(home)
+    control = client.Client(located)
     place = places.pick(control, service=service, environment=environment, running=False)
-    body = {"by": launch.who(), "release": release, "reason": reason}
+    named = recordings.known_as(located, release, service=place[0], directory=pathlib.Path.cwd())
+    body = {"by": launch.who(), "release": named, "reason": reason}
     pin = control.post(f"/v1/services/{place[0]}/{place[1]}/unpin", body)
     if as_json:
         output.document(pin)

@@ -68,6 +68,16 @@ def find_release(home: homes.Home, reference: str, *, service: str, directory: p
     return found
 
 
+def known_as(home: homes.Home, reference: str, *, service: str, directory: pathlib.Path) -> str:
+    """The digest of `find_release`; where it finds none, `reference` itself: the control plane may know more."""
+    try:
+        return find_release(home, reference, service=service, directory=directory).value
+    except errors.ConfigError as error:
+        if error.code is errors.Code.NO_RELEASE:
+            return reference
+        raise
+
+
 def replay(
     home: homes.Home,
     settings: setting.Settings,
