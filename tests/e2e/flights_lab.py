@@ -19,6 +19,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -102,8 +103,11 @@ class Flights:
             ROOT / "examples" / "flights" / "service",
             repository,
             dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "model.joblib", ".coverage"),
+            ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "model.joblib", ".coverage", "data"),
         )
+        if not (repository / "data").is_dir():
+            # The data is made, not committed: a fresh clone has none.
+            subprocess.run([sys.executable, "prepare.py"], cwd=repository, check=True, capture_output=True)
         described = repository / "softlaunch.yaml"
         described.write_text(described.read_text(encoding="utf-8").partition("environments:")[0] + block)
         trained = repository / "train.py"
