@@ -118,6 +118,10 @@ class Code(enum.StrEnum):
     LABELS_UNREADABLE = "labels-unreadable"
     NO_SHADOW = "no-shadow"
     DRILL_RELEASE = "drill-release"
+    APP_UNUSABLE = "app-unusable"
+    COMMAND_FAILED = "command-failed"
+    LOOKUP_MISMATCH = "lookup-mismatch"
+    LOOKUP_UNUSABLE = "lookup-unusable"
 
 
 class SoftlaunchError(Exception):

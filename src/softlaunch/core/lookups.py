@@ -10,19 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 
 class LookupSource(enum.StrEnum):
     HTTP = "http"
-    """GET of a URL; {name} is replaced by the request's value, percent-encoded. The answer is a JSON object."""
+    """
+    GET of a URL; {name} is replaced by the request's value, percent-encoded. The answer is a JSON object. A target that
+    begins with / is a path at `server`.
+    """
     REDIS = "redis"
-    """A hash (HGETALL) or a JSON text at a key; {name} as above. `server` is the URL."""
+    """A hash (HGETALL) or a JSON text at a key; {name} is replaced by the value as text. `server` is the URL."""
     SQL = "sql"
     """A query with :name parameters, at most one row. `server` is an SQLAlchemy URL."""
     FEAST = "feast"
-    """Feast's online store: `target` is the feature view or service, `server` the repository's directory or URL."""
+    """
+    Feast's online store: `target` is the feature view, or service:NAME; `server` is the URL of a feature server, or the
+    repository's directory in the release's code.
+    """
     PYTHON = "python"
     """FILE.py:FUNCTION of the release's code, called with the `by` values by name; gives a mapping."""
 
@@ -48,7 +56,7 @@ class LookupSpec:
     name: str
     source: LookupSource
     target: str
-    """URL, key, query, feature view, or FILE.py:FUNCTION."""
+    """URL, key, query, feature view or service:NAME, or FILE.py:FUNCTION."""
     by: tuple[str, ...]
     """Names of the values it goes by: features of the request, or business keys (`capture.keys`)."""
     features: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -59,4 +67,41 @@ class LookupSpec:
     age_seconds_max: float | None = None
     """Older values are stale; needs `timestamp`. None: any age will do."""
     timestamp: str = ""
-    """The field that says when the values were made: Unix seconds or ISO 8601."""
+    """The field that says when the values were made: Unix seconds or ISO 8601. Feast says it by itself."""
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Feature to the field of the source's answer (dotted inside nested objects), where it has another name."""
+
+    def field(self, feature: str) -> str:
+        """Where the feature stands in the source's answer."""
+        return self.fields.get(feature, feature)
+
+
+_BRACED = re.compile(r"\{([^{}]*)\}")
+_BOUND = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
+"""As SQLAlchemy's text() finds them."""
+
+
+def placeholders(source: LookupSource, target: str) -> tuple[str, ...] | None:
+    """Names of the values a target asks for, each once, in its order; None where the source takes all of them."""
+    match source:
+        case LookupSource.HTTP | LookupSource.REDIS:
+            found = _BRACED.findall(target)
+        case LookupSource.SQL:
+            found = _BOUND.findall(target)
+        case LookupSource.FEAST | LookupSource.PYTHON:
+            return None
+    return tuple(dict.fromkeys(found))
+
+
+def filled(target: str, values: Mapping[str, Any], *, encoded: bool) -> str:
+    """The target with each {name} replaced by the value as text; percent-encoded where it becomes part of a URL."""
+
+    def value(found: re.Match[str]) -> str:
+        text = _text(values[found[1]])
+        return urllib.parse.quote(text, safe="") if encoded else text
+
+    return _BRACED.sub(value, target)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
