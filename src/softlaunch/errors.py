@@ -108,6 +108,7 @@ class Code(enum.StrEnum):
     EVIDENCE_MISSING = "evidence-missing"
     EVIDENCE_DAMAGED = "evidence-damaged"
     EVIDENCE_UNWRITABLE = "evidence-unwritable"
+    PICKLE_DANGEROUS = "pickle-dangerous"
     NOTIFY_URL = "notify-url"
     NOTIFY_FAILED = "notify-failed"
     EXPRESSION = "expression"

@@ -36,6 +36,9 @@ class Common:
 
     cohorts: tuple[spec.CohortSpec, ...] = ()
     notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    app: spec.ModelSpec | None = None
+    """Somebody's own HTTP code: softlaunch knows none of its paths."""
+    predict_paths: tuple[str, ...] = ()
 
 
 def read(field: fields.Field, common: Common) -> tuple[spec.EnvironmentSpec, ...]:
@@ -68,7 +71,14 @@ def _name(field: fields.Field) -> str:
 
 def _bare(name: str, common: Common) -> spec.EnvironmentSpec:
     strategy = plan.strategy(spec.StrategyKind.CANARY)
-    return spec.EnvironmentSpec(name=name, strategy=strategy, cohorts=common.cohorts, notify=common.notify)
+    return spec.EnvironmentSpec(
+        name=name,
+        strategy=strategy,
+        cohorts=common.cohorts,
+        notify=common.notify,
+        predict_paths=common.predict_paths,
+        standard_paths=common.app is None,
+    )
 
 
 def _environment(name: str, field: fields.Field, common: Common) -> spec.EnvironmentSpec:
@@ -90,6 +100,9 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
     found_capture = recording_section.capture(capture) if capture is not None else spec.CaptureSpec()
     if found_capture is None:
         _check_recorded(strategy, found_strategy, replay)
+    found_paths = recording_section.predict_paths(paths) if paths is not None else common.predict_paths
+    if common.app is not None:
+        _check_app(common.app, verify, strategy, found_strategy, found_paths)
     attach = section.get("attach")
     if attach is not None:
         attach_section.check(
@@ -117,7 +130,8 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
         fallback_body=body,
         fallbacks=fallbacks,
         cohorts=cohorts,
-        predict_paths=recording_section.predict_paths(paths) if paths is not None else (),
+        predict_paths=found_paths,
+        standard_paths=common.app is None,
         capture=found_capture,
         replay=recording_section.replay(replay) if replay is not None else None,
         notify={**common.notify, **(notify_section.read(notify) if notify is not None else {})},
@@ -133,6 +147,25 @@ def _check_traffic(field: fields.Field, found: spec.StrategySpec) -> None:
     if judged or any(step.kind in {spec.StepKind.COHORT, spec.StepKind.SHADOW} for step in found.steps):
         kind = found.kind.value if judged else "step for a cohort or a shadow"
         field.wrong(f"A {kind} is judged by traffic, and `verify` says that there is none.", "Remove one of the two.")
+
+
+def _check_app(
+    app: spec.ModelSpec,
+    verify: fields.Field | None,
+    strategy: fields.Field | None,
+    found: spec.StrategySpec,
+    predict_paths: tuple[str, ...],
+) -> None:
+    if verify is not None and (verify.scalar != "smoke" or not app.ready_path):
+        verify.wrong(
+            "An app or a command has no rows to make requests from: it passes when its ready path answers.",
+            "Write verify: smoke, and under `model` ready: /health.",
+        )
+    if strategy is not None and not predict_paths and any(step.kind is spec.StepKind.SHADOW for step in found.steps):
+        strategy.wrong(
+            "A shadow gets copies of predictions, and nothing says which requests are any.",
+            "Add predict_paths: [/score] here or under `model`.",
+        )
 
 
 def _check_recorded(strategy: fields.Field | None, found: spec.StrategySpec, replay: fields.Field | None) -> None:

@@ -19,6 +19,9 @@ def _of_service(found: spec.ServiceSpec) -> Iterator[str]:
         for environment in found.environments:
             yield from _of_environment(environment)
         return
+    if found.model.source in (spec.ModelSource.APP, spec.ModelSource.COMMAND):
+        yield from _of_app(found, tests)
+        return
     if tests.command is None:
         yield "No tests.command: nothing runs your code before users do."
     elif tests.coverage_percent_min is None:
@@ -33,6 +36,22 @@ def _of_service(found: spec.ServiceSpec) -> Iterator[str]:
             "and there are no rows to make smoke requests from."
         )
     for environment in found.environments:
+        yield from _of_environment(environment)
+
+
+def _of_app(found: spec.ServiceSpec, tests: spec.TestsSpec) -> Iterator[str]:
+    if tests.command is None:
+        yield "No tests.command: nothing runs your code before users do."
+    if not found.model.ready_path:
+        yield "No model.ready: it takes requests as soon as it has started, and nothing asks it whether it can."
+    if not found.model.answers:
+        yield "No model.answers: whatever it answers with 2xx is good, NaN and nonsense too."
+    for environment in found.environments:
+        if not environment.predict_paths:
+            yield (
+                f"No predict_paths in {environment.name}: nothing is known to be repeatable, so no request is tried "
+                "again on the other release, copied to a shadow, or recorded."
+            )
         yield from _of_environment(environment)
 
 

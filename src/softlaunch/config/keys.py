@@ -10,12 +10,13 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 
-from softlaunch.config import key, launch_keys
+from softlaunch.config import key, launch_keys, lookup_keys
 
 Key = key.Key
 
 TOP = "(top)"
 MODEL = "model"
+ANSWERS = "model.answers[N]"
 TESTS = "tests"
 QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
@@ -23,6 +24,8 @@ ENVIRONMENT = "environments.NAME"
 ATTACH = "environments.NAME.attach"
 VERIFY = "environments.NAME.verify"
 FALLBACK = "environments.NAME.fallback"
+LOOKUP = "features.NAME"
+LOOKUP_FEATURE = "features.NAME.features.NAME"
 CAPTURE = "environments.NAME.capture"
 REPLAY = "environments.NAME.replay"
 STRATEGY = "environments.NAME.strategy"
@@ -62,6 +65,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "[production]",
                 "Where releases run, and how they get there.",
             ),
+            Key(
+                "features",
+                "mapping of name to lookup",
+                "none",
+                "{weather: {http: 'http://features:8080/{origin}', by: [origin], features: {wind: 5.0}}}",
+                "Inputs of the model that are looked up when a request comes, instead of being sent.",
+            ),
             *launch_keys.TOP,
         ),
         MODEL: (
@@ -70,7 +80,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "path",
                 "none",
                 "model.joblib",
-                "The model's file: committed (.joblib, .pkl, .onnx), or where `url` or `train` puts it.",
+                "The model's file or folder: committed, or where `url` or `train` puts it.",
             ),
             Key(
                 "url",
@@ -93,7 +103,14 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "delay.py:Predictor",
                 "A class of your repository that predicts; `path` is then an optional file of its own.",
             ),
-            Key("compile", "true or false", "true", "false", "Compile scikit-learn to ONNX where both agree."),
+            Key("compile", "true or false", "true", "false", "Compile to ONNX where it answers like the original."),
+            Key(
+                "allow_globals",
+                "list of names",
+                "none",
+                "[builtins.getattr]",
+                "What the model's pickles may import although it is dangerous: module.name, or module.* for all of it.",
+            ),
             Key(
                 "features",
                 "list of names",
@@ -108,6 +125,52 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "{distance: FP64}",
                 "The signature, written out. Datatypes: BOOL, INT64, FP32, FP64, BYTES (texts).",
             ),
+            Key(
+                "app",
+                "MODULE:ATTRIBUTE",
+                "none",
+                "service:app",
+                "An ASGI app (FastAPI, Starlette, Litestar, Django) of your repository, run as it is; MODULE:FACTORY() too.",
+            ),
+            Key(
+                "command",
+                "command or list of words",
+                "none",
+                "node server.js",
+                "Any program that serves HTTP on 127.0.0.1 at $PORT; {port} in it is replaced as well.",
+            ),
+            Key(
+                "ready",
+                "path",
+                "started, or an open port",
+                "/health",
+                "Of an app or a command: a path that answers 2xx when it can take requests.",
+            ),
+            Key(
+                "answers",
+                "list of checks",
+                "none",
+                "[{path: late, min: 0, max: 1}]",
+                "Of an app or a command: what every 2xx answer on predict_paths has to hold; another one is invalid.",
+            ),
+            Key(
+                "predict_paths",
+                "list of paths",
+                "none",
+                "[/score]",
+                "Of an app or a command: those of every environment that names none of its own.",
+            ),
+        ),
+        ANSWERS: (
+            Key(
+                "path",
+                "dotted path",
+                "required",
+                "predictions.*.late",
+                "A place of the JSON answer: names and list places; * stands for every element of a list.",
+            ),
+            Key("min", "number", "none", "0", "A number below it is invalid."),
+            Key("max", "number", "none", "1", "A number above it is invalid."),
         ),
         TESTS: (
             Key(
@@ -151,6 +214,8 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
             ),
             Key("latency_ms_p99_max", "number, above 0", "none", "20", "The same as under `tests`."),
         ),
+        LOOKUP: lookup_keys.LOOKUP,
+        LOOKUP_FEATURE: lookup_keys.LOOKUP_FEATURE,
         COHORT: launch_keys.COHORT,
         ENVIRONMENT: launch_keys.ENVIRONMENT,
         VERIFY: (
@@ -183,14 +248,11 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
         TOP: {
             "monitors": _DRIFT,
             "retrain": "Today `model.train` trains while a release is built: run `softlaunch build` when you like.",
-            "features": "Today `model.features` selects the reference columns that are inputs.",
             "secrets": "Today `environments.NAME.env` takes $NAME, looked up where softlaunch runs.",
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
         },
         MODEL: {
             "mlflow": "Today `model.url` fetches a file, pinned in softlaunch.lock; `model.path` is a committed one.",
-            "app": "Today `model.python` wraps a class of your code: FILE.py:CLASS.",
-            "command": "Today `model.python` wraps a class of your code: FILE.py:CLASS.",
         },
         VERIFY: {
             "replay": "Today `verify: {requests: N}` makes requests from the reference rows.",

@@ -6,11 +6,12 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 
-from softlaunch.config import fields, keys, problems, yaml_tree
-from softlaunch.core import release, spec
+from softlaunch.config import app_section, fields, keys, problems, yaml_tree
+from softlaunch.core import model_files, release, spec
 
-MODEL_SUFFIXES = (".joblib", ".pkl", ".onnx")
+MODEL_SUFFIXES = tuple(model_files.RUNTIME_BY_SUFFIX)
 _PYTHON_TARGET = re.compile(r"(?!/)(?:[A-Za-z0-9_.-]+/)*[A-Za-z_]\w*\.py:[A-Za-z_]\w*", re.ASCII)
+_GLOBAL = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\.(?:[^\W\d]\w*|\*)")
 _SOURCES = ("path", "url", "python")
 
 
@@ -19,9 +20,12 @@ def read(field: fields.Field, *, has_reference: bool) -> spec.ModelSpec:
     if field.scalar is not None:
         return _shorthand(field)
     section = fields.Section(field, keys.MODEL)
+    if app_section.is_app(section):
+        return app_section.read(section)
+    app_section.refuse_elsewhere(section)
     path, url, train, python = (section.get(key) for key in ("path", "url", "train", "python"))
     features, inputs = section.get("features"), section.get("inputs")
-    compile_field = section.get("compile")
+    compile_field, allowed = section.get("compile"), section.get("allow_globals")
     source = _source(url=url, train=train, python=python)
     _check_combination(section, source, has_reference=has_reference)
     suffixes = () if source is spec.ModelSource.PYTHON else MODEL_SUFFIXES
@@ -32,6 +36,7 @@ def read(field: fields.Field, *, has_reference: bool) -> spec.ModelSpec:
         train_command=train.text("a command", example="python train.py") if train is not None else None,
         python_target=_python_target(python) if python is not None else None,
         compile=compile_field.boolean(stand_in=True) if compile_field is not None else True,
+        allow_globals=_allowed(allowed) if allowed is not None else (),
         inputs=_inputs(inputs) if inputs is not None else None,
         features=names(features, "column", example="[origin, distance]") if features is not None else None,
     )
@@ -93,7 +98,7 @@ def _check_combination(section: fields.Section, source: spec.ModelSource, *, has
         if not any(key.text in unbuilt for key, _ in field.node.entries):
             field.wrong(
                 "Nothing says where the model comes from.",
-                "Write one of path, url, python; for example: path: model.joblib",
+                "Write one of path, url, python, app, command; for example: path: model.joblib",
             )
         return
     if section.has("url") and section.has("python"):
@@ -142,6 +147,14 @@ def _python_target(field: fields.Field) -> str:
     if text and (not _PYTHON_TARGET.fullmatch(text) or ".." in text.split("/")):
         field.wrong(f"'{problems.show(text)}' does not name a class in a file.", "For example: delay.py:Predictor")
     return text
+
+
+def _allowed(field: fields.Field) -> tuple[str, ...]:
+    found = names(field, "global", example="[builtins.getattr]")
+    for name in found:
+        if not _GLOBAL.fullmatch(name):
+            field.wrong(f"'{problems.show(name)}' names nothing in a module.", "Write module.name, or module.*")
+    return found
 
 
 def _inputs(field: fields.Field) -> Mapping[str, str]:

@@ -12,8 +12,10 @@ import pathlib
 import re
 
 from softlaunch.config import (
+    app_section,
     cohorts_section,
     environments_section,
+    features_section,
     fields,
     gaps,
     keys,
@@ -30,6 +32,7 @@ BYTE_COUNT_MAX = 4 * yaml_tree.CHARACTER_COUNT_MAX
 """No longer file can have few enough characters."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_APPS = (spec.ModelSource.APP, spec.ModelSource.COMMAND)
 _DATA_SUFFIXES = (".parquet", ".csv")
 
 
@@ -110,8 +113,15 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     common = environments_section.Common(
         cohorts=cohorts_section.read(cohorts) if cohorts is not None else (),
         notify=notify_section.read(notify) if notify is not None else {},
+        app=found_model if found_model is not None and found_model.source in _APPS else None,
+        predict_paths=app_section.predict_paths(model),
     )
+    if common.app is not None:
+        rest = found_tests if found_tests is not None else spec.TestsSpec()
+        app_section.check_rest(reference, tests, rest.quality, rest.latency_ms_p99_max)
     found_environments = environments_section.read(environments, common) if environments is not None else ()
+    lookups = top.get("features")
+    found_lookups = features_section.read(lookups, found_model, found_environments) if lookups is not None else ()
     if found_model is None:
         return None
     bare = spec.ServiceSpec(
@@ -120,6 +130,7 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         reference=found_reference,
         tests=found_tests,
         environments=found_environments,
+        lookups=found_lookups,
     )
     return gaps.named(bare)
 

@@ -48,6 +48,7 @@ def arm_specs(
             number=number,
             env=environment.env,
             capture=environment.capture,
+            predict_paths=environment.predict_paths,
         )
         for number in range(environment.replica_count)
     ]
@@ -233,6 +234,7 @@ def _route(
         shadow=shadow,
         fallbacks=_fallbacks(live, environment, statuses),
         predict_paths=environment.predict_paths,
+        standard_paths=environment.standard_paths,
         salt=rollout.salt if rollout is not None else "",
         key_header=environment.strategy.key_header,
         fallback_body=environment.fallback_body,

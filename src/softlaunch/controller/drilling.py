@@ -91,6 +91,12 @@ class Drilling:
                 remedy="Drill a service that softlaunch runs.",
                 code=errors.Code.DRILL_FAULT,
             )
+        if content.runtime in (release.Runtime.ASGI, release.Runtime.COMMAND):
+            raise errors.ConfigError(
+                f"{service} is an app or a command: faults are planted in models only.",
+                remedy="Launch a commit of it that is broken on purpose, with a share of 1 %.",
+                code=errors.Code.DRILL_FAULT,
+            )
         with tempfile.TemporaryDirectory(prefix="softlaunch-drill-") as scratch:
             made = drill.derive(directory, planted, pathlib.Path(scratch) / "release")
             digest = self._registry.push(made)

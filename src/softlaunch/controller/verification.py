@@ -6,6 +6,7 @@ import concurrent.futures
 
 from softlaunch import errors
 from softlaunch.controller import shelf as shelves
+from softlaunch.core import release
 from softlaunch.core.rollout import messages
 from softlaunch.ports import prober as probers
 from softlaunch.ports import store
@@ -55,6 +56,10 @@ class Verifier:
         try:
             rows = self._shelf.smoke_rows(record.candidate)
             if not rows:
+                _, content = self._shelf.take(record.candidate)
+                if content.runtime in (release.Runtime.ASGI, release.Runtime.COMMAND):
+                    how = f"{content.ready_path} answers 2xx" if content.ready_path else "it has started"
+                    return messages.VerifyPassed(detail=f"Ready: {how}. An app has no rows to make requests from.")
                 if record.state.plan.verified_only:
                     return messages.VerifyFailed(
                         reason="This environment passes by smoke requests, and the release has no reference rows to "

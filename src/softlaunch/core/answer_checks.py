@@ -60,6 +60,13 @@ def first_value(checks: Sequence[AnswerCheck], document: Any) -> Any:
     return next(_values(document, checks[0].path.split(".")), None)
 
 
+def row_count(checks: Sequence[AnswerCheck], document: Any) -> int:
+    """How many predictions an answer holds: the elements at the first check's path, else one."""
+    if not checks or "*" not in checks[0].path.split("."):
+        return 1
+    return sum(1 for _ in _values(document, checks[0].path.split(".")))
+
+
 def _values(document: Any, parts: Sequence[str]) -> Iterator[Any]:
     if not parts:
         yield document

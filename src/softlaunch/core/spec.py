@@ -47,7 +47,9 @@ class ModelSpec:
     train_command: str | None = None
     python_target: str | None = None
     compile: bool = True
-    """Compile scikit-learn to ONNX when it agrees with the original."""
+    """Compile to ONNX when that agrees with the original."""
+    allow_globals: tuple[str, ...] = ()
+    """module.name or module.* that the model's pickles may import although it is dangerous."""
     inputs: Mapping[str, str] | None = None
     """Explicit signature: feature to OIP datatype (FP64, FP32, INT64, BOOL, BYTES); None: taken from the reference."""
     features: tuple[str, ...] | None = None
@@ -348,7 +350,9 @@ class EnvironmentSpec:
     """Asked in this order when every arm failed, before `fallback_body`."""
     cohorts: tuple[CohortSpec, ...] = ()
     predict_paths: tuple[str, ...] = ()
-    """Paths that may be repeated besides /predict and the Open Inference Protocol's; a final * stands for any rest."""
+    """Paths that may be repeated, besides those of `standard_paths`; a final * stands for any rest."""
+    standard_paths: bool = True
+    """/predict and the Open Inference Protocol's are prediction paths; False for apps and commands, whose are known."""
     capture: CaptureSpec | None = dataclasses.field(default_factory=CaptureSpec)
     """None: nothing is recorded."""
     replay: ReplaySpec | None = None

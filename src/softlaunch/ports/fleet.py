@@ -23,6 +23,8 @@ class ReplicaSpec:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     capture: spec.CaptureSpec | None = None
     """What the process writes to the spool; None: nothing."""
+    predict_paths: tuple[str, ...] = ()
+    """Of an app or a command: whose POST requests are predictions."""
     fallback: spec.FallbackSpec | None = None
     """Set: the process is a fallback server, and `release` only its identity."""
 

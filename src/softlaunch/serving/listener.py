@@ -42,20 +42,25 @@ class Drained(Protocol):
 class Listener(embed.Server):
     """Serves `app` at `path`; the file appears, mode 0600, by rename once connections are accepted."""
 
-    def __init__(self, app: Any, path: pathlib.Path) -> None:
+    def __init__(self, app: Any, path: pathlib.Path, *, asgi: bool = False) -> None:
         """
+        Args:
+            app: An RSGI application, or an ASGI one whose lifespan is run elsewhere.
+            path: The socket.
+            asgi: Which of the two.
+
         Raises:
             ConfigError: the path cannot be a socket's.
             ConflictError: a living process serves there.
         """
-        _check(path)
+        check(path)
         self._path = path
         self._inode = 0
         self._bound = path.parent.resolve() / f".{os.getpid()}"
         super().__init__(
             app,
             uds=self._bound,
-            interface=constants.Interfaces.RSGI,
+            interface=constants.Interfaces.ASGINL if asgi else constants.Interfaces.RSGI,
             http=constants.HTTPModes.http1,
             websockets=False,
             backlog=1024,
@@ -101,7 +106,14 @@ async def drain(app: Drained, server: Listener, serving: asyncio.Task[None], gra
     return 0
 
 
-def _check(path: pathlib.Path) -> None:
+def check(path: pathlib.Path) -> None:
+    """
+    Whether a socket can be made there.
+
+    Raises:
+        ConfigError: the path cannot be a socket's.
+        ConflictError: a living process serves there.
+    """
     length = len(os.fsencode(path))
     if length > PATH_BYTES_MAX:
         raise _unusable(path, f"its path has {length} bytes, {PATH_BYTES_MAX} are possible")

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from softlaunch import errors
+from softlaunch.core import release
 from softlaunch.serving import capture as capturing
-from softlaunch.serving import model_process, segments, settings, unpacked
+from softlaunch.serving import segments, settings, unpacked
 
 
 def run(chosen: settings.Settings) -> NoReturn:
@@ -49,10 +50,29 @@ async def _serve(chosen: settings.Settings) -> int:
     found = unpacked.read(chosen.release, chosen.socket)
     capture = _capture(found, chosen)
     try:
-        return await model_process.serve(found, chosen, capture)
+        return await _serve_release(found, chosen, capture)
     finally:
         if capture is not None:
             capture.close()
+
+
+async def _serve_release(
+    found: unpacked.Unpacked, chosen: settings.Settings, capture: capturing.Capture | None
+) -> int:
+    # Imported where they are chosen: an app's environment need not have what a model's batches are made with.
+    match found.content.runtime:
+        case release.Runtime.ASGI:
+            from softlaunch.serving import asgi_process  # noqa: PLC0415
+
+            return await asgi_process.serve(found, chosen, capture)
+        case release.Runtime.COMMAND:
+            from softlaunch.serving import command_process  # noqa: PLC0415
+
+            return await command_process.serve(found, chosen, capture)
+        case _:
+            from softlaunch.serving import model_process  # noqa: PLC0415
+
+            return await model_process.serve(found, chosen, capture)
 
 
 def _capture(found: unpacked.Unpacked, chosen: settings.Settings) -> capturing.Capture | None:

@@ -24,6 +24,8 @@ class Settings:
     spool_bytes_max: int = 2**30
     capture_percent: float = 100.0
     tell_service_time: bool = False
+    predict_paths: tuple[str, ...] = ()
+    """Of apps and commands: whose POST requests are predictions; a final * stands for any rest."""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -47,6 +49,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument(
         "--tell-service-time", action="store_true", help="answer with x-softlaunch-service-us, for replays"
     )
+    parser.add_argument(
+        "--predict-path", action="append", default=[], metavar="PATH", help="of an app: POST there is a prediction"
+    )
     parser.add_argument("--debug", action="store_true", help="print tracebacks")
     found = parser.parse_args(arguments)
     # Absolute: a release's code becomes the working directory.
@@ -55,7 +60,8 @@ def parse(arguments: Sequence[str]) -> Settings:
         for name, path in vars(found).items()
         if name in ("release", "socket", "spool") and path is not None
     }
-    return Settings(**{**vars(found), **paths})
+    others = {**vars(found), **paths}
+    return Settings(predict_paths=tuple(others.pop("predict_path")), **others)
 
 
 def _positive(text: str) -> int:

@@ -63,7 +63,14 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
         arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
         if spec.capture is not None:
             arguments = (*arguments, *_capture(home, spec, spec.capture))
-        if content.runtime is release.Runtime.ONNX:
+        if content.runtime in (release.Runtime.ASGI, release.Runtime.COMMAND):
+            arguments = (*arguments, *(f"--predict-path={path}" for path in spec.predict_paths))
+        if content.runtime is release.Runtime.COMMAND:
+            # Our own interpreter supervises it; what it is made of comes from the release's environment.
+            python = pathlib.Path(sys.executable)
+            programs = environments.serving_python(directory).parent
+            variables["PATH"] = os.pathsep.join([str(programs), variables.get("PATH", os.environ.get("PATH", ""))])
+        elif content.runtime is release.Runtime.ONNX:
             python = pathlib.Path(sys.executable)
         else:
             python = environments.serving_python(directory)

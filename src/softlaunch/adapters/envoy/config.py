@@ -68,7 +68,13 @@ INTERNAL_HEADERS = (
 )
 """Between model server and gateway; logged, then removed from what the client sees."""
 
-FORBIDDEN_HEADERS = ("x-softlaunch-arm", "x-softlaunch-mirrored", routes.EPOCH_HEADER, routes.MIRROR_HEADER)
+FORBIDDEN_HEADERS = (
+    "x-softlaunch-arm",
+    "x-softlaunch-mirrored",
+    "x-softlaunch-probe",
+    routes.EPOCH_HEADER,
+    routes.MIRROR_HEADER,
+)
 """Between gateway and model server: removed from what clients send before a route is chosen."""
 
 

@@ -95,8 +95,7 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
     if inner:
         rewrite = {"regex_rewrite": {"pattern": {"regex": f"^{re.escape(inner)}/"}, "substitution": "/"}}
     paths: list[dict[str, Any]] = [
-        {"path": f"{inner}/predict"},
-        {"safe_regex": {"regex": re.escape(inner) + _INFER}},
+        *(_standard(inner) if route.standard_paths else ()),
         *(
             {"prefix": inner + path[:-1]} if path.endswith("*") else {"path": inner + path}
             for path in route.predict_paths
@@ -118,6 +117,10 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
         for path, headers, repeatable, mirrored in kinds
         for stickiness in populations.stickiness(route, population)
     ]
+
+
+def _standard(inner: str) -> list[dict[str, Any]]:
+    return [{"path": f"{inner}/predict"}, {"safe_regex": {"regex": re.escape(inner) + _INFER}}]
 
 
 def _mirroring(route: traffic.RouteSpec) -> tuple[bool, ...]:

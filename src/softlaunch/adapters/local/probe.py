@@ -9,6 +9,10 @@ import socket
 
 READY_PATH = "/v2/health/ready"
 INSTANCE_HEADER = "x-softlaunch-instance"
+PROBE_HEADER = "x-softlaunch-probe"
+"""Holds the token: a server around somebody's own code, which may have this path too, knows our question by it."""
+DETAIL_HEADER = "x-softlaunch-detail"
+"""Why it is not ready, where it can say."""
 
 
 class Health(enum.Enum):
@@ -32,7 +36,7 @@ def ask(path: str, token: str, *, timeout_seconds: float) -> Answer:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(timeout_seconds)
         connection.sock.connect(path)
-        connection.request("GET", READY_PATH)
+        connection.request("GET", READY_PATH, headers={PROBE_HEADER: token})
         response = connection.getresponse()
         response.read()
     except FileNotFoundError:
@@ -45,5 +49,6 @@ def ask(path: str, token: str, *, timeout_seconds: float) -> Answer:
     if response.getheader(INSTANCE_HEADER) != token:
         return Answer(health=Health.NOT_READY, detail=f"another server answers at {path}")
     if response.status != http.client.OK:
-        return Answer(health=Health.NOT_READY, detail=f"it answers {READY_PATH} with {response.status}")
+        detail = response.getheader(DETAIL_HEADER) or f"it answers {READY_PATH} with {response.status}"
+        return Answer(health=Health.NOT_READY, detail=detail)
     return Answer(health=Health.READY)

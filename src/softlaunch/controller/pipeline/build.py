@@ -22,9 +22,11 @@ from softlaunch.controller.pipeline import (
     compilation,
     files,
     obtain,
+    own_code,
     profiling,
     quality,
     records,
+    scanning,
     service_tests,
     signature,
     workshop,
@@ -106,11 +108,16 @@ class _Build:
                 notes.append("There is no requirements.lock: softlaunch's own Python and packages stand in.")
         work = self.scratch / "work"
         files.copy(checkout, work, files.walk(checkout))
+        if self.service.model.source in own_code.SOURCES:
+            return self._of_own_code(checkout, lock, work, interpreter, notes)
         with workshop.step(self.progress, "model") as step:
             model_file, step.detail = obtain.obtain(
                 self.service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock
             )
             model_file = self._out_of_reach(model_file)
+            notes += scanning.checked(
+                model_file, checkout, without=self.service.model.path, allowed=self.service.model.allow_globals
+            )
         with workshop.step(self.progress, "tests") as step:
             passed = service_tests.run(tests, shop, work=work, interpreter=interpreter)
             step.detail, step.skipped = passed or NO_TESTS, passed is None
@@ -146,6 +153,28 @@ class _Build:
         notes += [f"Latency: {latency}."] if latency is not None else []
         told = [passed or NO_TESTS, *([latency] if latency is not None else [])]
         return records.Record(digest=digest, gates=content.gates, notes=tuple(notes), tests=", ".join(told))
+
+    def _of_own_code(
+        self,
+        checkout: pathlib.Path,
+        lock: bytes | None,
+        work: pathlib.Path,
+        interpreter: python_env.Interpreter,
+        notes: list[str],
+    ) -> records.Record:
+        directory = self.scratch / "release"
+        with workshop.step(self.progress, "model") as step:
+            python = interpreter.python
+            own_code.write(self.service, self.shop, checkout=checkout, directory=directory, python=python, lock=lock)
+            step.detail = own_code.named(self.service)
+        with workshop.step(self.progress, "tests") as step:
+            passed = service_tests.run(self.service.tests, self.shop, work=work, interpreter=interpreter)
+            step.detail, step.skipped = passed or NO_TESTS, passed is None
+        for name in own_code.STEPS_LEFT_OUT:
+            with workshop.step(self.progress, name) as step:
+                step.detail, step.skipped = own_code.WHY, True
+        digest = self.shop.registry.push(directory)
+        return records.Record(digest=digest, gates=(), notes=tuple(notes), tests=passed or NO_TESTS)
 
     def _described(
         self,

@@ -77,7 +77,9 @@ class RouteSpec:
     shadow: ShadowRoute | None = None
     fallbacks: tuple[FallbackArm, ...] = ()
     predict_paths: tuple[str, ...] = ()
-    """Besides /predict and the Open Inference Protocol's: exact paths, or with a final * any rest."""
+    """Besides those of `standard_paths`: exact paths, or with a final * any rest."""
+    standard_paths: bool = True
+    """/predict and the Open Inference Protocol's may be repeated: what answers is a model."""
     salt: str = ""
     """Mixed into the sticky hash, per rollout, so that not the same users meet every new release."""
     key_header: str | None = None
