@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 
 from softlaunch.core import predictions, release
-from softlaunch.serving.runtimes import model
+from softlaunch.serving.runtimes import graph_outputs, model
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _DTYPES: dict[str, Any] = {
@@ -36,7 +36,6 @@ _FITTING: Mapping[str, frozenset[release.Datatype]] = {
     "tensor(bool)": frozenset({release.Datatype.BOOL}),
     "tensor(string)": frozenset({release.Datatype.BYTES}),
 }
-_LABEL_TYPES = frozenset({"tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class OnnxModel:
             ConfigError: the file is not an ONNX model, or not the one the signature describes.
         """
         self._signature = signature
-        self._session = _session(path, thread_count)
+        self._session = session(path, thread_count)
         inputs = self._session.get_inputs()
         names = [column.name for column in signature.inputs]
         self._matrix = inputs[0] if len(inputs) == 1 and _takes_matrix(inputs[0], names) else None
@@ -75,7 +74,8 @@ class OnnxModel:
             self._matrix_dtype = _DTYPES[self._matrix.type]
             by_type = dict.fromkeys(names, self._matrix.type)
         self.float32_names = frozenset(name for name, found in by_type.items() if found == "tensor(float)")
-        self._fetch = _fetched(self._session.get_outputs(), signature)
+        nodes = [graph_outputs.Node(node.name, node.type) for node in self._session.get_outputs()]
+        self._fetch = graph_outputs.fetched(nodes, signature)
         self._names = list(self._fetch.values())
         self._roles = list(self._fetch)
 
@@ -87,8 +87,8 @@ class OnnxModel:
             columns = list(zip(*rows, strict=True))
             fed = {feed.name: _fed(feed, columns[feed.position]) for feed in self._feeds}
         found = dict(zip(self._roles, self._session.run(self._names, fed), strict=True))
-        if not _ROLES.isdisjoint(found):
-            raw = {role: _array(value, self._signature) for role, value in found.items()}
+        if not graph_outputs.ROLES.isdisjoint(found):
+            raw = {role: array(value, self._signature) for role, value in found.items()}
             return predictions.answer_columns(self._signature.outputs, **raw)
         return found
 
@@ -109,10 +109,13 @@ def compiled_name(feature: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
-_ROLES = frozenset({"labels", "probabilities", "values"})
+def session(path: pathlib.Path, thread_count: int) -> Any:
+    """
+    The session in which onnxruntime runs a graph.
 
-
-def _session(path: pathlib.Path, thread_count: int) -> Any:
+    Raises:
+        ConfigError: the file is none.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count
     options.inter_op_num_threads = 1
@@ -173,39 +176,8 @@ def _fed(feed: _Feed, values: Sequence[Any]) -> np.ndarray[Any, Any]:
     return column if feed.flat else column.reshape(-1, 1)
 
 
-def _fetched(nodes: Sequence[Any], signature: release.Signature) -> dict[str, str]:
-    """
-    Graph outputs to ask for: by the signature's names when the graph has them all, else by role.
-
-    Roles are those of predictions.answer_columns: the first output of labels, the first of numbers.
-    """
-    by_name = {node.name: node.name for node in nodes}
-    wanted = [column.name for column in signature.outputs]
-    if all(name in by_name for name in wanted):
-        return {name: name for name in wanted}
-    label = next((node.name for node in nodes if node.type in _LABEL_TYPES), None)
-    numbers = next((node.name for node in nodes if node.type in _FLOATS or node.type.startswith("seq(map(")), None)
-    roles: dict[str, str] = {}
-    for name in wanted:
-        role, source = _role(name, label, numbers)
-        if source is None:
-            has = ", ".join(f"{node.name!r} ({node.type})" for node in nodes)
-            raise model.mismatch(f"The signature promises output {name!r}, the graph only has {has}.")
-        roles[role] = source
-    return roles
-
-
-def _role(name: str, label: str | None, numbers: str | None) -> tuple[str, str | None]:
-    if name == predictions.LABEL:
-        return "labels", label
-    if name == predictions.PROBABILITY or name.startswith(f"{predictions.PROBABILITY}_"):
-        return "probabilities", numbers
-    if name == predictions.PREDICTION or name.startswith(f"{predictions.PREDICTION}_"):
-        return "values", numbers
-    return name, None
-
-
-def _array(value: Any, signature: release.Signature) -> np.ndarray[Any, Any]:
+def array(value: Any, signature: release.Signature) -> np.ndarray[Any, Any]:
+    """An output of a graph as one array."""
     if isinstance(value, np.ndarray):
         return value
     # ZipMap: one mapping of class to probability per row, in the order of the classes.
