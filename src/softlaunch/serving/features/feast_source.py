@@ -2,7 +2,7 @@
 Features from Feast's online store.
 
 `server` is the URL of a feature server (`feast serve`), which needs no library here, or a directory of the release's
-code that holds feature_store.yaml, which needs feast itself. Feast knows how old its values are: no field has to say so.
+code that holds feature_store.yaml, which needs feast itself. Feast knows how old its values are.
 """
 
 from __future__ import annotations

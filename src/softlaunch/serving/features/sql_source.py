@@ -95,7 +95,7 @@ def _read_only(url: Any) -> Any:
     )
 
 
-def _limits(backend: str, _seconds: float) -> dict[str, Any]:
+def _limits(backend: str, seconds: float) -> dict[str, Any]:
     """How the database's driver is told to end by itself."""
     if backend == "sqlite":
         return {"timeout": seconds}
