@@ -23,7 +23,7 @@ class SklearnModel:
     platform = "sklearn_joblib"
     float32_names: frozenset[str] = frozenset()
 
-    def __init__(self, path: pathlib.Path, signature: release.Signature) -> None:
+    def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
         """
         Raises:
             ConfigError: the pickle cannot be loaded here, or is not the model the signature describes.
@@ -35,6 +35,7 @@ class SklearnModel:
                 f"{path.name} holds a {type(self._estimator).__name__}, which has no predict().",
                 remedy="Dump the fitted estimator or pipeline itself.",
             )
+        _pin_threads(self._estimator, thread_count)
         names = [column.name for column in signature.inputs]
         _check_features(self._estimator, names)
         fitted = getattr(self._estimator, "feature_names_in_", None)
@@ -70,7 +71,7 @@ class SklearnModel:
 
 def load(found: model.Loading) -> SklearnModel:
     """See unpacked.load_model."""
-    return SklearnModel(found.needed_path, found.content.signature)
+    return SklearnModel(found.needed_path, found.content.signature, thread_count=found.thread_count)
 
 
 def _unpickled(path: pathlib.Path) -> Any:
@@ -93,6 +94,19 @@ def _unpickled(path: pathlib.Path) -> Any:
             f"{path.name} cannot be unpickled ({model.one_line(error)}).",
             remedy="Dump the model with joblib under the versions the service's requirements pin, and build again.",
         ) from error
+
+
+def _pin_threads(estimator: Any, thread_count: int) -> None:
+    """
+    Every part that would choose a number of threads by itself takes this one: forests, XGBoost, LightGBM.
+
+    Only fitted estimators that follow scikit-learn's rules for parameters have them; others choose for themselves.
+    """
+    if not (callable(getattr(estimator, "get_params", None)) and callable(getattr(estimator, "set_params", None))):
+        return
+    wanted = [name for name in estimator.get_params(deep=True) if name == "n_jobs" or name.endswith("__n_jobs")]
+    if wanted:
+        estimator.set_params(**dict.fromkeys(wanted, thread_count))
 
 
 def _pandas() -> Any | None:
