@@ -32,7 +32,9 @@ _RECENT_COUNT = 100_000
 """Request ids remembered, so that a retry on stable is not sent as a request of its own."""
 _READY_SECONDS_MAX = 120.0
 _ANSWERED = 200
-_INCOMPARABLE = frozenset({spec.GuardrailName.LATENCY, spec.GuardrailName.CPU, spec.GuardrailName.MEMORY})
+_INCOMPARABLE = frozenset(
+    {spec.GuardrailName.LATENCY, spec.GuardrailName.CPU, spec.GuardrailName.MEMORY, spec.GuardrailName.FEATURES}
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,8 @@ class Attempt(NamedTuple):
     """Size of the request's body; None when it was not declared."""
     replica: str = ""
     """The process that served it: file name of its socket, or its address; empty when none was reached."""
+    features_defaulted: int | None = None
+    """Looked-up values that were missing, late or stale (x-softlaunch-features); None where nothing is looked up."""
 
 
 class Outcome(enum.StrEnum):

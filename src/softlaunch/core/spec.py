@@ -108,6 +108,8 @@ class GuardrailName(enum.StrEnum):
     """CPU time per attempt, as the model server reports it."""
     MEMORY = "memory"
     """Growth of a process's memory per 1,000 requests, compared at equal request counts, and out-of-memory kills."""
+    FEATURES = "features"
+    """Answers for which a looked-up feature was missing, late or stale, and its default was used."""
 
 
 GUARDRAILS_DEFAULT = (
@@ -353,6 +355,8 @@ class EnvironmentSpec:
     """Paths that may be repeated, besides those of `standard_paths`; a final * stands for any rest."""
     standard_paths: bool = True
     """/predict and the Open Inference Protocol's are prediction paths; False for apps and commands, whose are known."""
+    compared_paths: tuple[str, ...] = ()
+    """Places of answers that are compared by shadows and replays; empty: all of the answer."""
     capture: CaptureSpec | None = dataclasses.field(default_factory=CaptureSpec)
     """None: nothing is recorded."""
     replay: ReplaySpec | None = None

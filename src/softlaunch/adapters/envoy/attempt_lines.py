@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ class Line(msgspec.Struct, gc=False):
     cpu: str | None = None
     epoch: str | None = None
     fallback: str | None = None
+    features: str | None = None
     flags: str | None = None
     gap: str | None = None
     host: str | None = None
@@ -64,6 +66,7 @@ class Parser:
         self._place_of = _Places()
         self._replica_of = _Replicas()
         self._number_of = _Numbers()
+        self._defaulted_of = _Defaulted()
 
     def parse(self, block: bytes) -> Parsed:
         """Every line of a block of whole lines; a line that is none of ours is a gap, and the others are still read."""
@@ -76,6 +79,7 @@ class Parser:
         copies: list[attempts.Attempt] = []
         fallbacks: dict[tuple[str, str], int] = {}
         place_of, replica_of, number_of = self._place_of, self._replica_of, self._number_of
+        defaulted_of = self._defaulted_of
         # What Attempt._make does, without asking whether the fields are as many as they are below.
         make = cast("Callable[[type[attempts.Attempt], tuple[Any, ...]], attempts.Attempt]", tuple.__new__)
         kind, keep = attempts.Attempt, found.append
@@ -108,6 +112,7 @@ class Parser:
                         int(served) if served and served.isdecimal() and len(served) < _DIGITS_MAX else None,
                         number_of[line.bytes],
                         replica,
+                        defaulted_of[line.features],
                     ),
                 )
                 if shadow:
@@ -177,4 +182,18 @@ class _Numbers(dict[str | None, int | None]):
         if len(self) > 10_000:
             self.clear()
         self[text] = found = int(text) if text and text.isdecimal() and len(text) < _DIGITS_MAX else None
+        return found
+
+
+_FEATURES = re.compile(r"missing=(\d{1,9}),late=(\d{1,9}),stale=(\d{1,9})", re.ASCII)
+
+
+class _Defaulted(dict[str | None, int | None]):
+    """How many looked-up values were not to be had, of x-softlaunch-features; None where nothing is looked up."""
+
+    def __missing__(self, text: str | None) -> int | None:
+        if len(self) > 10_000:
+            self.clear()
+        counts = _FEATURES.fullmatch(text or "")
+        self[text] = found = sum(map(int, counts.groups())) if counts is not None else None
         return found

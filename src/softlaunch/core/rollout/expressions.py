@@ -57,6 +57,7 @@ _NUMBERS = (
     "memory_kib",
     "served_count",
     "input_bytes",
+    "features_defaulted",
 )
 
 

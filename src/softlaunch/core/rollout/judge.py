@@ -89,7 +89,6 @@ class Judge:
         )
         self._extras = judge_extras.Extras(policy=policy, stable=stable is not None, history=history)
         self._extras_e_checked = 0.0
-        self._has_custom = bool(policy.expressions)
         self._weights = [policy.weight(name) for name in judge_keys.COUNTED]
         self._latency_weight = policy.weight(spec.GuardrailName.LATENCY)
         self._threshold = 1.0 / policy.alpha
@@ -186,9 +185,16 @@ class Judge:
             # Evidence of latency moves with every attempt, but can complete a FAIL only above where it last failed to.
             latency = self._latency
             changed = changed or latency.relative_e > self._latency_e_checked or latency.alone_e > self._alone_e_checked
-        if attempt.output or attempt.cpu_us is not None or attempt.memory_kib is not None or self._has_custom:
-            self._extras.observe(attempt, epoch, from_candidate=from_candidate)
-            changed = changed or (self._extras.decides and self._extras.e > self._extras_e_checked)
+        extras = self._extras
+        if (
+            attempt.output
+            or attempt.cpu_us is not None
+            or attempt.memory_kib is not None
+            or attempt.features_defaulted is not None
+            or extras.sees_all
+        ):
+            extras.observe(attempt, epoch, from_candidate=from_candidate)
+            changed = changed or (extras.decides and extras.e > self._extras_e_checked)
         epoch.count(from_candidate, had)
         if epoch.alone and from_candidate:
             for found, number in zip(self._evidence, had, strict=True):

@@ -1,5 +1,6 @@
 """
-The guardrails beyond bad and slow answers, gathered: outputs, disagreement, shed, cpu, memory and a team's own.
+The guardrails beyond bad and slow answers, gathered: outputs, disagreement, shed, cpu, memory, features and a
+team's own.
 
 They see the same first attempts as the others. What enforces has its share of alpha in the judge's sum; all are
 reported.
@@ -59,6 +60,7 @@ class Extras:
         )
         self._cpu_shares = evidence.Shares()
         self._memory = judge_memory.MemoryEvidence(policy=policy, history=history.growth if history else None)
+        self._features = judge_streams.EventStream(policy=policy, verb="went on with default features")
         self._custom: list[tuple[Callable[[attempts.Attempt], bool], judge_streams.EventStream]] = [
             (
                 expressions.compile_(rule.text),
@@ -72,6 +74,7 @@ class Extras:
             spec.GuardrailName.SHED: self._shed,
             spec.GuardrailName.CPU: self._cpu,
             spec.GuardrailName.MEMORY: self._memory,
+            spec.GuardrailName.FEATURES: self._features,
             **{rule.name: stream for rule, (_, stream) in zip(policy.expressions, self._custom, strict=True)},
         }
         self._deciding = [
@@ -82,7 +85,13 @@ class Extras:
         self.decides = bool(self._deciding)
         """Whether any of them enforces."""
         self._reported: dict[str, bool] = dict.fromkeys(
-            (spec.GuardrailName.OUTPUTS, spec.GuardrailName.CPU, spec.GuardrailName.MEMORY), False
+            (
+                spec.GuardrailName.OUTPUTS,
+                spec.GuardrailName.CPU,
+                spec.GuardrailName.MEMORY,
+                spec.GuardrailName.FEATURES,
+            ),
+            False,
         )
 
     def _parts(self, stream: _Watched) -> tuple[float, float]:
@@ -102,8 +111,18 @@ class Extras:
             total += weight * (beside * stream.relative_e + alone * stream.alone_e)
         return total
 
+    @property
+    def sees_all(self) -> bool:
+        """Attempts that reported nothing count, too."""
+        return bool(self._custom) or self._reported[spec.GuardrailName.FEATURES]
+
     def observe(self, attempt: attempts.Attempt, epoch: evidence.RoutingEpoch, *, from_candidate: bool) -> None:
         """Take what the model server reported about a first attempt into account."""
+        defaulted = attempt.features_defaulted
+        if defaulted is not None or self._reported[spec.GuardrailName.FEATURES]:
+            # From the first report on every attempt is a trial: a release that looks nothing up never uses a default.
+            self._reported[spec.GuardrailName.FEATURES] = True
+            self._features.observe(attempt, epoch, from_candidate=from_candidate, event=bool(defaulted))
         if self._custom:
             self._observe_custom(attempt, epoch, from_candidate=from_candidate)
         if attempt.output:

@@ -24,6 +24,7 @@ _WEIGHTS = {
     spec.GuardrailName.SHED: 0.03,
     spec.GuardrailName.CPU: 0.05,
     spec.GuardrailName.MEMORY: 0.10,
+    spec.GuardrailName.FEATURES: 0.05,
 }
 """
 Shares of alpha, before they are divided by the sum of those that enforce. With 0.68, three failed requests at a share
@@ -32,8 +33,8 @@ its share paid back by the attempts below its median.
 
 The first four sum to 1, so a launch with only them is judged as it was calibrated. The others are small, because most
 of them gather evidence with every answer and lose a weight of 0.05 (3 nats) in some tens of attempts more; memory has
-one observation per window of requests, each worth at most a factor of 2, and 0.10 costs it four windows. All nine
-together leave errors 0.53 of alpha: a candidate that only fails is then found with at most one more failed request.
+one observation per window of requests, each worth at most a factor of 2, and 0.10 costs it four windows. All ten
+together leave errors 0.51 of alpha: a candidate that only fails is then found with at most one more failed request.
 """
 
 _EXPRESSION_WEIGHT = 0.03

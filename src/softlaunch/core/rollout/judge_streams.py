@@ -72,7 +72,10 @@ class Stream:
 
 class EventStream(Stream):
     """
-    Events that any attempt may be: a team's own expression. Compared only: nobody recorded how often it was true.
+    Events that any attempt may be: a team's own expression, a looked-up feature that was not to be had.
+
+    Compared only. How often an expression was true nobody recorded; and when a source of features is down, that is no
+    fault of a candidate that has all traffic just then.
 
     A user's first event only is compared, at rho among the attempts of users who have had none; who has had one is kept
     as slots of a hash (judge_keys.UserSlots), so that a frequent event does not fill the store. Without a key every
