@@ -40,6 +40,11 @@ class Common:
     """Somebody's own HTTP code: softlaunch knows none of its paths."""
     predict_paths: tuple[str, ...] = ()
 
+    @property
+    def compared_paths(self) -> tuple[str, ...]:
+        """Where the answers of an app are checked, they are compared: times and ids beside may differ."""
+        return tuple(found.path for found in self.app.answers) if self.app is not None else ()
+
 
 def read(field: fields.Field, common: Common) -> tuple[spec.EnvironmentSpec, ...]:
     """The environments, in the order of the file: a mapping, or a list of names that take every default."""
@@ -78,6 +83,7 @@ def _bare(name: str, common: Common) -> spec.EnvironmentSpec:
         notify=common.notify,
         predict_paths=common.predict_paths,
         standard_paths=common.app is None,
+        compared_paths=common.compared_paths,
     )
 
 
@@ -132,6 +138,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
         cohorts=cohorts,
         predict_paths=found_paths,
         standard_paths=common.app is None,
+        compared_paths=common.compared_paths,
         capture=found_capture,
         replay=recording_section.replay(replay) if replay is not None else None,
         notify={**common.notify, **(notify_section.read(notify) if notify is not None else {})},

@@ -50,6 +50,8 @@ class Plan:
     rate: float = 1.0
     """Times the speed at which the requests came, > 0."""
     request_timeout_seconds: float = 5.0
+    compared_paths: tuple[str, ...] = ()
+    """As of an EnvironmentSpec."""
     whole: bool = False
     """Send everything, also when the candidate has failed already."""
 
@@ -229,7 +231,7 @@ class _Replay:
                 candidate=plan.candidate,
                 epoch=EPOCH,
             ),
-            rule=agreement.Rule(tolerance=plan.strategy.agreement_tolerance),
+            rule=agreement.Rule(tolerance=plan.strategy.agreement_tolerance, paths=plan.compared_paths),
             request_timeout_seconds=plan.request_timeout_seconds,
             mirrored_only=False,
         )

@@ -60,6 +60,11 @@ def first_value(checks: Sequence[AnswerCheck], document: Any) -> Any:
     return next(_values(document, checks[0].path.split(".")), None)
 
 
+def values(path: str, document: Any) -> list[Any]:
+    """What stands at a path, of every element where it has a `*`."""
+    return list(_values(document, path.split(".")))
+
+
 def row_count(checks: Sequence[AnswerCheck], document: Any) -> int:
     """How many predictions an answer holds: the elements at the first check's path, else one."""
     if not checks or "*" not in checks[0].path.split("."):

@@ -69,6 +69,10 @@ class Rules:
         )
 
 
+class LostError(Exception):
+    """What was asked did not answer: no fault of code whose traceback would tell anything."""
+
+
 class Guard:
     """
     An ASGI application around another one.
@@ -255,7 +259,7 @@ class _Exchange:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: anything can come out
             if not self._ended:
                 sys.stderr.write(f"softlaunch.serving: {self._scope['method']} {self._scope['path']}: ")
-                traceback.print_exc()
+                sys.stderr.write(f"{error}\n" if isinstance(error, LostError) else traceback.format_exc())
             if self._began:
                 raise  # granian cuts the connection, as the answer has no end
             await self._fail(model.one_line(error), predicting=predicting)

@@ -123,4 +123,5 @@ def replay(
         )
         with contextlib.closing(sender):
             records = spool(home).scan(plan.service, plan.environment, since=since, until=until)
-            return replaying.run(plan, records, to=sender, clock=clock, progress=progress, see=see)
+            compared = dataclasses.replace(plan, compared_paths=environment.compared_paths)
+            return replaying.run(compared, records, to=sender, clock=clock, progress=progress, see=see)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.core import predictions
+from softlaunch.core import answer_checks, predictions
 from softlaunch.core.shadow import answer_rows
 
 _NO_CONTENT = frozenset({"release", "model_name", "model_version", "id", "parameters"})
@@ -28,6 +28,8 @@ class Rule:
     tolerance: float = 0.0
     """Relative to the larger of the two; 0: exactly."""
     top_1: bool = False
+    paths: tuple[str, ...] = ()
+    """Places (core.answer_checks) at which answers of somebody's own code are compared; empty: everywhere."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ def difference(stable: bytes, candidate: bytes, rule: Rule) -> Difference | None
     """
     if stable == candidate:
         return None
+    if rule.paths:
+        return _at_paths(answer_rows.decoded(stable), answer_rows.decoded(candidate), rule)
     rows_stable, rows_candidate = answer_rows.rows(stable), answer_rows.rows(candidate)
     if rows_stable is not None and rows_candidate is not None:
         return _of_rows(rows_stable, rows_candidate, rule)
@@ -61,6 +65,19 @@ def difference(stable: bytes, candidate: bytes, rule: Rule) -> Difference | None
     if left is None or right is None:
         return Difference(path="", stable=_shown_bytes(stable), candidate=_shown_bytes(candidate))
     return _of_values("", _content(left), _content(right), rule.tolerance)
+
+
+def _at_paths(stable: Any, candidate: Any, rule: Rule) -> Difference | None:
+    for path in rule.paths:
+        left, right = (answer_checks.values(path, document) for document in (stable, candidate))
+        if len(left) != len(right):
+            return Difference(path=f".{path}", stable=f"{len(left)} values", candidate=f"{len(right)} values")
+        for number, (one, other) in enumerate(zip(left, right, strict=True)):
+            where = f".{path}" if len(left) == 1 else f".{path}[{number}]"
+            found = _of_values(where, one, other, rule.tolerance)
+            if found is not None:
+                return found
+    return None
 
 
 def top_class(row: Mapping[str, Any]) -> Any:
