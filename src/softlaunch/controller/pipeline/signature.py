@@ -84,7 +84,17 @@ def describe(
     if runtime is release.Runtime.ONNX:
         return _onnx(service, shop, found, model_file)
     # describe_RUNTIME of adapters/python_env/scripts, in the release's own environment; all answer alike.
-    said = shop.workbench.tool(f"describe_{runtime}", {"path": str(model_file), "code": str(code)}, python=python)
+    expected = _expected(service, found)
+    said = shop.workbench.tool(
+        f"describe_{runtime}",
+        {
+            "path": str(model_file),
+            "code": str(code),
+            "count": len(expected) if expected is not None else None,
+            "name": expected[0] if expected is not None else None,
+        },
+        python=python,
+    )
     names = tuple(said["feature_names"]) if said["feature_names"] is not None else None
     asked = _Asked(
         names=names,
@@ -93,13 +103,21 @@ def describe(
     )
     inputs, notes = _inputs(service, found, asked)
     classes = tuple(said["classes"]) if said["classes"] is not None else None
-    outputs = (
-        predictions.classifier_outputs(classes, probabilities=said["probabilities"])
-        if classes is not None
-        else predictions.regressor_outputs(said["target_count"])
-    )
+    if said.get("outputs") is not None:  # a program rather than an estimator: what it answers has names of its own
+        outputs, classes = _graph_outputs(said["outputs"])
+    elif classes is not None:
+        outputs = predictions.classifier_outputs(classes, probabilities=said["probabilities"])
+    else:
+        outputs = predictions.regressor_outputs(said["target_count"])
     signature = release.Signature(inputs=inputs, outputs=outputs)
     return Described(runtime=runtime, signature=signature, classes=classes, notes=notes)
+
+
+def _expected(service: spec.ServiceSpec, found: Tables) -> tuple[str, ...] | None:
+    """Features according to softlaunch.yaml or the data; None when neither says."""
+    if service.model.features is not None or service.model.inputs is not None:
+        return service.model.features or tuple(service.model.inputs or ())
+    return _chosen(service, found.known, _Asked()) if found.known is not None else None
 
 
 def runtime_of(model_file: pathlib.Path) -> release.Runtime:

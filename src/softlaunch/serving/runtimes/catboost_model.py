@@ -25,6 +25,7 @@ class CatboostModel:
     """See model.Model."""
 
     platform = "catboost_cbm"
+    cost = None
 
     def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
         """

@@ -58,11 +58,11 @@ def load(found: model.Loading) -> LightgbmModel:
 
 def _opened(path: pathlib.Path) -> Any:
     try:
-        return lightgbm.Booster(model_file=str(path), params={"verbosity": -1})
+        return lightgbm.Booster(model_file=str(path))
     except lightgbm.basic.LightGBMError as error:
         raise model.unloadable(
             f"{path.name} is not a model that LightGBM {lightgbm.__version__} loads ({model.one_line(error)}).",
-            remedy="Write it with booster.save_model('model.lgb') under the version the lock file pins, and build again.",
+            remedy="Write it with booster.save_model('model.lgb') under the version the lock file pins.",
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from softlaunch import errors
@@ -16,6 +16,8 @@ class Model(Protocol):
     """How the Open Inference Protocol's metadata names the runtime."""
     float32_names: frozenset[str]
     """Features that the model computes in float32, whatever the signature says."""
+    cost: Callable[[predictions.Row], float] | None
+    """What a row adds to a call, at least about; None: each row alike. Any unit, asked on the event loop."""
 
     def answer(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
         """

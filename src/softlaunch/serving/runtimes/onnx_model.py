@@ -54,6 +54,7 @@ class OnnxModel:
     """See model.Model."""
 
     platform = "onnx_onnxv1"
+    cost = None
 
     def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
         """

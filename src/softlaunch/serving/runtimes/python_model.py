@@ -24,6 +24,7 @@ class PythonModel:
     """See model.Model."""
 
     platform = "python"
+    cost = None
     float32_names: frozenset[str] = frozenset()
 
     def __init__(self, target: str, path: pathlib.Path | None, signature: release.Signature) -> None:

@@ -21,6 +21,7 @@ class SklearnModel:
     """See model.Model."""
 
     platform = "sklearn_joblib"
+    cost = None
     float32_names: frozenset[str] = frozenset()
 
     def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:

@@ -36,6 +36,7 @@ class TorchModel:
     """See model.Model."""
 
     platform = "pytorch"
+    cost = None
 
     def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
         """
