@@ -5,9 +5,11 @@ The model server's HTTP interface, as an RSGI application.
     GET  /v2  /v2/health/live  /v2/health/ready               Open Inference Protocol
     GET  /v2/models/NAME[/versions/DIGEST12][/ready]
     POST /v2/models/NAME[/versions/DIGEST12]/infer
+    POST /inference.GRPCInferenceService/METHOD               the same as protobuf messages, from gRPC bridges
+    GET  /openapi.json  /docs                                 what the model takes and answers
 
-Every answer is JSON and carries x-softlaunch-release; health answers carry x-softlaunch-instance. Answers to
-prediction requests carry what they cost (x-softlaunch-cpu-us, x-softlaunch-memory-kib), how many came before
+Every answer (JSON, if nothing else is said) carries x-softlaunch-release; health answers carry x-softlaunch-instance.
+Answers to prediction requests carry what they cost (x-softlaunch-cpu-us, x-softlaunch-memory-kib), how many came before
 (x-softlaunch-served) and in short what they say (x-softlaunch-out); they are recorded when there is a spool.
 """
 
@@ -19,7 +21,7 @@ import time
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.serving import batching, meter, oip_endpoint, outcomes, readiness, replies
+from softlaunch.serving import batching, grpc_endpoint, meter, oip_endpoint, openapi, outcomes, readiness, replies
 from softlaunch.serving import capture as capturing
 from softlaunch.serving.runtimes import model
 
@@ -59,7 +61,9 @@ class App:
         self._tells_service_time = tells_service_time
         self.meter = meter.Meter()
         self._headers = [("content-type", "application/json"), ("x-softlaunch-release", version)]
-        self._oip = oip_endpoint.OipEndpoint(self, service=service, version=version, instance=instance)
+        self._oip = oip_endpoint.OipEndpoint(service=service, version=version, instance=instance)
+        self._grpc = grpc_endpoint.GrpcEndpoint(self._oip, service=service, version=version)
+        self._pages = openapi.Pages(service=service, version=version)
         self.last_request_at = 0.0
         """Loop time of the latest answer while draining."""
 
@@ -73,7 +77,9 @@ class App:
             if measured is not None:
                 headers = self._measured_headers(headers, measured)
             if reply.headers:
-                headers = [*headers, *reply.headers]
+                # The first of ours is content-type: application/json.
+                ours = headers[1:] if reply.headers[0][0] == "content-type" else headers
+                headers = [*ours, *reply.headers]
             if self.phase is readiness.Phase.DRAINING:
                 self.last_request_at = asyncio.get_running_loop().time()
                 headers = [*headers, ("connection", "close")]
@@ -149,8 +155,10 @@ class App:
         if path == "/predict":
             return replies.wrong_method(method, "POST")
         if path == "/v2" or path.startswith("/v2/"):
-            return await self._oip.handle(path, method, scope, proto)
-        return replies.not_found(path)
+            return await self._oip.handle(self, path, method, scope, proto)
+        if path.startswith(grpc_endpoint.PREFIX):
+            return await self._grpc.handle(self, path, method, proto)
+        return self._pages.reply(path, method, self.loaded) or replies.not_found(path)
 
     async def bounded_body(self, proto: Any) -> bytes | None:
         """The body; None when it is too large."""

@@ -8,28 +8,11 @@ The Open Inference Protocol over HTTP, beside the app that knows the model.
 
 from __future__ import annotations
 
-import time
-from typing import Any, Protocol
+from typing import Any
 
 import softlaunch
-from softlaunch import errors
 from softlaunch.core import oip
-from softlaunch.serving import batching, outcomes, readiness, replies, rows_codec
-
-
-class ModelApp(Protocol):
-    """What the endpoint needs of the app."""
-
-    phase: readiness.Phase
-    loaded: readiness.Loaded | None
-
-    async def bounded_body(self, proto: Any) -> bytes | None:
-        """The body; None when it is too large."""
-        ...
-
-    def too_large(self) -> replies.Reply:
-        """413, as a prediction that was not read."""
-        ...
+from softlaunch.serving import oip_inference, readiness, replies
 
 
 class OipEndpoint:
@@ -40,19 +23,22 @@ class OipEndpoint:
         instance: Token of this process.
     """
 
-    def __init__(self, app: ModelApp, *, service: str, version: str, instance: str) -> None:
-        self._app = app
+    def __init__(self, *, service: str, version: str, instance: str) -> None:
         self._service = service
         self._version = version
         self._instance_header = ("x-softlaunch-instance", instance)
+        self._form = oip_inference.HttpForm(service=service, version=version)
 
-    async def handle(self, path: str, method: str, scope: Any, proto: Any) -> replies.Reply:
+    async def handle(
+        self, app: oip_inference.ModelApp, path: str, method: str, scope: Any, proto: Any
+    ) -> replies.Reply:
+        """The reply to a request below /v2; `app` is asked for its model, so a copy of an app answers with its own."""
         parts = path.split("/")[2:]
         if parts and parts[-1] == "infer" and parts[0] == "models":
-            refusal = self._check_model(parts[1:-1], path)
+            refusal = self.check_model(parts[1:-1], path)
             if refusal is not None:
                 return refusal
-            return await self._infer(scope, proto) if method == "POST" else replies.wrong_method(method, "POST")
+            return await self._infer(app, scope, proto) if method == "POST" else replies.wrong_method(method, "POST")
         if method != "GET":
             return replies.wrong_method(method, "GET")
         match parts:
@@ -61,64 +47,42 @@ class OipEndpoint:
             case ["health", "live"]:
                 return replies.document(200, {"live": True}, self._instance_header)
             case ["health", "ready"]:
-                return self._readiness(
-                    {"ready": self._app.phase is readiness.Phase.READY, "phase": self._app.phase.value}
-                )
+                return self._readiness(app, {"ready": app.phase is readiness.Phase.READY, "phase": app.phase.value})
             case ["models", *rest, "ready"] if rest:
-                body = {"name": self._service, "ready": self._app.phase is readiness.Phase.READY}
-                return self._check_model(rest, path) or self._readiness(body)
+                body = {"name": self._service, "ready": app.phase is readiness.Phase.READY}
+                return self.check_model(rest, path) or self._readiness(app, body)
             case ["models", *rest] if rest:
-                return self._check_model(rest, path) or self._metadata()
+                return self.check_model(rest, path) or self._metadata(app)
         return replies.not_found(path)
 
-    async def _infer(self, scope: Any, proto: Any) -> replies.Reply:
-        if scope.headers.get("inference-header-content-length") is not None:
-            return replies.binary_unsupported()
-        body = await self._app.bounded_body(proto)
+    async def _infer(self, app: oip_inference.ModelApp, scope: Any, proto: Any) -> replies.Reply:
+        encoding = scope.headers.get("content-encoding")
+        if encoding not in (None, "", "identity"):
+            return replies.encoded(encoding)
+        body = await app.bounded_body(proto)
         if body is None:
-            return self._app.too_large()
-        started = time.perf_counter()
-        row_count = 0
-        loaded = self._app.loaded
-        if loaded is None:
-            return outcomes.measured(replies.not_ready(), body, started)
-        try:
-            request = oip.parse_request(rows_codec.read_json(body), loaded.signature)
-            row_count = len(request.rows)
-            outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
-        except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
-            return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
-        if not isinstance(outcome, batching.Answered):
-            return outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
-        columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
-        answer = oip.response(
-            model=self._service,
-            version=self._version,
-            request=request,
-            signature=loaded.signature,
-            columns=columns,
+            return app.too_large()
+        header_bytes = scope.headers.get(oip_inference.HEADER_BYTES)
+        return await oip_inference.infer(
+            app, proto, body, lambda loaded: self._form.read(body, header_bytes, loaded), self._form.write
         )
-        measured = replies.Measured(body, started, row_count, outcome.cpu_us, loaded.codec.outline(outcome))
-        return replies.document(200, answer)._replace(measured=measured)
 
-    def _readiness(self, body: dict[str, Any]) -> replies.Reply:
-        status = 200 if self._app.phase is readiness.Phase.READY else 503
+    def _readiness(self, app: oip_inference.ModelApp, body: dict[str, Any]) -> replies.Reply:
+        status = 200 if app.phase is readiness.Phase.READY else 503
         return replies.document(status, body, self._instance_header)
 
-    def _metadata(self) -> replies.Reply:
-        if self._app.loaded is None:
+    def _metadata(self, app: oip_inference.ModelApp) -> replies.Reply:
+        if app.loaded is None:
             return replies.not_ready()
-        return replies.document(
-            200,
-            oip.model_metadata(
-                model=self._service,
-                version=self._version,
-                platform=self._app.loaded.platform,
-                signature=self._app.loaded.declared,
-            ),
+        return replies.document(200, self.metadata(app.loaded))
+
+    def metadata(self, loaded: readiness.Loaded) -> dict[str, Any]:
+        """The model's metadata, as the protocol's document."""
+        return oip.model_metadata(
+            model=self._service, version=self._version, platform=loaded.platform, signature=loaded.declared
         )
 
-    def _check_model(self, parts: list[str], path: str) -> replies.Reply | None:
+    def check_model(self, parts: list[str], path: str) -> replies.Reply | None:
         """None when NAME[/versions/VERSION] is what is served here."""
         match parts:
             case [name] | [name, "versions", _] if name != self._service:

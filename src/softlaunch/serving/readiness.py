@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from softlaunch.core import release
+from softlaunch.core import predictions, release
 from softlaunch.serving import batching, rows_codec
 
 
@@ -26,3 +26,7 @@ class Loaded:
     declared: release.Signature
     """What the release says, for the metadata."""
     platform: str
+    examples: tuple[predictions.Row, ...] = ()
+    """A few rows the model has answered, for people."""
+    keys: tuple[str, ...] = ()
+    """Business keys that requests may carry beside the features: recorded, never shown to the model."""

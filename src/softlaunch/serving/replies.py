@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ class Measured(NamedTuple):
     """See core.attempts.Attempt.output."""
     cut: bool = False
     """The body was too large to be read."""
+    keys: Mapping[str, Sequence[Any]] | None = None
+    """Business keys by name, one value a row."""
 
 
 class Reply(NamedTuple):
@@ -39,7 +42,7 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    """Beside content-type and x-softlaunch-release."""
+    """Beside content-type and x-softlaunch-release; one that begins with a content-type says it itself."""
     measured: Measured | None = None
     """None: not a prediction."""
 
@@ -109,10 +112,10 @@ def not_ready() -> Reply:
     return document(503, {"error": "The model is not ready.", "remedy": "Ask /v2/health/ready, then send it again."})
 
 
-def binary_unsupported() -> Reply:
+def encoded(encoding: str) -> Reply:
     return document(
-        400,
-        {"error": "Binary tensors are not supported.", "remedy": "Send the tensors' data as JSON."},
+        415,
+        {"error": f"Bodies with content-encoding {encoding[:40]!r} are not read.", "remedy": "Send them as they are."},
     )
 
 

@@ -38,7 +38,7 @@ def test_one_tensor_per_feature_becomes_rows() -> None:
 
     assert [(1.0, 3.0), (2.0, 4.0)] == request.rows
     assert "q" == request.id
-    assert ("label", "probability") == request.outputs
+    assert ["label", "probability"] == [found.name for found in request.outputs]
 
 
 @pytest.mark.parametrize("data", [[1.0, 2.0, 3.0, 4.0], [[1.0, 2.0], [3.0, 4.0]]])
@@ -69,7 +69,7 @@ def test_only_the_outputs_asked_for_are_answered_in_that_order() -> None:
         "model_version": "v",
         "id": "q",
         "outputs": [{"name": "probability", "shape": [1], "datatype": "FP64", "data": [0.5]}],
-    } == answer
+    } == answer.document
 
 
 @pytest.mark.parametrize(

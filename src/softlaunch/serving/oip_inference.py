@@ -1,0 +1,131 @@
+"""One infer request of the Open Inference Protocol, from its body to its reply, in whichever form it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from softlaunch import errors
+from softlaunch.core import oip, oip_tensors, predictions
+from softlaunch.serving import batching, outcomes, readiness, replies, rows_codec
+
+HEADER_BYTES = "inference-header-content-length"
+"""Header of requests and answers whose document is followed by binary tensor data: the document's length."""
+
+_encode = msgspec.json.Encoder().encode
+Columns: TypeAlias = Mapping[str, list[Any]]
+Read: TypeAlias = Callable[[readiness.Loaded], oip.InferRequest]
+Write: TypeAlias = Callable[[readiness.Loaded, oip.InferRequest, Columns], replies.Reply]
+
+
+class ModelApp(Protocol):
+    """What protocol endpoints need of the app."""
+
+    phase: readiness.Phase
+    loaded: readiness.Loaded | None
+
+    async def bounded_body(self, proto: Any) -> bytes | None:
+        """The body; None when it is too large."""
+        ...
+
+    def too_large(self) -> replies.Reply:
+        """413, as a prediction that was not read."""
+        ...
+
+
+async def infer(app: ModelApp, proto: Any, body: bytes, read: Read, write: Write) -> replies.Reply:
+    """
+    The reply to a request whose body was read just now; a prediction, whatever comes of it.
+
+    Args:
+        app: Whose model answers.
+        proto: Tells when the client has left.
+        body: As it came.
+        read: Its rows, checked; raises ConfigError.
+        write: The answer's form; raises ConfigError when it cannot say the answer.
+    """
+    started = time.perf_counter()
+    row_count = 0
+    keys: Mapping[str, Sequence[Any]] | None = None
+    loaded = app.loaded
+    if loaded is None:
+        return outcomes.measured(replies.not_ready(), body, started)
+    try:
+        request = read(loaded)
+        row_count, keys = len(request.rows), request.keys or None
+        outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
+        if not isinstance(outcome, batching.Answered):
+            return outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
+        columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
+        reply = write(loaded, request, columns)
+    except oip_tensors.TooManyRowsError:
+        return outcomes.measured(replies.too_many_rows(loaded.batcher.queue_rows_max), body, started)
+    except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
+        return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
+    said = loaded.codec.outline(outcome)
+    measured = replies.Measured(body, started, row_count, outcome.cpu_us, said, keys=keys)
+    return reply._replace(measured=measured)
+
+
+class HttpForm:
+    """
+    JSON, alone or with binary tensor data behind it.
+
+    Args:
+        service: The model's name.
+        version: DIGEST12.
+    """
+
+    def __init__(self, *, service: str, version: str) -> None:
+        self._service = service
+        self._version = version
+
+    def read(self, body: bytes, header_bytes: str | None, loaded: readiness.Loaded) -> oip.InferRequest:
+        """
+        Rows of a body.
+
+        Args:
+            body: The document, and what follows it.
+            header_bytes: What Inference-Header-Content-Length says; None: all of it is the document.
+            loaded: Whose signature it must fit.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        end = len(body)
+        if header_bytes is not None:
+            is_number = header_bytes.isascii() and header_bytes.isdecimal() and len(header_bytes) < 16
+            end = int(header_bytes) if is_number else -1
+            if not 0 <= end <= len(body):
+                raise predictions.MalformedError(
+                    f"The header Inference-Header-Content-Length is {header_bytes[:40]!r}, the body has {len(body)} "
+                    "bytes.",
+                    remedy="Send the length of the JSON document, which comes first in the body.",
+                )
+        return oip.parse_request(
+            rows_codec.read_json(body[:end]),
+            loaded.signature,
+            binary=memoryview(body)[end:],
+            keys=loaded.keys,
+            row_count_max=loaded.batcher.queue_rows_max,
+        )
+
+    def write(self, loaded: readiness.Loaded, request: oip.InferRequest, columns: Columns) -> replies.Reply:
+        """The answer, with binary tensor data where the request asked for it."""
+        answer = oip.response(
+            model=self._service,
+            version=self._version,
+            request=request,
+            signature=loaded.signature,
+            columns=columns,
+        )
+        if not answer.binary:
+            return replies.document(200, answer.document)
+        head = _encode(answer.document)
+        length = (HEADER_BYTES, str(len(head)))
+        return replies.Reply(
+            200, b"".join([head, *answer.binary]), (("content-type", "application/octet-stream"), length)
+        )
