@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from softlaunch.core import spool
+from softlaunch.core import oip_recorded, spool
 from softlaunch.ports import sender
 
 _THREADS = 64
@@ -90,6 +90,9 @@ class SocketSender:
             "x-request-id": record.request_id,
             "x-softlaunch-arm": spool.SHADOW,
         }
+        json_bytes = _json_bytes(record)
+        if json_bytes is not None:
+            headers["inference-header-content-length"] = str(json_bytes)
         began = time.perf_counter()
         # A path may name the release that answered then.
         connection.request("POST", _VERSION.sub("", record.path), body=record.request, headers=headers)
@@ -115,6 +118,15 @@ class SocketSender:
             served_count=int(served) if served else 0,
             dropped=0,
         )
+
+
+def _json_bytes(record: spool.Record) -> int | None:
+    """How much of the request is JSON, when binary tensor data follows it."""
+    if record.json_bytes is not None or not record.path.endswith("/infer"):
+        return record.json_bytes
+    # tritonclient sends such requests without a content type, from which the recorder could know them.
+    found = oip_recorded.document_bytes(record.request)
+    return found if found is not None and record.request[found:].strip() else None
 
 
 class _Connection(http.client.HTTPConnection):
