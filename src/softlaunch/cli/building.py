@@ -29,7 +29,7 @@ def build(
     *,
     pin: Annotated[
         bool,
-        typer.Option("--pin", help="Fetch a model given by URL and write its sha256 to softlaunch.lock; no build."),
+        typer.Option("--pin", help="Fetch a model given by URL or MLflow registry, pin it in softlaunch.lock; no build."),
     ] = False,
     directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,
@@ -51,11 +51,12 @@ def build(
     if pin:
         from softlaunch.wiring import builds  # noqa: PLC0415 - a second of imports no other command needs
 
-        pinned = builds.pin(directory)
+        pinned = builds.pin(place, directory)
         if as_json:
             output.document(pinned)
         else:
-            output.plain(f"Pinned {pinned['url']} to sha256 {pinned['sha256']}. Commit softlaunch.lock.")
+            what = f"{pinned['model']} to version {pinned['version']}," if "model" in pinned else f"{pinned['url']} to"
+            output.plain(f"Pinned {what} sha256 {pinned['sha256']}. Commit softlaunch.lock.")
         return
     built = build_release(place, directory, ref, quiet=as_json)
     if as_json:

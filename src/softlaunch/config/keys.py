@@ -90,6 +90,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "Fetched while building, pinned by sha256 in a committed softlaunch.lock.",
             ),
             Key(
+                "mlflow",
+                "models:/NAME@ALIAS or /VERSION",
+                "none",
+                "models:/delay@champion",
+                "A model of an MLflow registry, pinned by version and sha256 in a committed softlaunch.lock.",
+            ),
+            Key(
                 "train",
                 "command",
                 "none",
@@ -252,7 +259,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
         },
         MODEL: {
-            "mlflow": "Today `model.url` fetches a file, pinned in softlaunch.lock; `model.path` is a committed one.",
         },
         VERIFY: {
             "replay": "Today `verify: {requests: N}` makes requests from the reference rows.",

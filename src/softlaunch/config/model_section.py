@@ -12,7 +12,8 @@ from softlaunch.core import model_files, release, spec
 MODEL_SUFFIXES = tuple(model_files.RUNTIME_BY_SUFFIX)
 _PYTHON_TARGET = re.compile(r"(?!/)(?:[A-Za-z0-9_.-]+/)*[A-Za-z_]\w*\.py:[A-Za-z_]\w*", re.ASCII)
 _GLOBAL = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\.(?:[^\W\d]\w*|\*)")
-_SOURCES = ("path", "url", "python")
+_MLFLOW = re.compile(r"models:/[^/@\s]+(?:@[^/@\s]+|/[0-9]+)")
+_SOURCES = ("path", "url", "python", "mlflow")
 
 
 def read(field: fields.Field, *, has_reference: bool) -> spec.ModelSpec:
@@ -23,18 +24,18 @@ def read(field: fields.Field, *, has_reference: bool) -> spec.ModelSpec:
     if app_section.is_app(section):
         return app_section.read(section)
     app_section.refuse_elsewhere(section)
-    path, url, train, python = (section.get(key) for key in ("path", "url", "train", "python"))
+    path, url, train, python, mlflow = (section.get(key) for key in ("path", "url", "train", "python", "mlflow"))
     features, inputs = section.get("features"), section.get("inputs")
     compile_field, allowed = section.get("compile"), section.get("allow_globals")
-    source = _source(url=url, train=train, python=python)
+    source = _source(url=url, train=train, python=python, mlflow=mlflow)
     _check_combination(section, source, has_reference=has_reference)
-    suffixes = () if source is spec.ModelSource.PYTHON else MODEL_SUFFIXES
     found = spec.ModelSpec(
         source=source,
-        path=path.file_path(suffixes=suffixes, example="model.joblib") if path is not None else None,
+        path=_path(path, any_ending=source is spec.ModelSource.PYTHON) if path is not None else None,
         url=_url(url) if url is not None else None,
         train_command=train.text("a command", example="python train.py") if train is not None else None,
         python_target=_python_target(python) if python is not None else None,
+        mlflow_uri=_mlflow(mlflow) if mlflow is not None else None,
         compile=compile_field.boolean(stand_in=True) if compile_field is not None else True,
         allow_globals=_allowed(allowed) if allowed is not None else (),
         inputs=_inputs(inputs) if inputs is not None else None,
@@ -67,8 +68,8 @@ def names(field: fields.Field, kind: str, *, example: str) -> tuple[str, ...]:
 def _shorthand(field: fields.Field) -> spec.ModelSpec:
     text = field.scalar or ""
     if text.startswith("models:/"):
-        field.wrong(*fields.not_built("mlflow", keys.NOT_BUILT[keys.MODEL]["mlflow"]))
-    elif "://" in text:
+        return spec.ModelSpec(source=spec.ModelSource.MLFLOW, mlflow_uri=_mlflow(field))
+    if "://" in text:
         field.wrong(
             "A model fetched by URL needs a place.",
             f"Write model: {{url: {problems.show(text)}, path: model.onnx}}.",
@@ -76,12 +77,30 @@ def _shorthand(field: fields.Field) -> spec.ModelSpec:
     elif _PYTHON_TARGET.fullmatch(text):
         field.wrong("A class is not a model file.", f"Write model: {{python: {problems.show(text)}}}.")
     else:
-        path = field.file_path(suffixes=MODEL_SUFFIXES, example="model.joblib")
-        return spec.ModelSpec(source=spec.ModelSource.PATH, path=path)
+        return spec.ModelSpec(source=spec.ModelSource.PATH, path=_path(field, any_ending=False))
     return spec.ModelSpec(source=spec.ModelSource.PATH)
 
 
-def _source(*, url: object, train: object, python: object) -> spec.ModelSource:
+def _path(field: fields.Field, *, any_ending: bool) -> str:
+    """A file of a known kind, or a directory, which is what a name without an ending is taken for."""
+    directory = "." not in (field.scalar or ".").rstrip("/").rpartition("/")[2]
+    text = field.file_path(suffixes=() if any_ending or directory else MODEL_SUFFIXES, example="model.joblib")
+    return text.rstrip("/") if directory else text
+
+
+def _mlflow(field: fields.Field) -> str:
+    text = field.text("models:/NAME@ALIAS", example="models:/delay@champion")
+    if text and not _MLFLOW.fullmatch(text):
+        field.wrong(
+            f"'{problems.show(text)}' does not name a version of an MLflow model.",
+            "Write models:/NAME@ALIAS or models:/NAME/VERSION; a directory of your repository goes into `path`.",
+        )
+    return text
+
+
+def _source(*, url: object, train: object, python: object, mlflow: object) -> spec.ModelSource:
+    if mlflow is not None:
+        return spec.ModelSource.MLFLOW
     if python is not None:
         return spec.ModelSource.PYTHON
     if url is not None:
@@ -98,13 +117,18 @@ def _check_combination(section: fields.Section, source: spec.ModelSource, *, has
         if not any(key.text in unbuilt for key, _ in field.node.entries):
             field.wrong(
                 "Nothing says where the model comes from.",
-                "Write one of path, url, python, app, command; for example: path: model.joblib",
+                "Write one of path, url, mlflow, python, app, command; for example: path: model.joblib",
             )
         return
     if section.has("url") and section.has("python"):
         field.wrong(
             "`url` and `python` exclude each other.", "Commit the class's file, or let `train` fetch it to `path`."
         )
+    for key in _SOURCES[:3]:
+        if section.has("mlflow") and section.has(key):
+            field.wrong(f"`mlflow` and `{key}` exclude each other.", "Keep the one the model comes from.")
+    if section.has("mlflow") and section.has("train"):
+        field.wrong("`mlflow` and `train` exclude each other.", "Keep the one that produces the model.")
     if section.has("url") and section.has("train"):
         field.wrong("`url` and `train` exclude each other.", "Keep the one that produces the model.")
     for key in ("url", "train"):

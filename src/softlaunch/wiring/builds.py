@@ -19,7 +19,7 @@ from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.controller import attach as attaching
 from softlaunch.controller.pipeline import build as building
-from softlaunch.controller.pipeline import obtain, workshop
+from softlaunch.controller.pipeline import files, mlflow_registry, obtain, workshop
 from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
@@ -126,13 +126,24 @@ def _with_fallback_files(
     )
 
 
-def pin(directory: pathlib.Path) -> dict[str, str]:
+def pin(home: homes.Home, directory: pathlib.Path) -> dict[str, str]:
     """
-    Fetches the URL of the model of the softlaunch.yaml in `directory` and pins its sha256 in softlaunch.lock.
+    Fetches the model of the softlaunch.yaml in `directory` and pins what it is in softlaunch.lock.
+
+    Returns:
+        url and sha256; of an MLflow model also its version, under `model` in place of `url`.
 
     Raises:
-        ConfigError: there is no such file, or its model has no URL.
+        ConfigError: there is no such file, or its model has no URL and comes from no registry.
         UnavailableError: it cannot be fetched or written.
     """
     service = service_file.load(directory / service_file.FILE_NAME)
-    return obtain.pin(service, directory, http_downloads.HttpDownloads())
+    uri = service.model.mlflow_uri
+    if uri is None:
+        return obtain.pin(service, directory, http_downloads.HttpDownloads())
+    home.prepare()
+    environments = uv_environments.UvEnvironments(home.venvs)
+    lock_name = files.lock_name(directory)
+    interpreter = environments.building((directory / lock_name).read_bytes() if lock_name is not None else None)
+    bench = local_workbench.LocalWorkbench(environments.import_path())
+    return mlflow_registry.pin(uri, directory, bench, interpreter.python)

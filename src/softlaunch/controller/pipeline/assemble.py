@@ -28,10 +28,8 @@ def lay_out(service: spec.ServiceSpec, checkout: pathlib.Path, directory: pathli
 
 def place_model(directory: pathlib.Path, model_file: pathlib.Path) -> str:
     """Copies the model into the release; returns its path there, which depends on the kind of file only."""
-    name = f"model/model{model_file.suffix}"
-    (directory / "model").mkdir(exist_ok=True)
-    shutil.copyfile(model_file, directory / name)
-    (directory / name).chmod(0o644)
+    name = "model/model" if model_file.is_dir() else f"model/model{model_file.suffix}"
+    files.copy_model(model_file, directory / name)
     return name
 
 

@@ -85,8 +85,11 @@ def not_code(service: spec.ServiceSpec) -> frozenset[str]:
 
 
 def is_code(name: str, named: frozenset[str]) -> bool:
-    """The file belongs into code/: it is not one of `named`, and no part of git's own bookkeeping."""
-    return name not in named and not any(part.startswith(".git") for part in pathlib.PurePosixPath(name).parts)
+    """The file belongs into code/: it is not one of `named`, not below one, and no part of git's own bookkeeping."""
+    path = pathlib.PurePosixPath(name)
+    if any(part.startswith(".git") for part in path.parts):
+        return False
+    return name not in named and not any(str(folder) in named for folder in path.parents)
 
 
 def copy(checkout: pathlib.Path, directory: pathlib.Path, names: Iterable[str]) -> None:
@@ -100,6 +103,25 @@ def copy(checkout: pathlib.Path, directory: pathlib.Path, names: Iterable[str]) 
             continue
         shutil.copyfile(origin, path)
         path.chmod(0o755 if origin.stat().st_mode & stat.S_IXUSR else 0o644)
+
+
+def copy_model(origin: pathlib.Path, path: pathlib.Path) -> None:
+    """Copies a model, file or directory, with modes that do not depend on the umask; `path` must not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if origin.is_dir():
+        path.mkdir()
+        copy(origin, path, [name for name in walk(origin) if "__pycache__" not in pathlib.PurePosixPath(name).parts])
+        return
+    shutil.copyfile(origin, path)
+    path.chmod(0o644)
+
+
+def remove_model(path: pathlib.Path) -> None:
+    """Removes a model, file or directory, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def inside(checkout: pathlib.Path, name: str) -> pathlib.Path:

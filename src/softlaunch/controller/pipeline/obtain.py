@@ -7,11 +7,10 @@ import json
 import os
 import pathlib
 import platform
-import shutil
 import tempfile
 
 from softlaunch import errors
-from softlaunch.controller.pipeline import files, workshop
+from softlaunch.controller.pipeline import files, mlflow_registry, pin_file, workshop
 from softlaunch.core import lockfile, spec
 from softlaunch.ports import download, python_env
 
@@ -26,7 +25,7 @@ def obtain(
     lock: bytes | None,
 ) -> tuple[pathlib.Path | None, str]:
     """
-    The model file inside `work`, None for a class that needs none; and where it came from, for people.
+    The model's file or directory, None for a class that needs none; and where it came from, for people.
 
     Args:
         checkout: The commit's files, in which nothing is run.
@@ -41,6 +40,8 @@ def obtain(
         return _trained(service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock)
     if model.source is spec.ModelSource.URL:
         return _fetched(model, shop, checkout=checkout, work=work)
+    if model.source is spec.ModelSource.MLFLOW:
+        return mlflow_registry.fetched(model, shop, checkout=checkout, python=interpreter.python)
     if model.path is None:
         return None, f"class {model.python_target}, no model file"
     return checked(work, model.path), f"{model.path}, as committed"
@@ -48,25 +49,26 @@ def obtain(
 
 def checked(directory: pathlib.Path, name: str) -> pathlib.Path:
     """
-    The model file, which is there and not empty.
+    The model's file or directory, which is there and not empty.
 
     Raises:
         ConfigError: it is not.
     """
     path = files.inside(directory, name)
-    if not path.is_file():
+    if not path.exists():
         raise errors.ConfigError(
             f"There is no model file {name!r} in the commit.",
             remedy="Commit it (is it in .gitignore?), correct `model.path`, or add `train` to produce it.",
             code=errors.Code.MODEL_MISSING,
         )
-    if files.is_lfs_pointer(path):
+    parts = [path / each for each in files.walk(path)] if path.is_dir() else [path]
+    if any(files.is_lfs_pointer(each) for each in parts if each.is_file()):
         raise errors.ConfigError(
             f"{name!r} is a Git LFS pointer, not the model itself.",
             remedy="Commit the file itself, or give the model by `url` and pin it with `softlaunch build --pin`.",
             code=errors.Code.MODEL_UNREADABLE,
         )
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise errors.ConfigError(
             f"The model file {name!r} is empty.", remedy="Write it again.", code=errors.Code.MODEL_UNREADABLE
         )
@@ -87,17 +89,13 @@ def pin(service: spec.ServiceSpec, directory: pathlib.Path, downloads: download.
     url = service.model.url
     if url is None:
         raise errors.ConfigError(
-            "The service's model is not given by URL: there is nothing to pin.",
-            remedy="Add `url` under `model` in softlaunch.yaml.",
+            "The service's model is given neither by URL nor by an MLflow registry: there is nothing to pin.",
+            remedy="Add `url` or `mlflow` under `model` in softlaunch.yaml.",
             code=errors.Code.MODEL_UNPINNED,
         )
     with tempfile.TemporaryDirectory(prefix="softlaunch-pin-") as scratch:
         found = downloads.fetch(url, pathlib.Path(scratch) / "model")
-    path = directory / lockfile.NAME
-    pins = lockfile.load(path.read_bytes()) if path.exists() else {}
-    unfinished = path.with_name(f".{lockfile.NAME}.writing")
-    unfinished.write_bytes(lockfile.dump({**pins, url: found}))
-    unfinished.rename(path)
+    pin_file.write(directory, urls={url: found})
     return {"url": url, "sha256": found}
 
 
@@ -149,15 +147,17 @@ def _trained(
     assert command is not None
     assert name is not None
     # The service file holds plans of launches too, which training does not read; the committed model is its result.
-    inputs = files.digest(checkout, without={files.SERVICE_FILE, os.path.normpath(name)})
+    made = os.path.normpath(name)
+    below = {each for each in files.walk(checkout) if each == made or each.startswith(f"{made}/")}
+    inputs = files.digest(checkout, without={files.SERVICE_FILE, *below})
     material = json.dumps(
         ["train", 1, inputs, command, platform.python_version(), (lock or b"").decode(errors="replace")]
     )
     kept = shop.cache / "models" / hashlib.sha256(material.encode()).hexdigest()
-    if kept.is_file():
+    if kept.exists():
         _place(kept, work, name)
         return checked(work, name), f"{name}, trained before from the same inputs"
-    (work / name).unlink(missing_ok=True)
+    files.remove_model(work / name)
     result = shop.workbench.command(
         command,
         python=interpreter.python,
@@ -176,7 +176,7 @@ def _trained(
             remedy="Run it in a clean clone, with the lock file's packages, to see the same.",
             code=errors.Code.TRAIN_FAILED,
         )
-    if not (work / name).is_file():
+    if not (work / name).exists():
         raise errors.ConfigError(
             f"Training {command!r} ended well but wrote no {name!r}.",
             remedy="Let it write to `model.path`, relative to the service's folder.",
@@ -185,16 +185,14 @@ def _trained(
     path = checked(work, name)
     kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
-    shutil.copyfile(path, unfinished)
+    files.copy_model(path, unfinished)
     unfinished.rename(kept)
     return path, f"{name}, trained in {result.seconds:.1f} s"
 
 
 def _place(kept: pathlib.Path, work: pathlib.Path, name: str) -> None:
-    path = work / name
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(kept, path)
+    files.remove_model(work / name)
+    files.copy_model(kept, work / name)
 
 
 def _sha256(path: pathlib.Path) -> str:

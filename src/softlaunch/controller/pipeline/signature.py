@@ -99,7 +99,10 @@ def describe(
     asked = _Asked(
         names=names,
         count=said["feature_count"],
-        datatypes=dict.fromkeys(said["text_features"], release.Datatype.BYTES),
+        datatypes={
+            **{name: release.Datatype(datatype) for name, datatype in said.get("datatypes", {}).items()},
+            **dict.fromkeys(said["text_features"], release.Datatype.BYTES),
+        },
     )
     inputs, notes = _inputs(service, found, asked)
     classes = tuple(said["classes"]) if said["classes"] is not None else None

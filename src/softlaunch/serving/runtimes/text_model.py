@@ -85,7 +85,7 @@ def _tokenizer(path: pathlib.Path) -> Any:
     except Exception as error:  # tokenizers raises Exception itself
         raise model.unloadable(
             f"{path.name} is not a tokenizer that tokenizers {tokenizers.__version__} loads ({model.one_line(error)}).",
-            remedy="Write it with tokenizer.save('tokenizer.json') under the version the requirements pin, build again.",
+            remedy="Write it with tokenizer.save('tokenizer.json') under the version the requirements pin.",
         ) from error
 
 
