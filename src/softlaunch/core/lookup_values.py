@@ -27,6 +27,10 @@ from softlaunch.core import lookups, predictions, release
 _NUMBER_CHARACTERS_MAX = 64
 
 
+HEADER = "x-softlaunch-features"
+"""Of answers: how many looked-up values were missing, late or stale; the gateway logs and strips it."""
+
+
 class Answer(NamedTuple):
     """What a source said of one combination of values."""
 
@@ -51,9 +55,15 @@ class FeaturesServed(NamedTuple):
     stale: int
 
     @property
-    def header(self) -> str:
-        """The value of x-softlaunch-features."""
-        return f"missing={self.missing},late={self.late},stale={self.stale}"
+    def recorded(self) -> dict[str, list[tuple[Any, str]]]:
+        """By feature, one value with how it came about for each row: what the spool keeps."""
+        names = self.rows[0] if self.rows else ()
+        return {name: [row[name] for row in self.rows] for name in names}
+
+    @property
+    def header(self) -> tuple[str, str]:
+        """The answer's header."""
+        return HEADER, f"missing={self.missing},late={self.late},stale={self.stale}"
 
 
 def optional(signature: release.Signature, specs: Sequence[lookups.LookupSpec]) -> release.Signature:

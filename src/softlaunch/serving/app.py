@@ -10,7 +10,8 @@ The model server's HTTP interface, as an RSGI application.
 
 Every answer (JSON, if nothing else is said) carries x-softlaunch-release; health answers carry x-softlaunch-instance.
 Answers to prediction requests carry what they cost (x-softlaunch-cpu-us, x-softlaunch-memory-kib), how many came before
-(x-softlaunch-served) and in short what they say (x-softlaunch-out); they are recorded when there is a spool.
+(x-softlaunch-served) and in short what they say (x-softlaunch-out); answered ones also the ids of their rows
+(x-softlaunch-prediction-id). They are recorded when there is a spool.
 """
 
 from __future__ import annotations
@@ -21,12 +22,26 @@ import time
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.serving import batching, grpc_endpoint, meter, oip_endpoint, openapi, outcomes, readiness, replies
+from softlaunch.serving import (
+    batching,
+    deadlines,
+    grpc_endpoint,
+    meter,
+    oip_endpoint,
+    openapi,
+    outcomes,
+    readiness,
+    replies,
+)
 from softlaunch.serving import capture as capturing
+from softlaunch.serving.features import resolver, told
 from softlaunch.serving.runtimes import model
 
 DISCARD_BYTES_MAX = 64 * 2**20
 """How much of a too large body is read and thrown away, so that the client sees the 413 and not a broken pipe."""
+
+
+_OK = 200
 
 
 class App:
@@ -70,12 +85,19 @@ class App:
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         self.in_flight += 1
         try:
-            predicting = scope.path == "/predict" and scope.method == "POST"
-            reply = await (self._predict(scope, proto) if predicting else self._other(scope, proto))
+            path = scope.path
+            if path == "/predict" and scope.method == "POST":
+                asked = scope.headers  # a copy, every time it is asked for
+                reply = await self._predict(asked, proto)
+            else:
+                asked = None
+                reply = await self._other(path, scope, proto)
             headers = self._headers
             measured = reply.measured
             if measured is not None:
-                headers = self._measured_headers(headers, measured)
+                asked = asked or scope.headers
+                request_id = asked.get("x-request-id")
+                headers = self._measured_headers(headers, measured, request_id if reply.status == _OK else None)
             if reply.headers:
                 # The first of ours is content-type: application/json.
                 ours = headers[1:] if reply.headers[0][0] == "content-type" else headers
@@ -85,7 +107,18 @@ class App:
                 headers = [*headers, ("connection", "close")]
             proto.response_bytes(reply.status, headers, reply.body)
             if measured is not None:
-                self._account(scope, reply, measured)
+                if self._capture is not None and request_id:
+                    self._capture.record(
+                        path,
+                        asked,
+                        request_id,
+                        reply,
+                        measured,
+                        service_us=_us_since(measured.started),
+                        memory_kib=self.meter.memory_kib,
+                        served_count=self.meter.served_count,
+                    )
+                self.meter.served_count += 1
         except asyncio.CancelledError:
             # The client left before its rows were called; nobody reads this, but the protocol wants an end.
             proto.response_empty(499, self._headers)
@@ -96,31 +129,23 @@ class App:
         finally:
             self.in_flight -= 1
 
-    def _measured_headers(self, headers: list[tuple[str, str]], measured: replies.Measured) -> list[tuple[str, str]]:
+    def _measured_headers(
+        self, headers: list[tuple[str, str]], measured: replies.Measured, request_id: str | None
+    ) -> list[tuple[str, str]]:
         found = [*headers, *self.meter.memory_headers, ("x-softlaunch-served", str(self.meter.served_count))]
         if measured.cpu_us is not None:
             found.append(("x-softlaunch-cpu-us", str(measured.cpu_us)))
         if measured.output:
             found.append(("x-softlaunch-out", measured.output))
+        if request_id:
+            found.append((replies.PREDICTION_ID, replies.prediction_id(request_id, measured.row_count)))
         if self._tells_service_time:
             found.append(("x-softlaunch-service-us", str(_us_since(measured.started))))
         return found
 
-    def _account(self, scope: Any, reply: replies.Reply, measured: replies.Measured) -> None:
-        if self._capture is not None:
-            self._capture.add(
-                scope,
-                reply,
-                measured,
-                service_us=_us_since(measured.started),
-                memory_kib=self.meter.memory_kib,
-                served_count=self.meter.served_count,
-            )
-        self.meter.served_count += 1
-
-    async def _predict(self, scope: Any, proto: Any) -> replies.Reply:
+    async def _predict(self, headers: Any, proto: Any) -> replies.Reply:
         # The hot path: every further coroutine in between costs a microsecond or two a request.
-        declared = scope.headers.get("content-length")
+        declared = headers.get("content-length")
         if declared is not None and declared.isdecimal() and int(declared) <= self._body_bytes_max:
             body = await proto()
         else:
@@ -135,23 +160,29 @@ class App:
         try:
             request = loaded.codec.decode(body)
             row_count = len(request.rows)
-            outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
+            rows, features = request.rows, None
+            if loaded.lookups is not None:
+                recorded = scope.headers.get(resolver.RECORDED_HEADER)
+                rows, features = await loaded.lookups.resolve(rows, None, recorded)
+            outcome = await loaded.batcher.submit(rows, proto.client_disconnect)
         except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
             return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
         if type(outcome) is batching.Answered:
             codec = loaded.codec
             said = codec.outline(outcome)
-            measured = replies.Measured(body, started, row_count, outcome.cpu_us, said)
-            return replies.Reply(200, codec.encode(request, outcome), (), measured)
-        return outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
+            measured = replies.Measured(body, started, row_count, outcome.cpu_us, said, keys=request.keys)
+            reply = replies.Reply(200, codec.encode(request, outcome), (), measured)
+        else:
+            reply = outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
+        return reply if features is None else told.told(reply, features)
 
     def too_large(self) -> replies.Reply:
         """413, as a prediction that was not read."""
         measured = replies.Measured(b"", time.perf_counter(), cut=True)
         return replies.too_large(self._body_bytes_max)._replace(measured=measured)
 
-    async def _other(self, scope: Any, proto: Any) -> replies.Reply:
-        path, method = scope.path, scope.method
+    async def _other(self, path: str, scope: Any, proto: Any) -> replies.Reply:
+        method = scope.method
         if path == "/predict":
             return replies.wrong_method(method, "POST")
         if path == "/v2" or path.startswith("/v2/"):

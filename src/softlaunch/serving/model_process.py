@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from softlaunch.serving import (
     unpacked,
 )
 from softlaunch.serving import capture as capturing
+from softlaunch.serving.features import opening
 from softlaunch.serving.runtimes import model
 
 
@@ -72,6 +74,8 @@ async def _load(
     rows = unpacked.smoke_rows(found, signature)
     if rows:
         await thread.run(lambda: _warm(loaded, rows))
+    lookups = await opening.opened(found, signature, variables=os.environ, smoke_rows=rows)
+    accepted = signature if lookups is None else lookups.optional
 
     cpu_clock = meter.cpu_clock(chosen.threads)
 
@@ -84,11 +88,14 @@ async def _load(
                 batch_rows_max=chosen.batch_rows_max,
                 queue_rows_max=chosen.queue_rows_max,
                 cpu_clock=cpu_clock,
+                cost=model.cost_of(loaded),
             ),
-            codec=rows_codec.RowsCodec(signature, found.version),
-            signature=signature,
+            codec=rows_codec.RowsCodec(accepted, found.version, keys=chosen.capture_keys),
+            keys=chosen.capture_keys,
+            signature=accepted,
             declared=found.content.signature,
             platform=loaded.platform,
+            lookups=lookups,
         )
 
     if faulty is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import softlaunch
 from softlaunch.core import oip
 from softlaunch.serving import oip_inference, readiness, replies
+from softlaunch.serving.features import resolver
 
 
 class OipEndpoint:
@@ -64,7 +65,12 @@ class OipEndpoint:
             return app.too_large()
         header_bytes = scope.headers.get(oip_inference.HEADER_BYTES)
         return await oip_inference.infer(
-            app, proto, body, lambda loaded: self._form.read(body, header_bytes, loaded), self._form.write
+            app,
+            proto,
+            body,
+            lambda loaded: self._form.read(body, header_bytes, loaded),
+            self._form.write,
+            recorded=scope.headers.get(resolver.RECORDED_HEADER),
         )
 
     def _readiness(self, app: oip_inference.ModelApp, body: dict[str, Any]) -> replies.Reply:

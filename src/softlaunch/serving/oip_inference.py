@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from softlaunch import errors
-from softlaunch.core import oip, oip_tensors, predictions
+from softlaunch.core import lookup_values, oip, oip_tensors, predictions
 from softlaunch.serving import batching, outcomes, readiness, replies, rows_codec
+from softlaunch.serving.features import told
 
 HEADER_BYTES = "inference-header-content-length"
 """Header of requests and answers whose document is followed by binary tensor data: the document's length."""
@@ -36,7 +37,9 @@ class ModelApp(Protocol):
         ...
 
 
-async def infer(app: ModelApp, proto: Any, body: bytes, read: Read, write: Write) -> replies.Reply:
+async def infer(
+    app: ModelApp, proto: Any, body: bytes, read: Read, write: Write, *, recorded: str | None = None
+) -> replies.Reply:
     """
     The reply to a request whose body was read just now; a prediction, whatever comes of it.
 
@@ -46,19 +49,25 @@ async def infer(app: ModelApp, proto: Any, body: bytes, read: Read, write: Write
         body: As it came.
         read: Its rows, checked; raises ConfigError.
         write: The answer's form; raises ConfigError when it cannot say the answer.
+        recorded: Looked-up features as they were served, of a replayed request; see resolver.RECORDED_HEADER.
     """
     started = time.perf_counter()
     row_count = 0
     keys: Mapping[str, Sequence[Any]] | None = None
+    features: lookup_values.FeaturesServed | None = None
     loaded = app.loaded
     if loaded is None:
         return outcomes.measured(replies.not_ready(), body, started)
     try:
         request = read(loaded)
         row_count, keys = len(request.rows), request.keys or None
-        outcome = await loaded.batcher.submit(request.rows, proto.client_disconnect)
+        rows = request.rows
+        if loaded.lookups is not None:
+            rows, features = await loaded.lookups.resolve(rows, keys, recorded)
+        outcome = await loaded.batcher.submit(rows, proto.client_disconnect)
         if not isinstance(outcome, batching.Answered):
-            return outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
+            reply = outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
+            return reply if features is None else told.told(reply, features)
         columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
         reply = write(loaded, request, columns)
     except oip_tensors.TooManyRowsError:
@@ -67,7 +76,8 @@ async def infer(app: ModelApp, proto: Any, body: bytes, read: Read, write: Write
         return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
     said = loaded.codec.outline(outcome)
     measured = replies.Measured(body, started, row_count, outcome.cpu_us, said, keys=keys)
-    return reply._replace(measured=measured)
+    reply = reply._replace(measured=measured)
+    return reply if features is None else told.told(reply, features)
 
 
 class HttpForm:

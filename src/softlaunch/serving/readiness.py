@@ -7,6 +7,7 @@ import enum
 
 from softlaunch.core import predictions, release
 from softlaunch.serving import batching, rows_codec
+from softlaunch.serving.features import resolver
 
 
 class Phase(enum.Enum):
@@ -30,3 +31,5 @@ class Loaded:
     """A few rows the model has answered, for people."""
     keys: tuple[str, ...] = ()
     """Business keys that requests may carry beside the features: recorded, never shown to the model."""
+    lookups: resolver.Resolver | None = None
+    """Fills in what clients need not send; None: nothing is looked up."""

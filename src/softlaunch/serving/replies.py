@@ -20,6 +20,14 @@ SHED_HEADERS = [
 _encode = msgspec.json.Encoder().encode
 
 
+PREDICTION_ID = "x-softlaunch-prediction-id"
+
+
+def prediction_id(request_id: str, row_count: int) -> str:
+    """Names every row of a request: REQUEST:0 for one, REQUEST:0-4 for five."""
+    return f"{request_id}:0" if row_count <= 1 else f"{request_id}:0-{row_count - 1}"
+
+
 class Measured(NamedTuple):
     """What a prediction request cost and said, beside its answer."""
 
@@ -34,6 +42,8 @@ class Measured(NamedTuple):
     """The body was too large to be read."""
     keys: Mapping[str, Sequence[Any]] | None = None
     """Business keys by name, one value a row."""
+    features: Mapping[str, Sequence[Any]] | None = None
+    """Looked-up features by name: for each row the value served and how it came about (core.lookups.ServedAs)."""
 
 
 class Reply(NamedTuple):
@@ -105,6 +115,16 @@ def shed(waiting_rows: int, retry_seconds: int) -> Reply:
         },
         *SHED_HEADERS,
         ("retry-after", str(retry_seconds)),
+    )
+
+
+def expired() -> Reply:
+    return document(
+        504,
+        {
+            "error": "The request's deadline passed before the model could be asked.",
+            "remedy": "Allow more time, send less at once, or run more replicas.",
+        },
     )
 
 

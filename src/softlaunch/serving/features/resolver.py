@@ -11,10 +11,13 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import base64
 import collections
-import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from softlaunch.core import lookup_values, lookups, predictions, release
 from softlaunch.serving.features import workers
@@ -23,8 +26,45 @@ KEPT_SECONDS_MAX = 1.0
 """An answer is used again for so long at most, and for no more than a tenth of `max_age`: a guess at not noticing."""
 KEPT_COUNT_MAX = 10_000
 
-_NO_KEYS: Mapping[str, Any] = {}
+RECORDED_HEADER = "x-softlaunch-recorded-features"
+"""
+A replayed request says here which values were served: base64 of deflated JSON, a list of {feature: value} by row. They
+count as sent. The gateway lets no client's through.
+"""
+RECORDED_BYTES_MAX = 32_768
+"""Of the header; servers refuse much longer ones."""
+_INFLATED_BYTES_MAX = 2**24
+
+Keys: TypeAlias = Mapping[str, Sequence[Any]]
+"""Business keys of a request by name, one value a row."""
+_NO_KEYS: Keys = {}
 _By = tuple[Any, ...]
+
+
+def dumps(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The value of RECORDED_HEADER for values as they were served, by row; None when it would be too long."""
+    text = base64.b64encode(zlib.compress(msgspec.json.encode(rows), 1)).decode("ascii")
+    return text if len(text) <= RECORDED_BYTES_MAX else None
+
+
+def loads(text: str, row_count: int) -> list[Mapping[str, Any]]:
+    """
+    The values `dumps` wrote.
+
+    Raises:
+        MalformedError: it did not, or for another number of rows.
+    """
+    try:
+        inflating = zlib.decompressobj()
+        found = msgspec.json.decode(inflating.decompress(base64.b64decode(text, validate=True), _INFLATED_BYTES_MAX))
+    except (ValueError, zlib.error, msgspec.MsgspecError, RecursionError):
+        found = None
+    if not isinstance(found, list) or len(found) != row_count or not all(isinstance(each, dict) for each in found):
+        raise predictions.MalformedError(
+            f"The header {RECORDED_HEADER} does not hold values for {row_count} rows.",
+            remedy="Send the request without it: it is for replays.",
+        )
+    return found
 
 
 class Asker(Protocol):
@@ -46,6 +86,13 @@ class _Kept(NamedTuple):
     answer: lookup_values.Answer
 
 
+class _Waiting(NamedTuple):
+    lookup: _Lookup
+    asked: list[tuple[_By, list[int]]]
+    """Each combination of values with the rows it is for."""
+    future: asyncio.Future[workers.Result]
+
+
 class _Lookup:
     """One lookup, compiled for a signature."""
 
@@ -60,9 +107,9 @@ class _Lookup:
         self._kept_seconds = 0.0 if age is None else min(KEPT_SECONDS_MAX, age / 10.0)
         self._kept: collections.OrderedDict[_By, _Kept] = collections.OrderedDict()
 
-    def by_of(self, row: Sequence[Any], keys: Mapping[str, Any]) -> _By | None:
-        """The values the row is looked up by; None when one of them is missing or cannot be one."""
-        found = tuple(keys.get(name) if place is None else row[place] for name, place in self.by)
+    def by_of(self, number: int, row: Sequence[Any], keys: Keys) -> _By | None:
+        """The values the row of this number is looked up by; None when one of them is missing."""
+        found = tuple(_key(keys, name, number) if place is None else row[place] for name, place in self.by)
         return found if all(isinstance(value, str | int | float) for value in found) else None
 
     def kept(self, by: _By, now: float) -> lookup_values.Answer | None:
@@ -106,68 +153,98 @@ class Resolver:
     async def resolve(
         self,
         rows: Sequence[predictions.Row],
-        keys: Sequence[Mapping[str, Any]] | None = None,
-        as_sent: Collection[str] = (),
+        keys: Keys | None = None,
+        recorded: str | None = None,
     ) -> tuple[list[predictions.Row], lookup_values.FeaturesServed]:
         """
         The rows with their features filled in, and how each came about.
 
         Args:
             rows: Of one request, checked against `optional`.
-            keys: Business keys by row; None when there are none.
-            as_sent: Features that count as sent even where they are null: a recorded request says what was served.
+            keys: Business keys of the request.
+            recorded: The value of RECORDED_HEADER.
+
+        Raises:
+            MalformedError: `recorded` cannot be read, or does not fit the rows.
+            RowError: it holds a value the signature does not allow.
         """
-        filling = [list(row) for row in rows]
+        open_ = [list(row) for row in rows]
         served: list[dict[str, tuple[Any, str]]] = [{} for _ in rows]
-        asked: list[tuple[_Lookup, _By | None, list[int], lookup_values.Answer | lookups.ServedAs]] = []
-        waiting: list[tuple[_Lookup, list[tuple[_By, list[int]]], asyncio.Future[workers.Result]]] = []
-        now = self._now()
-        for lookup in self._lookups:
-            wanted: dict[_By, list[int]] = {}
-            for number, row in enumerate(rows):
-                if all(row[place] is not None or feature in as_sent for feature, place in lookup.places):
-                    continue
-                by = lookup.by_of(row, keys[number] if keys is not None else _NO_KEYS)
-                if by is None:
-                    asked.append((lookup, None, [number], lookups.ServedAs.MISSING))
-                else:
-                    wanted.setdefault(by, []).append(number)
-            for by, numbers in list(wanted.items()):
-                kept = lookup.kept(by, now)
-                if kept is not None:
-                    asked.append((lookup, by, numbers, kept))
-                    del wanted[by]
-            remaining = iter(wanted.items())
-            while chunk := list(itertools.islice(remaining, lookup.asker.batch_count_max)):
-                values = [dict(zip(lookup.spec.by, by, strict=True)) for by, _ in chunk]
-                waiting.append((lookup, chunk, lookup.asker.submit(values, lookup.spec.timeout_seconds)))
+        if recorded is not None:
+            self._put_recorded(open_, served, loads(recorded, len(rows)))
+        answered, waiting = self._asked(open_, served, keys or _NO_KEYS)
         if waiting:
-            await asyncio.gather(*(future for _, _, future in waiting))
-            now = self._now()
-        for lookup, chunk, future in waiting:
-            result = future.result()
-            answers = [result] * len(chunk) if isinstance(result, lookups.ServedAs) else result
-            for (by, numbers), answer in zip(chunk, answers, strict=True):
-                asked.append((lookup, by, numbers, answer))
+            await asyncio.gather(*(each.future for each in waiting))
+        now = self._now()
+        for each in waiting:
+            result = each.future.result()
+            answers = [result] * len(each.asked) if isinstance(result, lookups.ServedAs) else result
+            for (by, numbers), answer in zip(each.asked, answers, strict=True):
+                answered.append((each.lookup, numbers, answer))
                 if isinstance(answer, lookup_values.Answer):
-                    lookup.keep(by, answer, now)
-        counts: collections.Counter[str] = collections.Counter()
-        for lookup, _, numbers, answer in asked:
+                    each.lookup.keep(by, answer, now)
+        counts: collections.Counter[lookups.ServedAs] = collections.Counter()
+        for lookup, numbers, answer in answered:
             values = lookup_values.read(lookup.spec, lookup.columns, answer, now=now)
             for number in numbers:
                 for feature, place in lookup.places:
-                    if filling[number][place] is None and feature not in as_sent:
+                    if open_[number][place] is None and feature not in served[number]:
                         value, how = values[feature]
-                        filling[number][place] = value
+                        open_[number][place] = value
                         served[number][feature] = (value, how.value)
                         counts[how] += 1
-        self._add_sent(filling, served)
-        return [tuple(row) for row in filling], lookup_values.FeaturesServed(
+        self._add_sent(open_, served)
+        return [tuple(row) for row in open_], lookup_values.FeaturesServed(
             served,
             counts[lookups.ServedAs.MISSING],
             counts[lookups.ServedAs.LATE],
             counts[lookups.ServedAs.STALE],
         )
+
+    def _asked(
+        self, rows: Sequence[Sequence[Any]], served: Sequence[Mapping[str, Any]], keys: Keys
+    ) -> tuple[list[tuple[_Lookup, list[int], lookup_values.Answer | lookups.ServedAs]], list[_Waiting]]:
+        """Rows that are answered at once, and what was asked for the others."""
+        answered: list[tuple[_Lookup, list[int], lookup_values.Answer | lookups.ServedAs]] = []
+        waiting: list[_Waiting] = []
+        now = self._now()
+        for lookup in self._lookups:
+            wanted: dict[_By, list[int]] = {}
+            for number, row in enumerate(rows):
+                if all(row[place] is not None or feature in served[number] for feature, place in lookup.places):
+                    continue
+                by = lookup.by_of(number, row, keys)
+                if by is None:
+                    answered.append((lookup, [number], lookups.ServedAs.MISSING))
+                else:
+                    wanted.setdefault(by, []).append(number)
+            asking: list[tuple[_By, list[int]]] = []
+            for by, numbers in wanted.items():
+                kept = lookup.kept(by, now)
+                if kept is None:
+                    asking.append((by, numbers))
+                else:
+                    answered.append((lookup, numbers, kept))
+            size = lookup.asker.batch_count_max
+            for start in range(0, len(asking), size):
+                part = asking[start : start + size]
+                values = [dict(zip(lookup.spec.by, by, strict=True)) for by, _ in part]
+                waiting.append(_Waiting(lookup, part, lookup.asker.submit(values, lookup.spec.timeout_seconds)))
+        return answered, waiting
+
+    def _put_recorded(
+        self,
+        rows: Sequence[list[Any]],
+        served: Sequence[dict[str, tuple[Any, str]]],
+        recorded: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Puts recorded values where the client sent none; one that was null is served as null."""
+        for number, (row, values) in enumerate(zip(rows, recorded, strict=True)):
+            for lookup in self._lookups:
+                for feature, place in lookup.places:
+                    if feature in values and row[place] is None:
+                        row[place] = predictions.check_value(lookup.columns[feature], values[feature], number)
+                        served[number][feature] = (row[place], lookups.ServedAs.SENT.value)
 
     def _add_sent(self, rows: Sequence[Sequence[Any]], served: Sequence[dict[str, tuple[Any, str]]]) -> None:
         for row, found in zip(rows, served, strict=True):
@@ -180,7 +257,7 @@ class Resolver:
         """Asks every source once by the values of a row: connections are made, statements compiled."""
         futures = []
         for lookup in self._lookups:
-            by = lookup.by_of(row, _NO_KEYS)
+            by = lookup.by_of(0, row, _NO_KEYS)
             if by is not None:
                 futures.append(lookup.asker.submit([dict(zip(lookup.spec.by, by, strict=True))], seconds))
         await asyncio.gather(*futures)
@@ -189,3 +266,8 @@ class Resolver:
         """Ends threads and connections."""
         for lookup in self._lookups:
             lookup.asker.close()
+
+
+def _key(keys: Keys, name: str, number: int) -> Any:
+    found = keys.get(name)
+    return None if found is None else found[number]
