@@ -152,6 +152,7 @@ def compile_by_hand(folder, make, number=0) -> bytes:
             "code": None,
             "inputs": [{"name": name, "datatype": kinds[name]} for name in make().feature_names_in_],
             "onnx": str(folder / f"{number}.onnx"),
+            "float32": False,
         },
         python=shop.serving_python,
     )

@@ -29,10 +29,18 @@ from softlaunch.ports import python_env
 
 SERVING_SET = ("granian", "msgspec", "numpy")
 """What a model server imports; the lock's own versions win."""
+GRPC_SET = ("protobuf",)
+"""What it imports when the first gRPC request comes. Not for building: the compiler brings a protobuf of its own."""
 TEST_SET = ("pytest", "coverage")
-COMPILE_SET_PINNED = ("skl2onnx==1.20.0", "onnx==1.23.2", "onnxruntime==1.32.0", "protobuf==6.33.6")
+COMPILE_SET_PINNED = (
+    "skl2onnx==1.20.0",
+    "onnxmltools==1.16.0",
+    "onnx==1.23.2",
+    "onnxruntime==1.32.0",
+    "protobuf==6.33.6",
+)
 """Tried first: the same model then compiles to the same bytes on every machine."""
-COMPILE_SET = ("skl2onnx", "onnx", "onnxruntime", "protobuf<7")
+COMPILE_SET = ("skl2onnx", "onnxmltools", "onnx", "onnxruntime", "protobuf<7")
 """Tried when the lock refuses the pinned ones."""
 _MARKER = "softlaunch-complete.json"
 _TIMEOUT_SECONDS = 1_200.0
@@ -58,7 +66,7 @@ class UvEnvironments:
         if lock is None:
             return _own()
         directory = self._venvs / _key("serving", lock)
-        self._ensure(directory, lock, required=SERVING_SET, optional=())
+        self._ensure(directory, lock, required=(*SERVING_SET, *GRPC_SET), optional=())
         return python_env.Interpreter(python=_python(directory), own=True)
 
     def building(self, lock: bytes | None) -> python_env.Interpreter:
@@ -223,7 +231,7 @@ def without_addresses(text: str) -> str:
 
 def _key(kind: str, lock: bytes) -> str:
     version = f"{platform.python_implementation()} {platform.python_version()} {platform.machine()} {sys.base_prefix}"
-    sets = (SERVING_SET, TEST_SET, COMPILE_SET_PINNED, COMPILE_SET) if kind == "building" else SERVING_SET
+    sets = (SERVING_SET, TEST_SET, COMPILE_SET_PINNED, COMPILE_SET) if kind == "building" else (SERVING_SET, GRPC_SET)
     material = json.dumps([_RECIPE, kind, version, sets]).encode() + b"\0" + lock
     return f"{kind}-{hashlib.sha256(material).hexdigest()[:24]}"
 

@@ -26,6 +26,8 @@ class Answers:
     answered: parity.Answered
     latency_ms_p99: float | None
     """Of single rows inside the server's process, without HTTP; None when nothing was timed."""
+    latency_ms_p50: float | None = None
+    """Likewise."""
 
 
 def ask(
@@ -56,5 +58,7 @@ def ask(
     )
     failed = {int(row): reason for row, reason in said["failed"].items()}
     return Answers(
-        answered=parity.Answered(columns=said["columns"], failed=failed), latency_ms_p99=said["latency_ms_p99"]
+        answered=parity.Answered(columns=said["columns"], failed=failed),
+        latency_ms_p99=said["latency_ms_p99"],
+        latency_ms_p50=said["latency_ms_p50"],
     )

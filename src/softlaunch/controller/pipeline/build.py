@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import errno
 import pathlib
-import shutil
 import tempfile
 
 from softlaunch import errors
@@ -31,7 +30,7 @@ from softlaunch.controller.pipeline import (
     signature,
     workshop,
 )
-from softlaunch.core import release, spec
+from softlaunch.core import lookup_values, release, spec
 from softlaunch.ports import python_env, source
 
 NO_TESTS = "no tests"
@@ -122,7 +121,7 @@ class _Build:
             passed = service_tests.run(tests, shop, work=work, interpreter=interpreter)
             step.detail, step.skipped = passed or NO_TESTS, passed is None
         original, content, described, found = self._described(checkout, lock, model_file, interpreter)
-        draft, content = self._compiled(original, content, found, interpreter)
+        draft, content = self._compiled(original, content, found, interpreter, notes)
         with workshop.step(self.progress, "quality") as step:
             judged = quality.judge(tests, draft, described=described, found=found, shop=shop, scratch=self.scratch)
             step.detail = ", ".join(f"{each.name} {each.value:g} {each.threshold}" for each in judged.gates)
@@ -143,6 +142,7 @@ class _Build:
             gates=(*content.gates, *judged.gates),
             profile_file=profiled.profile_file,
             smoke_file=profiled.smoke_file,
+            lookups=self.service.lookups,
         )
         if draft is not original:
             assemble.replace_model(original.directory, draft.directory)
@@ -163,6 +163,7 @@ class _Build:
         notes: list[str],
     ) -> records.Record:
         directory = self.scratch / "release"
+        notes += scanning.checked(None, checkout, without=None, allowed=self.service.model.allow_globals)
         with workshop.step(self.progress, "model") as step:
             python = interpreter.python
             own_code.write(self.service, self.shop, checkout=checkout, directory=directory, python=python, lock=lock)
@@ -198,6 +199,7 @@ class _Build:
                 scratch=self.scratch,
             )
             step.detail = ", ".join(column.name for column in described.signature.outputs)
+            self._check_lookups(described.signature)
         content = release.ReleaseContent(
             service=self.service.service,
             runtime=described.runtime,
@@ -213,20 +215,26 @@ class _Build:
         draft = answering.Draft(directory=directory, python=python, signature=described.signature)
         return draft, content, described, found
 
+    def _check_lookups(self, described: release.Signature) -> None:
+        """What is looked up has to be what the model takes, in every environment."""
+        captures = [environment.capture for environment in self.service.environments]
+        keys = {key for capture in captures if capture is not None for key in capture.keys}
+        lookup_values.check(self.service.lookups, described, keys)
+
     def _compiled(
         self,
         original: answering.Draft,
         content: release.ReleaseContent,
         found: signature.Tables,
         interpreter: python_env.Interpreter,
+        notes: list[str],
     ) -> tuple[answering.Draft, release.ReleaseContent]:
         with workshop.step(self.progress, "compile") as step:
-            if content.runtime is not release.Runtime.SKLEARN or not self.service.model.compile:
+            library = compilation.LIBRARIES.get(content.runtime)
+            if library is None or not self.service.model.compile:
                 step.skipped = True
-                step.detail = (
-                    "switched off" if content.runtime is release.Runtime.SKLEARN else "not a scikit-learn model"
-                )
-                note = "Served by scikit-learn itself: `compile` is off." if not self.service.model.compile else ""
+                step.detail = "switched off" if library is not None else "nothing that compiles"
+                note = f"Served by {library} itself: `compile` is off." if library is not None else ""
                 return original, dataclasses.replace(content, compile_note=note)
             verdict = compilation.compiled(
                 original,
@@ -237,6 +245,7 @@ class _Build:
                 scratch=self.scratch,
             )
             step.detail = verdict.note
+        notes += verdict.measured
         if verdict.draft is None:
             return original, dataclasses.replace(content, compile_note=verdict.note)
         gates = (verdict.gate,) if verdict.gate is not None else ()
@@ -266,8 +275,8 @@ class _Build:
         """A copy that the tests, which run in the same directory as training, cannot change."""
         if model_file is None:
             return None
-        kept = self.scratch / f"obtained{model_file.suffix}"
-        shutil.copyfile(model_file, kept)
+        kept = self.scratch / ("obtained" if model_file.is_dir() else f"obtained{model_file.suffix}")
+        files.copy_model(model_file, kept)
         return kept
 
     def _attached(self, record: records.Record) -> release.Lineage:

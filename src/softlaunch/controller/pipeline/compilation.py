@@ -1,10 +1,10 @@
-"""scikit-learn to ONNX, kept only when both answer alike."""
+"""Models to ONNX, kept only when both answer alike."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from softlaunch.controller.pipeline import answering, assemble, rows, workshop
 from softlaunch.core import release
@@ -16,7 +16,17 @@ REFERENCE_ROW_COUNT_MAX = 20_000
 _GRID_COUNT = 65
 """A guess: quantiles of a feature between which split points are looked for."""
 _POINT_COUNT_MAX = 24
+_TREE_POINT_COUNT_MAX = 200
+"""A guess: split points per column that are tried when they can be read from the trees instead of searched for."""
 _BASE_COUNT = 3
+_TIMED_ROW_COUNT = 50
+"""A guess: a slow forest then takes a second; their median moves by a few percent from run to run."""
+LIBRARIES: Mapping[release.Runtime, str] = {
+    release.Runtime.SKLEARN: "scikit-learn",
+    release.Runtime.XGBOOST: "XGBoost",
+    release.Runtime.LIGHTGBM: "LightGBM",
+}
+"""What compiles: compile_RUNTIME of adapters/python_env/scripts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +36,8 @@ class Verdict:
     note: str
     """Which form is served and why, one sentence; the same for the same release."""
     gate: release.GateResult | None = None
+    measured: tuple[str, ...] = ()
+    """Sentences for the build's report that may differ from run to run, so that no digest may know them."""
 
 
 def compiled(
@@ -45,62 +57,89 @@ def compiled(
         content: Its description.
     """
     if reference is None:
-        return _kept("there is no reference whose rows could be compared")
+        return _kept(content.runtime, "there is no reference whose rows could be compared")
     if interpreter.compile_problem is not None:
-        return _kept(interpreter.compile_problem)
+        return _kept(content.runtime, interpreter.compile_problem)
     assert content.model_file is not None
     directory = scratch / "compiled"
     (directory / "model").mkdir(parents=True)
+    ordinary = _ordinary(original, reference)
     said = shop.workbench.tool(
-        "compile_sklearn",
+        f"compile_{content.runtime}",
         {
             "path": str(original.directory / content.model_file),
             "code": str(original.directory / assemble.CODE),
             "inputs": [{"name": each.name, "datatype": each.datatype.value} for each in content.signature.inputs],
             "onnx": str(directory / assemble.ONNX_FILE),
+            "float32": _is_float32(ordinary, content.signature.inputs),
         },
         python=interpreter.python,
     )
     if said["problem"] is not None:
-        return _kept(f"it does not convert ({said['problem']:.200})")
+        return _kept(content.runtime, f"it does not convert ({said['problem']:.200})")
     assemble.describe(directory, assemble.as_onnx(content))
     draft = answering.Draft(directory=directory, python=shop.serving_python, signature=content.signature)
-    cases = _cases(original, reference, shop, scratch)
+    points = _split_points(original, ordinary, shop, scratch)
+    cases = [*ordinary, *parity.constructed(content.signature.inputs, ordinary, points)]
     found = [case.row for case in cases]
-    left = answering.ask(original, found, shop, scratch).answered
-    right = answering.ask(draft, found, shop, scratch).answered
-    difference = parity.disagreement(content.signature.outputs, cases, left, right)
-    if difference is not None:
-        return _kept(f"compiled, {difference}")
+    left = answering.ask(original, found, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
+    right = answering.ask(draft, found, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
+    compared = parity.compare(content.signature.inputs, content.signature.outputs, cases, left.answered, right.answered)
+    measured = tuple(_measured(compared, left, right))
+    if compared.disagreement is not None:
+        kept = _kept(content.runtime, f"compiled, {compared.disagreement}")
+        return dataclasses.replace(kept, measured=measured)
     return Verdict(
         draft=draft,
         # No number of rows here: how many split points are found may differ between processors, the digest must not.
-        note="Served as ONNX: it answers like the scikit-learn model"
+        note=f"Served as ONNX: it answers like the {LIBRARIES[content.runtime]} model"
         " (on the reference, missing and extreme values, unseen categories, split points).",
         gate=release.GateResult(name="compiled_parity", passed=True, value=0.0, threshold="<= 0 rows differ"),
+        measured=measured,
     )
 
 
-def _cases(
-    original: answering.Draft, reference: tables.Table, shop: workshop.Workshop, scratch: pathlib.Path
-) -> list[parity.Case]:
-    inputs = original.signature.inputs
+def _measured(compared: parity.Compared, left: answering.Answers, right: answering.Answers) -> Iterator[str]:
+    if compared.largest_where:
+        yield (
+            f"Compiled and original were compared on {compared.row_count} rows; their largest difference is"
+            f" {compared.largest:.2g} ({compared.largest_where})."
+        )
+    slow, fast = left.latency_ms_p50, right.latency_ms_p50
+    if slow is not None and fast is not None and fast > 0:
+        ratio = f"{slow / fast:.3g} times faster" if slow >= fast else f"{fast / slow:.3g} times slower"
+        yield f"One row takes the original {slow:.3g} ms and the compiled model {fast:.3g} ms (p50): {ratio}."
+
+
+def _ordinary(original: answering.Draft, reference: tables.Table) -> list[parity.Case]:
     places = parity.spaced_places(reference.row_count, REFERENCE_ROW_COUNT_MAX)
-    ordinary = parity.ordinary(rows.of_table(reference, inputs, places, what="The reference"), places)
-    return [*ordinary, *parity.constructed(inputs, ordinary, _split_points(original, ordinary, shop, scratch))]
+    found = rows.of_table(reference, original.signature.inputs, places, what="The reference")
+    return parity.ordinary(found, places)
+
+
+def _is_float32(ordinary: Sequence[parity.Case], inputs: Sequence[release.Column]) -> bool:
+    """Whether all numbers of the reference are float32 numbers: thresholds are then rounded so that none is misled."""
+    numbers = [
+        case.row[position]
+        for position, column in enumerate(inputs)
+        if column.datatype in (release.Datatype.FP32, release.Datatype.FP64)
+        for case in ordinary
+        if case.row[position] is not None
+    ]
+    return parity.is_float32(numbers)
 
 
 def _split_points(
     original: answering.Draft, ordinary: Sequence[parity.Case], shop: workshop.Workshop, scratch: pathlib.Path
 ) -> dict[int, list[float]]:
-    grids = {}
+    inputs = original.signature.inputs
+    grids: dict[str, list[float]] = {}
+    numeric = (release.Datatype.FP32, release.Datatype.FP64, release.Datatype.INT64)
     for position, column in enumerate(original.signature.inputs):
         if column.datatype in (release.Datatype.FP32, release.Datatype.FP64):
             seen = sorted({case.row[position] for case in ordinary if case.row[position] is not None})
             if len(seen) > 1:
                 grids[str(position)] = parity.spaced(seen, _GRID_COUNT)
-    if not grids:
-        return {}
     path = scratch / "ordinary.npz"
     rows.write(path, original.signature.inputs, [case.row for case in parity.spaced(ordinary, _BASE_COUNT)])
     said = shop.workbench.tool(
@@ -111,11 +150,13 @@ def _split_points(
             "rows": str(path),
             "grids": grids,
             "count_max": _POINT_COUNT_MAX,
+            "tree_count_max": _TREE_POINT_COUNT_MAX,
         },
         python=original.python,
     )
-    return {int(position): points for position, points in said["points"].items()}
+    found = {int(position): points for position, points in said["points"].items()}
+    return {position: points for position, points in found.items() if inputs[position].datatype in numeric}
 
 
-def _kept(why: str) -> Verdict:
-    return Verdict(draft=None, note=f"Served by scikit-learn itself: {why}.")
+def _kept(runtime: release.Runtime, why: str) -> Verdict:
+    return Verdict(draft=None, note=f"Served by {LIBRARIES[runtime]} itself: {why}.")

@@ -4,7 +4,8 @@ Does a compiled model answer like its original? Rows to ask both, and the compar
 Besides ordinary rows of the reference: each value that may be missing, numbers far outside of what was seen,
 categories never seen, and numbers on and beside the points where the original's answer jumps. A compiled model computes
 in float32, so a number and its neighbour in float64 are one to it: at a jump both sides are asked one float32 step
-away, and the jump itself as a client would write it.
+away, and the jump itself as a client would write it: as it is where the reference holds decimals, and as the nearest
+float32 where the reference holds nothing but float32 numbers. Between a jump and its float32 the two may differ.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ SPANS = (1.0, 1_000.0)
 """How far outside of the reference's range, in widths of that range."""
 UNSEEN = ("softlaunch-unseen", "", " ", "\u00e9\u4e2d\U0001f600", "0")
 """Text that no reference holds, with what trips encoders: emptiness, blanks, characters of two to four bytes."""
+
+_SHOWN_MAX = 12
+"""Features of a row that a message names; a guess."""
 
 Row: TypeAlias = predictions.Row
 
@@ -71,7 +75,11 @@ def constructed(
         values += _unusual(column.datatype, seen)
         for base in bases:
             made += [_changed(base, position, column, value) for value in values]
-        ties = [value for point in points.get(position, ()) for value in _around(column.datatype, point)]
+        ties = [
+            value
+            for point in points.get(position, ())
+            for value in _around(column.datatype, point, narrow=is_float32(seen))
+        ]
         made += [_changed(bases[number % len(bases)], position, column, value) for number, value in enumerate(ties)]
     nullable = [position for position, column in enumerate(inputs) if column.nullable]
     if len(nullable) > 1:
@@ -86,23 +94,63 @@ def constructed(
     return made
 
 
-def disagreement(
-    outputs: Sequence[release.Column], cases: Sequence[Case], original: Answered, compiled: Answered
-) -> str | None:
-    """The first row on which the two differ, as a clause; None when they agree on all."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    row_count: int
+    disagreement: str | None
+    """The first row on which the two differ, with both answers, as a clause; None when they agree on all."""
+    largest: float
+    """Largest absolute difference of a number, among rows that both answer."""
+    largest_where: str
+    """The output and the row of the largest difference; empty when no number was compared."""
+
+
+def compare(
+    inputs: Sequence[release.Column],
+    outputs: Sequence[release.Column],
+    cases: Sequence[Case],
+    original: Answered,
+    compiled: Answered,
+) -> Compared:
+    """How the two answered the rows of `cases`."""
     scales = {column.name: _scale(column, cases, original) for column in outputs}
+    first: str | None = None
+    largest, where = 0.0, ""
     for number, case in enumerate(cases):
-        if number in original.failed and number in compiled.failed:
-            continue  # both answers are kept from the user
-        if number in original.failed:
-            return f"on {case.what} it answers, and the original does not: {original.failed[number]}"
-        if number in compiled.failed:
-            return f"on {case.what} the original answers, and it does not: {compiled.failed[number]}"
-        for column in outputs:
-            left, right = original.columns[column.name][number], compiled.columns[column.name][number]
-            if not _same(column, left, right, scales[column.name]):
-                return f"on {case.what} its {column.name} is {_shown(right)} instead of {_shown(left)}"
-    return None
+        if number in original.failed or number in compiled.failed:
+            found = _of_failures(number, case, original, compiled)
+        else:
+            found = None
+            for column in outputs:
+                left, right = original.columns[column.name][number], compiled.columns[column.name][number]
+                if not _same(column, left, right, scales[column.name]):
+                    found = found or f"on {case.what} its {column.name} is {_shown(right)} instead of {_shown(left)}"
+                if isinstance(left, float) and isinstance(right, float) and (not where or abs(left - right) > largest):
+                    largest, where = abs(left - right), f"{column.name} on {case.what}"
+        if found is not None and first is None:
+            first = f"{found}; the row is {_row(inputs, case)}"
+    return Compared(row_count=len(cases), disagreement=first, largest=largest, largest_where=where)
+
+
+def _of_failures(number: int, case: Case, original: Answered, compiled: Answered) -> str | None:
+    if number in original.failed and number in compiled.failed:
+        return None  # both answers are kept from the user
+    if number in original.failed:
+        return f"on {case.what} it answers, and the original does not: {original.failed[number]}"
+    return f"on {case.what} the original answers, and it does not: {compiled.failed[number]}"
+
+
+def _row(inputs: Sequence[release.Column], case: Case) -> str:
+    pairs = [f"{column.name}: {predictions.shown(value)}" for column, value in zip(inputs, case.row, strict=True)]
+    rest = len(pairs) - _SHOWN_MAX
+    return "{" + ", ".join(pairs[:_SHOWN_MAX]) + (f", and {rest} more" if rest > 0 else "") + "}"
+
+
+def is_float32(values: Sequence[Any]) -> bool:
+    """Whether a column's numbers are float32 numbers, so that none is lost when a compiled model takes them."""
+    found = np.array(values, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return bool((found.astype(np.float32).astype(np.float64) == found).all())
 
 
 def spaced(found: Sequence[Any], count: int) -> list[Any]:
@@ -133,12 +181,12 @@ def _unusual(datatype: release.Datatype, seen: Sequence[Any]) -> list[Any]:
     return [max(-predictions.FLOAT32_MAX, min(predictions.FLOAT32_MAX, float(each))) for each in found]
 
 
-def _around(datatype: release.Datatype, point: float) -> list[Any]:
+def _around(datatype: release.Datatype, point: float, *, narrow: bool) -> list[Any]:
     if datatype is release.Datatype.INT64:
         return [math.floor(point), math.floor(point) + 1]
-    narrow = np.float32(point)
-    beside = [np.nextafter(narrow, np.float32(side)) for side in (-np.inf, np.inf)]
-    return [point, *(float(each) for each in beside if np.isfinite(each))]
+    nearest = np.float32(point)
+    beside = [np.nextafter(nearest, np.float32(side)) for side in (-np.inf, np.inf)]
+    return [float(nearest) if narrow else point, *(float(each) for each in beside if np.isfinite(each))]
 
 
 def _changed(base: Case, position: int, column: release.Column, value: Any) -> Case:

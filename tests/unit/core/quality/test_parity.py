@@ -21,7 +21,7 @@ def answered(probabilities, labels=None, failed=None):
 
 
 def differ(left, right):
-    return parity.disagreement(OUTPUTS, CASES[:2], left, right)
+    return parity.compare(INPUTS, OUTPUTS, CASES[:2], left, right).disagreement
 
 
 def test_equal_answers_agree() -> None:
@@ -29,9 +29,20 @@ def test_equal_answers_agree() -> None:
 
 
 def test_the_row_and_both_answers_are_named() -> None:
-    assert (
-        differ(answered([0.1, 0.9]), answered([0.1, 0.8])) == "on reference row 1 its probability is 0.8 instead of 0.9"
-    )
+    said = "on reference row 1 its probability is 0.8 instead of 0.9; the row is {temp: 1.0, hour: 1, carrier: 'UA'}"
+
+    assert said == differ(answered([0.1, 0.9]), answered([0.1, 0.8]))
+
+
+def test_the_largest_difference_is_measured_where_they_agree_too() -> None:
+    left, right = answered([0.1, 0.9]), answered([0.10001, 0.90005])
+
+    found = parity.compare(INPUTS, OUTPUTS, CASES[:2], left, right)
+
+    assert found.disagreement is None
+    assert abs(found.largest - 5e-5) < 1e-12
+    assert "probability on reference row 1" == found.largest_where
+    assert 2 == found.row_count
 
 
 def test_numbers_are_compared_by_the_size_of_ordinary_answers() -> None:
@@ -41,10 +52,13 @@ def test_numbers_are_compared_by_the_size_of_ordinary_answers() -> None:
     def numbers(*values):
         return parity.Answered(columns={"prediction": values}, failed={})
 
+    def disagreement(left, right):
+        return parity.compare(INPUTS, outputs, cases, left, right).disagreement
+
     original = numbers(1e-7, 2.0, 1e12)
-    assert parity.disagreement(outputs, cases, original, numbers(2e-7, 2.00005, 1e12 + 1e7)) is None
-    assert parity.disagreement(outputs, cases, original, numbers(1e-7, 2.001, 1e12)) is not None
-    assert parity.disagreement(outputs, cases, original, numbers(2e-4, 2.0, 1e12)) is not None
+    assert disagreement(original, numbers(2e-7, 2.00005, 1e12 + 1e7)) is None
+    assert disagreement(original, numbers(1e-7, 2.001, 1e12)) is not None
+    assert disagreement(original, numbers(2e-4, 2.0, 1e12)) is not None
 
 
 def test_labels_have_to_be_identical() -> None:
@@ -69,13 +83,25 @@ def test_only_what_clients_may_send_is_constructed() -> None:
     assert all(case.row[0] is None or np.isfinite(np.float32(case.row[0])) for case in made)
 
 
+def asked_around(point: float, values: list[float]) -> set[float]:
+    cases = parity.ordinary([(value, 1, "UA") for value in values], list(range(len(values))))
+    return {case.row[0] for case in parity.constructed(INPUTS, cases, {0: [point]})}
+
+
 def test_a_split_point_is_asked_on_itself_and_one_float32_step_beside() -> None:
     point = 39.47
-    made = parity.constructed(INPUTS, CASES, {0: [point]})
-    values = {case.row[0] for case in made}
+    values = asked_around(point, [0.1, 0.2])
 
     assert point in values
     assert {float(np.nextafter(np.float32(point), np.float32(side))) for side in (-np.inf, np.inf)} <= values
+
+
+def test_among_float32_numbers_a_split_point_is_asked_as_one() -> None:
+    point = 39.47
+    values = asked_around(point, [0.5, float(np.float32(0.1))])
+
+    assert float(np.float32(point)) in values
+    assert point not in values
 
 
 def test_spaced_keeps_both_ends() -> None:

@@ -1,7 +1,7 @@
 """
 Compiles a pickled scikit-learn model to ONNX, the same bytes for the same model.
 
-Asked: path, code, inputs (name, datatype), onnx (where to). Answers: problem (why it could not, else None), form.
+Asked: path, code, inputs (name, datatype), float32 (see onnx_boosting), onnx (where to). Answers: problem (why it could not, else None), form.
 
 Numeric models take one float32 matrix of all features, which is the fastest to feed. A model that picks columns by name
 (ColumnTransformer), or takes text, gets one graph input per feature, named like it, of shape [N, 1].
@@ -12,13 +12,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from softlaunch.adapters.python_env.scripts import describe_sklearn, exchange
+from softlaunch.adapters.python_env.scripts import describe_sklearn, exchange, onnx_boosting
 from softlaunch.core import release
-
-GRAPH_NAME = "softlaunch"
-"""skl2onnx would make up a random one, and the bytes would differ every time."""
-OPSET = {"": 18, "ai.onnx.ml": 3}
-"""Understood by every onnxruntime since 1.14 (2023)."""
 
 
 def compile_model(request: dict[str, Any]) -> dict[str, Any]:
@@ -27,14 +22,14 @@ def compile_model(request: dict[str, Any]) -> dict[str, Any]:
     model = describe_sklearn.load(request["path"])
     inputs = [(each["name"], release.Datatype(each["datatype"])) for each in request["inputs"]]
     try:
-        raw, form = _compiled(model, inputs)
+        raw, form = _compiled(model, inputs, float32=request["float32"])
     except Exception as error:  # noqa: BLE001  # converters raise whatever they meet: none of it may stop the build
         return {"problem": exchange.one_line(error), "form": None}
     pathlib.Path(request["onnx"]).write_bytes(raw)
     return {"problem": None, "form": form}
 
 
-def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]]) -> tuple[bytes, str]:
+def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]], *, float32: bool) -> tuple[bytes, str]:
     import skl2onnx  # noqa: PLC0415  # only in environments that can compile
     from skl2onnx.common import data_types  # noqa: PLC0415
 
@@ -55,8 +50,15 @@ def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]]) -> tuple[b
         while any(matrix == name for name, _ in inputs):
             matrix += "_"  # an input called like a feature would be taken for that feature alone
         types = [(matrix, data_types.FloatTensorType([None, len(inputs)]))]
+    onnx_boosting.prepare(model, float32=float32)
     options = {"zipmap": False} if hasattr(model, "predict_proba") else None
-    found = skl2onnx.convert_sklearn(model, name=GRAPH_NAME, initial_types=types, target_opset=OPSET, options=options)
+    found = skl2onnx.convert_sklearn(
+        model,
+        name=onnx_boosting.GRAPH_NAME,
+        initial_types=types,
+        target_opset=onnx_boosting.OPSET,
+        options=options,
+    )
     return found.SerializeToString(deterministic=True), form
 
 

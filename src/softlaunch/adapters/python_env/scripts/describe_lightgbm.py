@@ -61,7 +61,7 @@ def load(path: str) -> Any:
             "Add lightgbm to the service's requirements.lock.",
         ) from error
     try:
-        return lightgbm.Booster(model_file=path, params={"verbosity": -1})
+        return lightgbm.Booster(model_file=path)
     except lightgbm.basic.LightGBMError as error:
         raise exchange.unreadable(
             path,

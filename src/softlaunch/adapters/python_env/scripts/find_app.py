@@ -56,7 +56,9 @@ def _names(body: list[ast.stmt]) -> set[str] | None:
             case _:
                 # Assignments, also inside of if, try and with: any name that is stored to at this level or below.
                 names |= {
-                    each.id for each in ast.walk(statement) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+                    each.id
+                    for each in ast.walk(statement)
+                    if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
                 }
                 nested = _nested(statement)
                 inner = _names(nested) if nested else set()

@@ -2,10 +2,13 @@
 Finds where a model's answer jumps as one number moves: the split points of its trees, in the inputs' own units.
 
 Asked: release, loader, rows (a few ordinary ones), grids (by column position: values to look between), count_max (per
-column). Answers: points (by column position).
+column), tree_count_max (likewise, of points read from trees). Answers: points (by column position).
 
-Between two neighbouring grid values with different answers a jump is bisected down to neighbouring doubles. Nothing has
-to be known about the model: scaled, encoded and stacked trees are covered too; a smooth model yields harmless points.
+XGBoost's and LightGBM's own files say where they split: their points are read from the trees. Of other models nothing
+has to be known, for they are searched:
+
+between two neighbouring grid values with different answers a jump is bisected down to neighbouring doubles. Scaled,
+encoded and stacked trees are covered too; a smooth model yields harmless points.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
+import json
 import pathlib
 from typing import Any
 
@@ -29,6 +33,13 @@ def find(request: dict[str, Any]) -> dict[str, Any]:
     """See the module."""
     loader = importlib.import_module(request["loader"])
     unpacked = loader.read(pathlib.Path(request["release"]), pathlib.Path("build"))
+    path = unpacked.directory / (unpacked.content.model_file or "")
+    if unpacked.content.runtime is release.Runtime.XGBOOST:
+        return _chosen(_xgboost_thresholds(str(path)), request)
+    if unpacked.content.runtime is release.Runtime.LIGHTGBM:
+        return _chosen(_lightgbm_thresholds(str(path)), request)
+    if not request["grids"]:
+        return {"points": {}}
     rows = exchange.read_rows(request["rows"])
     model = loader.load_model(unpacked, thread_count=1)
     outputs = [
@@ -46,6 +57,53 @@ def find(request: dict[str, Any]) -> dict[str, Any]:
     except Exception:  # noqa: BLE001  # a model that raises on ordinary rows is found out by the comparison itself
         return {"points": {}}
     return {"points": {str(position): sorted(found) for position, found in points.items()}}
+
+
+def _chosen(thresholds: dict[int, set[float]], request: dict[str, Any]) -> dict[str, Any]:
+    """At most `tree_count_max` per column, evenly spaced among the distinct ones."""
+    points = {}
+    for position, found in thresholds.items():
+        values = sorted(found)
+        places = np.unique(np.linspace(0, len(values) - 1, min(request["tree_count_max"], len(values))).astype(int))
+        points[str(position)] = [values[place] for place in places]
+    return {"points": points}
+
+
+def _xgboost_thresholds(path: str) -> dict[int, set[float]]:
+    from softlaunch.adapters.python_env.scripts import describe_xgboost  # noqa: PLC0415  # where it is one
+
+    booster = describe_xgboost.load(path)
+    booster.feature_names = None
+    found: dict[int, set[float]] = {}
+    for text in booster.get_dump(dump_format="json"):
+        pending = [json.loads(text)]
+        while pending:
+            node = pending.pop()
+            pending += node.get("children", [])
+            if "split" in node:
+                # Written with nine digits, which is enough to give the float32 back.
+                found.setdefault(int(node["split"][1:]), set()).add(float(np.float32(node["split_condition"])))
+    return found
+
+
+def _lightgbm_thresholds(path: str) -> dict[int, set[float]]:
+    from softlaunch.adapters.python_env.scripts import describe_lightgbm  # noqa: PLC0415  # where it is one
+
+    found: dict[int, set[float]] = {}
+    for tree in describe_lightgbm.load(path).dump_model()["tree_info"]:
+        pending = [tree["tree_structure"]]
+        while pending:
+            node = pending.pop()
+            if "split_feature" not in node:
+                continue
+            pending += [node["left_child"], node["right_child"]]
+            known = found.setdefault(node["split_feature"], set())
+            if node["decision_type"] == "==":  # categories, which LightGBM makes whole numbers of
+                codes = [int(each) for each in node["threshold"].split("||")]
+                known |= {code + part for code in codes for part in (0.0, 0.5)} | {max(codes) + 1.0, -2.0}
+            else:
+                known.add(float(node["threshold"]))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
