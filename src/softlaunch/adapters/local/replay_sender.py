@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from softlaunch.core import oip_recorded, spool
+from softlaunch.core import lookup_recorded, oip_recorded, spool
 from softlaunch.ports import sender
 
 _THREADS = 64
@@ -89,6 +89,7 @@ class SocketSender:
             "content-type": record.content_type or "application/json",
             "x-request-id": record.request_id,
             "x-softlaunch-arm": spool.SHADOW,
+            **lookup_recorded.header(record.features),
         }
         json_bytes = _json_bytes(record)
         if json_bytes is not None:
@@ -117,6 +118,7 @@ class SocketSender:
             memory_kib=int(response.getheader("x-softlaunch-memory-kib") or 0),
             served_count=int(served) if served else 0,
             dropped=0,
+            features=None,  # all of them were sent
         )
 
 

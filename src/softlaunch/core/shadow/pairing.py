@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from softlaunch.core import attempts, spool
+from softlaunch.core import attempts, lookup_recorded, spool
 from softlaunch.core.shadow import agreement
 
 WAIT_MORE_SECONDS = 2.0
@@ -249,6 +249,7 @@ class Pairing:
             memory_kib=None,
             served_count=None,
             replica="",
+            features_defaulted=None,
         )
 
     def _attempt(self, record: spool.Record, request_id: str) -> attempts.Attempt:
@@ -273,6 +274,7 @@ class Pairing:
             served_count=record.served_count,
             input_bytes=len(record.request),
             replica=record.instance,
+            features_defaulted=lookup_recorded.defaulted(record.features),
         )
 
 

@@ -11,60 +11,23 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import base64
 import collections
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-import msgspec
-
-from softlaunch.core import lookup_values, lookups, predictions, release
+from softlaunch.core import lookup_recorded, lookup_values, lookups, predictions, release
 from softlaunch.serving.features import workers
 
 KEPT_SECONDS_MAX = 1.0
 """An answer is used again for so long at most, and for no more than a tenth of `max_age`: a guess at not noticing."""
 KEPT_COUNT_MAX = 10_000
 
-RECORDED_HEADER = "x-softlaunch-recorded-features"
-"""
-A replayed request says here which values were served: base64 of deflated JSON, a list of {feature: value} by row. They
-count as sent. The gateway lets no client's through.
-"""
-RECORDED_BYTES_MAX = 32_768
-"""Of the header; servers refuse much longer ones."""
-_INFLATED_BYTES_MAX = 2**24
-
+RECORDED_HEADER = lookup_recorded.HEADER
+"""Of a replayed request: see core.lookup_recorded."""
 Keys: TypeAlias = Mapping[str, Sequence[Any]]
 """Business keys of a request by name, one value a row."""
 _NO_KEYS: Keys = {}
 _By = tuple[Any, ...]
-
-
-def dumps(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """The value of RECORDED_HEADER for values as they were served, by row; None when it would be too long."""
-    text = base64.b64encode(zlib.compress(msgspec.json.encode(rows), 1)).decode("ascii")
-    return text if len(text) <= RECORDED_BYTES_MAX else None
-
-
-def loads(text: str, row_count: int) -> list[Mapping[str, Any]]:
-    """
-    The values `dumps` wrote.
-
-    Raises:
-        MalformedError: it did not, or for another number of rows.
-    """
-    try:
-        inflating = zlib.decompressobj()
-        found = msgspec.json.decode(inflating.decompress(base64.b64decode(text, validate=True), _INFLATED_BYTES_MAX))
-    except (ValueError, zlib.error, msgspec.MsgspecError, RecursionError):
-        found = None
-    if not isinstance(found, list) or len(found) != row_count or not all(isinstance(each, dict) for each in found):
-        raise predictions.MalformedError(
-            f"The header {RECORDED_HEADER} does not hold values for {row_count} rows.",
-            remedy="Send the request without it: it is for replays.",
-        )
-    return found
 
 
 class Asker(Protocol):
@@ -162,7 +125,7 @@ class Resolver:
         Args:
             rows: Of one request, checked against `optional`.
             keys: Business keys of the request.
-            recorded: The value of RECORDED_HEADER.
+            recorded: The value of lookup_recorded.HEADER.
 
         Raises:
             MalformedError: `recorded` cannot be read, or does not fit the rows.
@@ -171,14 +134,16 @@ class Resolver:
         open_ = [list(row) for row in rows]
         served: list[dict[str, tuple[Any, str]]] = [{} for _ in rows]
         if recorded is not None:
-            self._put_recorded(open_, served, loads(recorded, len(rows)))
+            self._put_recorded(open_, served, lookup_recorded.loads(recorded, len(rows)))
         answered, waiting = self._asked(open_, served, keys or _NO_KEYS)
         if waiting:
             await asyncio.gather(*(each.future for each in waiting))
         now = self._now()
         for each in waiting:
             result = each.future.result()
-            answers = [result] * len(each.asked) if isinstance(result, lookups.ServedAs) else result
+            answers: Sequence[lookup_values.Answer | lookups.ServedAs] = (
+                [result] * len(each.asked) if isinstance(result, lookups.ServedAs) else result
+            )
             for (by, numbers), answer in zip(each.asked, answers, strict=True):
                 answered.append((each.lookup, numbers, answer))
                 if isinstance(answer, lookup_values.Answer):
