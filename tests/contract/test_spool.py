@@ -46,7 +46,7 @@ class Files:
                 instance=found.instance,
                 disk_bytes_max=2**30,
             )
-        self._writers[who].append([msgspec.msgpack.encode(found)])
+        self._writers[who].append(msgspec.msgpack.encode(spool.group_of(found)))
 
 
 class Memory:

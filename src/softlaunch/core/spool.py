@@ -5,8 +5,13 @@ The spool's format: what a model server answered, as bytes that survive being cu
     frame     MARK, payload length u32, CRC u32, payload
 
 Numbers are little-endian. The CRC is CRC-32 seeded with the segment's own random number (in the header): bytes that a
-client sent inside of a payload cannot pass for a frame. A payload is a Record as a MessagePack array; who reads and
-writes segments brings that codec (this layer has the standard library only), `frame` and `Scanner` do the rest.
+client sent inside of a payload cannot pass for a frame. A payload is a MessagePack array; who reads and writes segments
+brings that codec (this layer has the standard library only), `frame` and `scan` do the rest. What the array holds
+depends on the segment's version:
+
+    1   one Record, field by field
+    2   a Group: many records, one value after the other in a single flat array, and once what they share. Written a
+        group at a time, as a record of its own costs its process several times as much
 
 Rules of reading, which need to know nothing of the writer:
     * A frame that is whole and whose CRC fits is a record.
@@ -21,10 +26,13 @@ import dataclasses
 import json
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 MAGIC = b"\xf5softlaunch-spool\n"
-VERSION = 1
+VERSION = 2
+VERSION_OF_RECORDS = 1
+"""Frames hold a Record each; still read."""
 MARK = b"\xf5SL\n"
 """0xf5 occurs in no UTF-8 text, so JSON bodies never look like a frame's start."""
 
@@ -82,7 +90,39 @@ class Record(NamedTuple):
     dropped: int
     """Records this process could not keep, all told: a gap in the spool is not a missing answer."""
     cut: bool = False
-    """The bodies were too large to keep."""
+    """The bodies were too large to keep, or could not be redacted."""
+    keys: Mapping[str, Sequence[Any]] | None = None
+    """Business keys by name, one value a row."""
+    features: Mapping[str, Any] | None = None
+    """Features looked up for the request, as they were served."""
+    json_bytes: int | None = None
+    """How much of the request is JSON, when binary tensors follow it (inference-header-content-length)."""
+    redacted: bool = False
+    """Something of the request was left out or hashed: it cannot be sent again as it was."""
+
+
+class Group(NamedTuple):
+    """Records of one process, as they stand in a frame of version 2. New fields go to the end, with a default."""
+
+    offset: float
+    """Seconds to be added to a value's `started`, which is on a clock of the process, for Unix seconds."""
+    memory_kib: int
+    dropped: int
+    width: int
+    """Values of one record: VALUE_NAMES, or the first of them."""
+    values: list[Any]
+
+
+VALUE_NAMES = (
+    "request_id", "started", "flags", "path", "content_type", "request", "status", "answer", "service_us", "cpu_us",
+    "key", "row_count", "output", "served_count", "keys", "features", "json_bytes",
+)  # fmt: skip
+"""Of one record in Group.values. New ones go to the end."""
+VALUE_COUNT = len(VALUE_NAMES)
+REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
+
+FLAG_SHADOW, FLAG_MIRRORED, FLAG_INVALID, FLAG_SHED, FLAG_CUT, FLAG_REDACTED = 1, 2, 4, 8, 16, 32
+_VALUE_DEFAULTS: tuple[Any, ...] = ("", 0.0, 0, "", "", b"", 0, b"", 0, None, "", 0, "", 0, None, None, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +136,8 @@ class Header:
     opened_at: float
     seed: int
     """Of the frames' CRC; 32 random bits."""
+    version: int = VERSION
+    """What payloads are; see the module. Written in front of the header, not in it."""
 
 
 def segment_name(header: Header, number: int) -> str:
@@ -117,8 +159,10 @@ def writer_of(name: str) -> str:
 
 def dump_header(header: Header) -> bytes:
     """The first bytes of a segment."""
-    document = json.dumps(dataclasses.asdict(header)).encode()
-    return MAGIC + _SEGMENT.pack(VERSION, len(document), zlib.crc32(document)) + document
+    fields = dataclasses.asdict(header)
+    version = fields.pop("version")
+    document = json.dumps(fields).encode()
+    return MAGIC + _SEGMENT.pack(version, len(document), zlib.crc32(document)) + document
 
 
 def load_header(data: bytes) -> tuple[Header, int] | None:
@@ -132,16 +176,82 @@ def load_header(data: bytes) -> tuple[Header, int] | None:
         return None
     version, length, crc = _SEGMENT.unpack_from(data, len(MAGIC))
     document = bytes(data[start : start + length])
-    if version != VERSION or length > _HEADER_BYTES_MAX or len(document) < length or zlib.crc32(document) != crc:
+    if version not in (VERSION_OF_RECORDS, VERSION) or length > _HEADER_BYTES_MAX or len(document) < length:
+        return None
+    if zlib.crc32(document) != crc:
         return None
     fields = json.loads(document)
-    known = {field.name for field in dataclasses.fields(Header)}
-    return Header(**{name: value for name, value in fields.items() if name in known}), start + length
+    known = {field.name for field in dataclasses.fields(Header)} - {"version"}
+    return Header(version=version, **{name: value for name, value in fields.items() if name in known}), start + length
 
 
 def header_bytes_max() -> int:
     """Enough bytes of a segment to read any header."""
     return len(MAGIC) + _SEGMENT.size + _HEADER_BYTES_MAX
+
+
+def records(header: Header, group: Group) -> list[Record]:
+    """The records of a group in a segment with that header, in their order."""
+    width, values = group.width, group.values
+    found = []
+    for start in range(0, len(values) - width + 1, width):
+        known = tuple(values[start : start + min(width, VALUE_COUNT)])
+        (
+            request_id, started, flags, path, content_type, request, status, answer, service_us, cpu_us,
+            key, row_count, output, served_count, keys, features, json_bytes,
+        ) = known + _VALUE_DEFAULTS[len(known) :]  # fmt: skip
+        found.append(
+            Record(
+                request_id=request_id,
+                at=group.offset + started,
+                release=header.release,
+                instance=header.instance,
+                arm=SHADOW if flags & FLAG_SHADOW else PRIMARY,
+                mirrored=bool(flags & FLAG_MIRRORED),
+                path=path,
+                content_type=content_type,
+                request=request,
+                status=status,
+                answer=answer,
+                invalid=bool(flags & FLAG_INVALID),
+                shed=bool(flags & FLAG_SHED),
+                service_us=service_us,
+                cpu_us=cpu_us,
+                key=key,
+                row_count=row_count,
+                output=output,
+                memory_kib=group.memory_kib,
+                served_count=served_count,
+                dropped=group.dropped,
+                cut=bool(flags & FLAG_CUT),
+                keys=keys,
+                features=features,
+                json_bytes=json_bytes,
+                redacted=bool(flags & FLAG_REDACTED),
+            )
+        )
+    return found
+
+
+def group_of(*found: Record) -> Group:
+    """Records of one process as a group, for whoever writes segments otherwise than the model server."""
+    values: list[Any] = []
+    for record in found:
+        flags = (
+            (record.arm == SHADOW) * FLAG_SHADOW
+            | record.mirrored * FLAG_MIRRORED
+            | record.invalid * FLAG_INVALID
+            | record.shed * FLAG_SHED
+            | record.cut * FLAG_CUT
+            | record.redacted * FLAG_REDACTED
+        )
+        values += (
+            record.request_id, record.at, flags, record.path, record.content_type, record.request, record.status,
+            record.answer, record.service_us, record.cpu_us, record.key, record.row_count, record.output,
+            record.served_count, record.keys, record.features, record.json_bytes,
+        )  # fmt: skip
+    last = found[-1]
+    return Group(offset=0.0, memory_kib=last.memory_kib, dropped=last.dropped, width=VALUE_COUNT, values=values)
 
 
 def frame(payload: bytes, seed: int) -> bytes:
@@ -159,21 +269,20 @@ class Scanned:
     damage_bytes: int
 
 
-def scan(data: bytes | memoryview, seed: int, *, payload_count_max: int | None = None) -> Scanned:
+def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool] = lambda _: False) -> Scanned:
     """
     The payloads of frames in `data`, which begins at a frame's start or anywhere after it.
 
     Args:
         data: A piece of a segment, at least FRAME_BYTES_MAX and a frame's head long unless the segment ends before.
         seed: Header.seed.
-        payload_count_max: Stop after so many.
+        enough: Told of every payload; it stops after the one that this is true of.
     """
     payloads: list[bytes] = []
     place = damage_count = damage_bytes = 0
     view = memoryview(data)
     raw = data if isinstance(data, bytes) else bytes(data)
-    limit = len(raw) if payload_count_max is None else payload_count_max
-    while len(payloads) < limit:
+    while True:
         payload = _payload(raw, view, place, seed)
         if payload is None:
             following = _next_good(raw, view, place + 1, seed)
@@ -185,6 +294,8 @@ def scan(data: bytes | memoryview, seed: int, *, payload_count_max: int | None =
             continue
         payloads.append(payload)
         place += _FRAME.size + len(payload)
+        if enough(payload):
+            break
     return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
 
 

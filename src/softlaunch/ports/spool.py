@@ -44,7 +44,8 @@ class Spool(Protocol):
         """
         Records written after `cursor`, of all processes; each once, whatever is being written meanwhile.
 
-        Segments deleted for room before they were read are gone silently: the oldest go first.
+        Model servers write records in groups, which are read whole: with the last one it may be more than
+        `record_count_max`. Segments deleted for room before they were read are gone silently: the oldest go first.
         """
         ...
 

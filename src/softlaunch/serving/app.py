@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.core import lookup_recorded
 from softlaunch.serving import (
     batching,
     deadlines,
@@ -34,7 +35,7 @@ from softlaunch.serving import (
     replies,
 )
 from softlaunch.serving import capture as capturing
-from softlaunch.serving.features import resolver, told
+from softlaunch.serving.features import told
 from softlaunch.serving.runtimes import model
 
 DISCARD_BYTES_MAX = 64 * 2**20
@@ -108,7 +109,7 @@ class App:
             proto.response_bytes(reply.status, headers, reply.body)
             if measured is not None:
                 if self._capture is not None and request_id:
-                    self._capture.record(
+                    self._capture.add(
                         path,
                         asked,
                         request_id,
@@ -162,9 +163,10 @@ class App:
             row_count = len(request.rows)
             rows, features = request.rows, None
             if loaded.lookups is not None:
-                recorded = scope.headers.get(resolver.RECORDED_HEADER)
+                recorded = headers.get(lookup_recorded.HEADER)
                 rows, features = await loaded.lookups.resolve(rows, None, recorded)
-            outcome = await loaded.batcher.submit(rows, proto.client_disconnect)
+            deadline = deadlines.of(headers, started)
+            outcome = await loaded.batcher.submit(rows, proto.client_disconnect, deadline)
         except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
             return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
         if type(outcome) is batching.Answered:
@@ -188,7 +190,7 @@ class App:
         if path == "/v2" or path.startswith("/v2/"):
             return await self._oip.handle(self, path, method, scope, proto)
         if path.startswith(grpc_endpoint.PREFIX):
-            return await self._grpc.handle(self, path, method, proto)
+            return await self._grpc.handle(self, path, method, scope, proto)
         return self._pages.reply(path, method, self.loaded) or replies.not_found(path)
 
     async def bounded_body(self, proto: Any) -> bytes | None:

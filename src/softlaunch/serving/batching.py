@@ -11,21 +11,21 @@ Rules:
     * A batch that raises, or whose answer has the wrong shape, is run again request by request, so that one poisoned
       row fails its own request only.
     * Only rows that are invalid make their request invalid.
+    * A request whose deadline has passed when its batch begins is not called, and said to be Expired.
+    * Where the model tells what rows cost, a batch is of similar ones: see queues.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from softlaunch.core import answers, predictions, release
-from softlaunch.serving import model_thread
+from softlaunch.serving import model_thread, queues
 from softlaunch.serving.runtimes import model
 
 WATCH_SECONDS = 0.02
@@ -59,7 +59,13 @@ class Failed(NamedTuple):
     cpu_us: int = 0
 
 
-Outcome: TypeAlias = Answered | Invalid | Failed
+class Expired(NamedTuple):
+    """Its deadline passed before its rows were called."""
+
+    cpu_us: int | None = None
+
+
+Outcome: TypeAlias = Answered | Invalid | Failed | Expired
 
 
 class Overloaded(Exception):  # noqa: N818  # an outcome callers branch on, not a fault
@@ -68,23 +74,6 @@ class Overloaded(Exception):  # noqa: N818  # an outcome callers branch on, not 
 
 class TooManyRows(Exception):  # noqa: N818  # as Overloaded
     """More rows than the queue ever holds."""
-
-
-class Ticket:
-    """One waiting request."""
-
-    __slots__ = ("disconnected", "future", "rows", "watcher")
-
-    def __init__(
-        self,
-        rows: Sequence[predictions.Row],
-        future: asyncio.Future[Outcome],
-        disconnected: Callable[[], Awaitable[None]] | None,
-    ) -> None:
-        self.rows = rows
-        self.future = future
-        self.disconnected = disconnected
-        self.watcher: asyncio.Task[None] | None = None
 
 
 class Batcher:
@@ -97,6 +86,7 @@ class Batcher:
         batch_rows_max: int,
         queue_rows_max: int,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
+        cost: model.Cost | None = None,
     ) -> None:
         """
         Must be made on the event loop that submits.
@@ -107,6 +97,7 @@ class Batcher:
             batch_rows_max: Rows of one call; a larger request is cut.
             queue_rows_max: Rows that may wait.
             cpu_clock: Nanoseconds of CPU time that calls have taken so far; asked on `thread`.
+            cost: About what a row costs; None: all the same.
         """
         self._answer = answer
         self._cpu_clock = cpu_clock
@@ -114,7 +105,7 @@ class Batcher:
         self._batch_rows_max = batch_rows_max
         self._queue_rows_max = queue_rows_max
         self._loop = asyncio.get_running_loop()
-        self._waiting: collections.deque[Ticket] = collections.deque()
+        self._waiting = queues.by(cost)
         self._waiting_rows = 0
         self._busy = False
         self._slow = False
@@ -141,6 +132,7 @@ class Batcher:
         self,
         rows: Sequence[predictions.Row],
         disconnected: Callable[[], Awaitable[None]] | None = None,
+        deadline: float = math.inf,
     ) -> asyncio.Future[Outcome]:
         """
         The outcome of these rows, to be awaited; cancelled when the client left before the call.
@@ -148,6 +140,7 @@ class Batcher:
         Args:
             rows: Checked rows, at least one.
             disconnected: Returns an awaitable that ends when the client has left.
+            deadline: Of time.perf_counter; the call must have begun by then.
 
         Raises:
             Overloaded: queue_rows_max rows would be exceeded.
@@ -158,8 +151,9 @@ class Batcher:
             if count > self._queue_rows_max:
                 raise TooManyRows
             raise Overloaded
-        ticket = Ticket(rows, self._loop.create_future(), disconnected)
-        self._waiting.append(ticket)
+        future = self._loop.create_future()
+        ticket = queues.Ticket(rows, future, disconnected, deadline)
+        self._waiting.put(ticket, self._loop.time())
         self._waiting_rows += count
         if not self._busy:
             # Not at once: requests that arrived in the same turn of the loop join the first batch.
@@ -167,33 +161,29 @@ class Batcher:
             self._loop.call_soon(self._begin)
         elif self._slow:
             self._watch(ticket)
-        return ticket.future
+        return future
 
     def _begin(self) -> None:
-        batch: list[Ticket] = []
-        row_count = 0
-        while self._waiting:
-            ticket = self._waiting[0]
-            count = len(ticket.rows)
-            gone = ticket.future.done()
-            if batch and not gone and row_count + count > self._batch_rows_max:
-                break
-            self._waiting.popleft()
-            self._waiting_rows -= count
-            if not gone:
-                row_count += count
-                batch.append(ticket)
-        self._busy = bool(batch)
-        if batch:
-            self._timer = self._loop.call_later(WATCH_SECONDS, self._turned_slow)
-            self._called_at = self._loop.time()
-            self._thread.post(functools.partial(self._outcomes, batch), functools.partial(self._finished, batch))
+        while batch := self._waiting.take(self._batch_rows_max):
+            now = time.perf_counter()
+            odd = False
+            for ticket in batch:
+                self._waiting_rows -= len(ticket.rows)
+                odd = odd or ticket.deadline < now or ticket.future.done()
+            if odd:
+                batch = _wanted(batch, now)
+            if batch:
+                self._called_at = self._loop.time()
+                if self._timer is None:
+                    self._timer = self._loop.call_later(WATCH_SECONDS, self._look)
+                self._thread.post(self._outcomes, self._finished, batch)
+                return
+        self._busy = False
 
-    def _finished(self, batch: list[Ticket], outcomes: list[Outcome]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _finished(self, batch: list[queues.Ticket], outcomes: list[Outcome]) -> None:
         self._slow = False
         self._call_seconds = self._loop.time() - self._called_at
+        self._waiting.told(batch, self._call_seconds)
         for ticket, outcome in zip(batch, outcomes, strict=True):
             if ticket.watcher is not None:
                 ticket.watcher.cancel()
@@ -201,23 +191,38 @@ class Batcher:
                 ticket.future.set_result(outcome)
         self._begin()
 
+    def _look(self) -> None:
+        # One timer for many calls, which looks whether the latest is slow: to set one for each costs a microsecond.
+        self._timer = None
+        if not self._busy:
+            return
+        left = self._called_at + WATCH_SECONDS - self._loop.time()
+        if left > 0.001:  # the loop's clock is no finer
+            self._timer = self._loop.call_later(left, self._look)
+        elif not self._slow:
+            self._turned_slow()
+            self._timer = self._loop.call_later(WATCH_SECONDS, self._look)
+        else:
+            self._timer = self._loop.call_later(WATCH_SECONDS, self._look)
+
     def _turned_slow(self) -> None:
         self._slow = True
         for ticket in self._waiting:
             self._watch(ticket)
 
-    def _watch(self, ticket: Ticket) -> None:
+    def _watch(self, ticket: queues.Ticket) -> None:
         if ticket.disconnected is not None and ticket.watcher is None:
             ticket.watcher = self._loop.create_task(self._drop_when_gone(ticket, ticket.disconnected))
 
-    async def _drop_when_gone(self, ticket: Ticket, disconnected: Callable[[], Awaitable[None]]) -> None:
+    async def _drop_when_gone(self, ticket: queues.Ticket, disconnected: Callable[[], Awaitable[None]]) -> None:
         await disconnected()
-        if not ticket.future.done() and ticket in self._waiting:
+        # One that was taken is the call's, whoever left.
+        if not ticket.future.done() and any(each is ticket for each in self._waiting):
             self._waiting_rows -= len(ticket.rows)
             ticket.rows = ()
             ticket.future.cancel()
 
-    def _outcomes(self, batch: list[Ticket]) -> list[Outcome]:
+    def _outcomes(self, batch: list[queues.Ticket]) -> list[Outcome]:
         rows = [row for ticket in batch for row in ticket.rows]
         began_ns = self._cpu_clock()
         try:
@@ -254,6 +259,16 @@ class Batcher:
             for name, values in checked.columns.items():
                 columns[name].extend(values)
         return answers.CheckedAnswer(columns=columns, invalid=invalid)
+
+
+def _wanted(batch: list[queues.Ticket], now: float) -> list[queues.Ticket]:
+    """Without those whose client has left or whose deadline has passed, who are told."""
+    for ticket in batch:
+        if ticket.deadline < now and not ticket.future.done():
+            ticket.future.set_result(Expired())
+            if ticket.watcher is not None:
+                ticket.watcher.cancel()
+    return [ticket for ticket in batch if not ticket.future.done()]
 
 
 def _outcome(checked: answers.CheckedAnswer, start: int, stop: int, cpu_us: int) -> Outcome:

@@ -1,9 +1,12 @@
 """
 Records of answered predictions, on their way to the spool.
 
-The event loop puts a record into a buffer after its answer was handed over; a thread of its own encodes and writes. A
-full buffer, a full disk or a thread that is behind cost records, never time: what is dropped is counted, and the count
-stands in every later record, so that readers know a gap from a missing answer.
+The event loop puts what it knows of an exchange into a buffer after its answer was handed over; a thread of its own
+encodes and writes. A full buffer, a full disk or a thread that is behind cost records, never time: what is dropped is
+counted, and the count stands in every later group, so that readers know a gap from a missing answer.
+
+The thread shares the interpreter with the event loop, so its work is the requests' time too. That is why the buffer is
+flat (no object per record, one msgpack call per group, in C), and what hardly changes is written once a group.
 
 Which requests: every copy that went to a shadow and every request that was copied (they are pairs), and of the rest a
 share chosen by a hash of the request id, so that all processes choose the same. Requests without an id did not come
@@ -12,7 +15,6 @@ through the gateway (smoke requests) and are not recorded.
 
 from __future__ import annotations
 
-import collections
 import sys
 import threading
 import time
@@ -22,14 +24,16 @@ from typing import Any
 import msgspec
 
 from softlaunch.core import spool
-from softlaunch.serving import replies, segments
+from softlaunch.serving import redaction, replies, segments
 
 FLUSH_SECONDS = 0.05
 """Between two writes, at most: what is older has been written."""
+_WIDTH = spool.VALUE_COUNT
 _BUFFER_COUNT_MAX = 20_000
+_BUFFER_VALUES_MAX = _BUFFER_COUNT_MAX * _WIDTH
 _BUFFER_BYTES_MAX = 32 * 2**20
-_GROUP_COUNT_MAX = 128
-"""Records encoded in one go: a tenth of a millisecond during which the event loop may have to wait."""
+_GROUP_COUNT_MAX = 256
+"""Records encoded in one go: a tenth of a millisecond or two during which the event loop may have to wait."""
 _ENVELOPE_BYTES = 500
 """A guess of what a record takes beside its bodies."""
 _RETRY_SECONDS = 1.0
@@ -46,18 +50,21 @@ class Capture:
     Takes exchanges on the event loop, writes them on a thread.
 
     Args:
-        writer: Where records go; used by the thread alone.
-        release: DIGEST12.
-        instance: The process's token.
+        writer: Where groups of records go; used by the thread alone.
         percent: Of requests that are not part of a pair.
+        redactor: What is left out of records or hashed, on the thread; None: nothing is.
     """
 
-    def __init__(self, writer: segments.SegmentWriter, *, release: str, instance: str, percent: float) -> None:
+    def __init__(
+        self, writer: segments.SegmentWriter, *, percent: float, redactor: redaction.Redactor | None = None
+    ) -> None:
         self._writer = writer
-        self._release = release
-        self._instance = instance
         self._percent = percent
-        self._buffer: collections.deque[spool.Record] = collections.deque()
+        self._redactor = redactor
+        # Flat: _WIDTH values after each other for every record, see spool.VALUE_NAMES. The event loop only appends and
+        # the thread only takes from the front; under the interpreter's lock neither sees a part of a record.
+        self._buffer: list[Any] = []
+        self._memory_kib = 0
         # Each counter has one thread that writes it; the difference is what waits.
         self._bytes_taken_in = 0
         self._bytes_written = 0
@@ -77,7 +84,9 @@ class Capture:
 
     def add(
         self,
-        scope: Any,
+        path: str,
+        headers: Any,
+        request_id: str,
         reply: replies.Reply,
         measured: replies.Measured,
         *,
@@ -85,49 +94,63 @@ class Capture:
         memory_kib: int,
         served_count: int,
     ) -> None:
-        """Records one exchange if it is chosen; costs a few microseconds and never waits."""
-        headers = scope.headers
-        request_id = headers.get("x-request-id")
-        if not request_id:
+        """
+        Records one exchange if it is chosen; costs a microsecond or two and never waits.
+
+        Args:
+            path: Of the request.
+            headers: Of the request, as granian has them.
+            request_id: Not empty.
+            reply: What was answered.
+            measured: What was asked, and what it cost.
+            service_us: From the request's last byte to the answer.
+            memory_kib: Of the process.
+            served_count: Prediction requests answered before.
+        """
+        get = headers.get
+        flags = spool.FLAG_MIRRORED if get("x-softlaunch-mirrored") is not None else 0
+        if get("x-softlaunch-arm") == spool.SHADOW:
+            flags |= spool.FLAG_SHADOW
+        if not flags and self._percent < 100.0 and not is_chosen(request_id, self._percent):
             return
-        arm = spool.SHADOW if headers.get("x-softlaunch-arm") == spool.SHADOW else spool.PRIMARY
-        mirrored = headers.get("x-softlaunch-mirrored") is not None
-        if not mirrored and arm is spool.PRIMARY and not is_chosen(request_id, self._percent):
-            return
-        request, answer, cut = measured.request, reply.body, measured.cut
-        if len(request) > spool.BODY_BYTES_MAX or len(answer) > spool.BODY_BYTES_MAX:
-            request, answer, cut = b"", b"", True
-        size = len(request) + len(answer) + _ENVELOPE_BYTES
+        request, answer = measured.request, reply.body
+        asked, answered = len(request), len(answer)
+        if measured.cut or asked > spool.BODY_BYTES_MAX or answered > spool.BODY_BYTES_MAX:
+            request = answer = b""
+            asked = answered = 0
+            flags |= spool.FLAG_CUT
+        if reply.headers:
+            if replies.INVALID_HEADER in reply.headers:
+                flags |= spool.FLAG_INVALID
+            if replies.SHED_HEADERS[0] in reply.headers:
+                flags |= spool.FLAG_SHED
+        buffer = self._buffer
+        size = asked + answered + _ENVELOPE_BYTES
         waiting = self._bytes_taken_in - self._bytes_written
-        if len(self._buffer) >= _BUFFER_COUNT_MAX or waiting + size > _BUFFER_BYTES_MAX:
+        if waiting + size > _BUFFER_BYTES_MAX or len(buffer) >= _BUFFER_VALUES_MAX:
             self._dropped_full += 1
             return
         self._bytes_taken_in += size
-        self._buffer.append(
-            spool.Record(
-                request_id,
-                time.time() - service_us / 1e6,
-                self._release,
-                self._instance,
-                arm,
-                mirrored,
-                scope.path,
-                headers.get("content-type") or "",
-                request,
-                reply.status,
-                answer,
-                replies.INVALID_HEADER in reply.headers,
-                replies.SHED_HEADERS[0] in reply.headers,
-                service_us,
-                measured.cpu_us,
-                headers.get("x-softlaunch-key") or "",
-                measured.row_count,
-                measured.output,
-                memory_kib,
-                served_count,
-                self._dropped_full + self._dropped_unwritten,
-                cut,
-            )
+        self._memory_kib = memory_kib
+        content_type = get("content-type") or ""
+        buffer += (
+            request_id,
+            measured.started,
+            flags,
+            path,
+            content_type,
+            request,
+            reply.status,
+            answer,
+            service_us,
+            measured.cpu_us,
+            get("x-softlaunch-key") or "",
+            measured.row_count,
+            measured.output,
+            served_count,
+            measured.keys,
+            measured.features,
+            _json_bytes(headers) if content_type == "application/octet-stream" else None,
         )
         if waiting > _BUFFER_BYTES_MAX // 4:
             self._wake.set()
@@ -149,20 +172,43 @@ class Capture:
     def _flush(self) -> None:
         buffer = self._buffer
         while buffer:
-            group = [buffer.popleft() for _ in range(min(len(buffer), _GROUP_COUNT_MAX))]
-            self._write(group)
-            self._bytes_written += sum(len(found.request) + len(found.answer) + _ENVELOPE_BYTES for found in group)
+            count = len(buffer)
+            taken = buffer[:count]
+            del buffer[:count]
+            # A record that came in since is in the sum already: a moment's error, not one that adds up.
+            taken_in = self._bytes_taken_in
+            if self._redactor is not None:
+                self._redactor.redact(taken)
+            for start in range(0, count, _GROUP_COUNT_MAX * _WIDTH):
+                self._write(taken[start : start + _GROUP_COUNT_MAX * _WIDTH])
+            self._bytes_written = taken_in
 
-    def _write(self, group: list[spool.Record]) -> None:
+    def _write(self, values: list[Any]) -> None:
+        count = len(values) // _WIDTH
         if time.monotonic() < self._blocked_until:
-            self._dropped_unwritten += len(group)
+            self._dropped_unwritten += count
+            return
+        offset = time.time() - time.perf_counter()
+        payload = self._encode((offset, self._memory_kib, self.dropped, _WIDTH, values))
+        if len(payload) > spool.FRAME_BYTES_MAX:
+            if count == 1:
+                self._dropped_unwritten += 1
+                return
+            middle = count // 2 * _WIDTH
+            self._write(values[:middle])
+            self._write(values[middle:])
             return
         try:
-            self._writer.append([self._encode(found) for found in group])
+            self._writer.append(payload)
         except OSError as error:
             if self._blocked_until == 0.0:
                 sys.stderr.write(f"softlaunch.serving: predictions cannot be recorded: {error}\n")
             self._blocked_until = time.monotonic() + _RETRY_SECONDS
-            self._dropped_unwritten += len(group)
+            self._dropped_unwritten += count
         else:
             self._blocked_until = 0.0
+
+
+def _json_bytes(headers: Any) -> int | None:
+    declared = headers.get("inference-header-content-length")
+    return int(declared) if declared is not None and declared.isdecimal() else None

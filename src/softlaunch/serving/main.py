@@ -8,20 +8,24 @@ every accepted request answered, 1 otherwise, with one line on stderr that says 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from softlaunch import errors
-from softlaunch.core import release
+from softlaunch.core import release, spec
 from softlaunch.serving import capture as capturing
-from softlaunch.serving import segments, settings, unpacked
+from softlaunch.serving import privileges, redaction, segments, settings, unpacked
 
 
 def run(chosen: settings.Settings) -> NoReturn:
     """Serves until SIGTERM or a failure; never returns."""
+    _raise_file_limit()
+    privileges.drop([chosen.socket.absolute().parent, *([chosen.spool] if chosen.spool is not None else [])])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = runner.run(_serve(chosen))
@@ -56,9 +60,7 @@ async def _serve(chosen: settings.Settings) -> int:
             capture.close()
 
 
-async def _serve_release(
-    found: unpacked.Unpacked, chosen: settings.Settings, capture: capturing.Capture | None
-) -> int:
+async def _serve_release(found: unpacked.Unpacked, chosen: settings.Settings, capture: capturing.Capture | None) -> int:
     # Imported where they are chosen: an app's environment need not have what a model's batches are made with.
     match found.content.runtime:
         case release.Runtime.ASGI:
@@ -86,4 +88,24 @@ def _capture(found: unpacked.Unpacked, chosen: settings.Settings) -> capturing.C
         instance=chosen.instance,
         disk_bytes_max=chosen.spool_bytes_max,
     )
-    return capturing.Capture(writer, release=found.version, instance=chosen.instance, percent=chosen.capture_percent)
+    return capturing.Capture(writer, percent=chosen.capture_percent, redactor=_redactor(found, chosen))
+
+
+def _redactor(found: unpacked.Unpacked, chosen: settings.Settings) -> redaction.Redactor | None:
+    if not chosen.redact:
+        return None
+    signature = found.content.signature
+    return redaction.Redactor(
+        {name: spec.Redaction(how) for name, how in chosen.redact.items()},
+        secret=b"" if chosen.redact_secret is None else chosen.redact_secret.read_bytes(),
+        keys=chosen.capture_keys,
+        feature_names=[column.name for column in signature.inputs],
+    )
+
+
+def _raise_file_limit() -> None:
+    """As many connections as the machine allows: the usual 1,024 is a limit for select(), which nothing here uses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than its own hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

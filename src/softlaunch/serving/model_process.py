@@ -96,6 +96,7 @@ async def _load(
             declared=found.content.signature,
             platform=loaded.platform,
             lookups=lookups,
+            examples=tuple(rows[:2]),
         )
 
     if faulty is not None:

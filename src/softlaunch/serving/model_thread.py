@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_A = TypeVar("_A")
+_Item = tuple[Callable[[Any], Any], Callable[[Any, Any], None], Any]
 
 
 class ModelThread:
@@ -20,18 +22,18 @@ class ModelThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="softlaunch-model", daemon=True).start()
 
-    def post(self, work: Callable[[], _T], done: Callable[[_T], None]) -> None:
-        """Runs `work`, which must not raise, in the thread, then `done` with its result on the event loop."""
-        self._work.put((work, done))
+    def post(self, work: Callable[[_A], _T], done: Callable[[_A, _T], None], subject: _A) -> None:
+        """Runs `work` with the subject, which must not raise, in the thread, then `done` on the event loop."""
+        self._work.put((work, done, subject))
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """What `work` returned or raised in the thread."""
         future: asyncio.Future[_T] = self._loop.create_future()
 
-        def attempt() -> Callable[[], None]:
+        def attempt(_: None) -> Callable[[], None]:
             try:
                 result = work()
             except BaseException as error:  # noqa: BLE001  # raised again where it is awaited
@@ -39,7 +41,7 @@ class ModelThread:
                 return lambda: future.set_exception(raised)
             return lambda: future.set_result(result)
 
-        self.post(attempt, lambda finish: finish())
+        self.post(attempt, lambda _, finish: finish(), None)
         return await future
 
     def close(self) -> None:
@@ -48,9 +50,9 @@ class ModelThread:
 
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
-            work, done = item
-            result = work()
+            work, done, subject = item
+            result = work(subject)
             try:
-                self._loop.call_soon_threadsafe(done, result)
+                self._loop.call_soon_threadsafe(done, subject, result)
             except RuntimeError:  # the loop has ended: nobody waits any more
                 return

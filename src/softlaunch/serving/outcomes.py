@@ -29,4 +29,6 @@ def unanswered(outcome: batching.Outcome) -> replies.Reply:
             return replies.model_failed(message)
         case batching.Invalid(row, output, message):
             return replies.answer_invalid(row, output, message)
+        case batching.Expired():
+            return replies.expired()
     raise errors.InvariantError(f"An answered outcome is no refusal: {outcome!r:.100}.")

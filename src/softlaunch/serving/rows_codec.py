@@ -9,8 +9,9 @@ refuse too much, but never accept what the slow one would not.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from softlaunch.core import predictions, release
 from softlaunch.serving import batching
 
+_ROWS = "rows"
 _ROWS_PREFIX = b'{"rows":'
 
 _INT64 = Annotated[int, msgspec.Meta(ge=predictions.INT64_MIN, le=predictions.INT64_MAX)]
@@ -43,19 +45,35 @@ class RowsRequest(NamedTuple):
     rows: list[predictions.Row]
     bare: bool
     """One row object without a list around it; answered without one too."""
+    keys: Mapping[str, list[Any]] | None = None
+    """Business keys by name, one value a row; None when no row has any."""
 
 
 class RowsCodec:
-    def __init__(self, signature: release.Signature, version: str) -> None:
+    """
+    Args:
+        signature: What rows are checked against.
+        version: DIGEST12.
+        keys: Business keys: members of a row beside its features, or of the envelope for all rows. One that is a
+            feature, too, is a feature.
+    """
+
+    def __init__(self, signature: release.Signature, version: str, *, keys: Sequence[str] = ()) -> None:
         self._signature = signature
-        self._version = version
-        self._has_rows_feature = any(column.name == "rows" for column in signature.inputs)
-        row_type = _row_type(signature)
-        envelope_type: Any = msgspec.defstruct("Envelope", [("rows", list[row_type])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        names = [column.name for column in signature.inputs]
+        self._width = len(names)
+        self._keys = tuple(name for name in dict.fromkeys(keys) if name not in names and name != _ROWS)
+        self._has_rows_feature = _ROWS in names
+        row_type = _row_type(signature, self._keys)
+        fields = [(_ROWS, list[row_type]), *_key_fields(self._keys)]  # type: ignore[valid-type]
+        envelope_type: Any = msgspec.defstruct(
+            "Envelope", fields, rename=_key_rename(self._keys), kw_only=True, forbid_unknown_fields=True
+        )
         self._row = msgspec.json.Decoder(row_type)
         self._list = msgspec.json.Decoder(list[row_type])  # type: ignore[valid-type]
         self._envelope = msgspec.json.Decoder(envelope_type)
         self._encode = msgspec.json.Encoder().encode
+        self._end = b',"release":' + self._encode(version) + b"}"
         self._first = signature.outputs[0]
         self._first_is_class = self._first.datatype in (release.Datatype.BOOL, release.Datatype.BYTES) or (
             self._first.datatype is release.Datatype.INT64 and self._first.name == predictions.LABEL
@@ -68,21 +86,43 @@ class RowsCodec:
 
         Raises:
             MalformedError: not JSON, or none of the three forms.
-            RowError: a row the signature does not allow, or no rows.
+            RowError: a row the signature does not allow, a key that is no plain value, or no rows.
         """
         as_row = msgspec.structs.astuple
+        common: tuple[Any, ...] = ()
         try:
             if body.startswith(_ROWS_PREFIX) and not self._has_rows_feature:
-                found = self._envelope.decode(body).rows
+                envelope = self._envelope.decode(body)
+                found = envelope.rows
+                common = as_row(envelope)[1:]
             elif body.startswith(b"["):
                 found = self._list.decode(body)
             else:
-                return RowsRequest([as_row(self._row.decode(body))], bare=True)
+                row = as_row(self._row.decode(body))
+                if not self._keys:
+                    return RowsRequest([row], bare=True)
+                return RowsRequest([row[: self._width]], bare=True, keys=self._kept([row[self._width :]], ()))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._decode_slowly(body)
         if not found:
             return self._decode_slowly(body)
-        return RowsRequest([as_row(row) for row in found], bare=False)
+        rows = [as_row(row) for row in found]
+        if not self._keys:
+            return RowsRequest(rows, bare=False)
+        width = self._width
+        keys = self._kept([row[width:] for row in rows], common)
+        return RowsRequest([row[:width] for row in rows], bare=False, keys=keys)
+
+    def _kept(self, by_row: Sequence[Sequence[Any]], common: Sequence[Any]) -> Mapping[str, list[Any]] | None:
+        """Key values by name; a row's own come before the envelope's."""
+        kept = {}
+        for name, column, one in zip(
+            self._keys, zip(*by_row, strict=True), common or [None] * len(self._keys), strict=True
+        ):
+            values = [one if value is None else value for value in column]
+            if any(value is not None for value in values):
+                kept[name] = values
+        return kept or None
 
     def encode(self, request: RowsRequest, answered: batching.Answered) -> bytes:
         """{"predictions": [...], "release": ...}, or {"prediction": {...}, ...} for a bare row."""
@@ -94,8 +134,8 @@ class RowsCodec:
             cut = [values[answered.start : answered.stop] for values in answered.columns.values()]
             rows = [dict(zip(names, row, strict=True)) for row in zip(*cut, strict=True)]
         if request.bare:
-            return self._encode({"prediction": rows[0], "release": self._version})
-        return self._encode({"predictions": rows, "release": self._version})
+            return b'{"prediction":' + self._encode(rows[0]) + self._end
+        return b'{"predictions":' + self._encode(rows) + self._end
 
     def outline(self, answered: batching.Answered) -> str:
         """
@@ -119,16 +159,18 @@ class RowsCodec:
     def _decode_slowly(self, body: bytes) -> RowsRequest:
         document = read_json(body)
         bare = False
+        common: tuple[Any, ...] = ()
         if isinstance(document, list):
             rows = document
-        elif isinstance(document, dict) and isinstance(document.get("rows"), list):
-            rows = document["rows"]
-            if len(document) > 1:
-                odd = next(key for key in document if key != "rows")
+        elif isinstance(document, dict) and isinstance(document.get(_ROWS), list):
+            rows = document[_ROWS]
+            odd = next((key for key in document if key != _ROWS and key not in self._keys), None)
+            if odd is not None:
                 raise predictions.MalformedError(
                     f"The body has {odd!r:.100} beside 'rows'.",
-                    remedy='Send {"rows": [...]} alone.',
+                    remedy='Send {"rows": [...]} and at most business keys (capture.keys) beside it.',
                 )
+            common = self._key_values(document, None)
         elif isinstance(document, dict):
             rows, bare = [document], True
         else:
@@ -136,7 +178,31 @@ class RowsCodec:
                 f"The body is {predictions.shown(document)}, not rows.",
                 remedy='Send {"rows": [{...}, ...]}, a list of rows, or one row, by feature name.',
             )
-        return RowsRequest(predictions.check_rows(self._signature, rows), bare=bare)
+        if not self._keys:
+            return RowsRequest(predictions.check_rows(self._signature, rows), bare=bare)
+        by_row = [self._key_values(row, number) for number, row in enumerate(rows)]
+        stripped = [
+            {name: value for name, value in row.items() if name not in self._keys} if isinstance(row, dict) else row
+            for row in rows
+        ]
+        checked = predictions.check_rows(self._signature, stripped)
+        return RowsRequest(checked, bare=bare, keys=self._kept(by_row, common))
+
+    def _key_values(self, found: Any, row: int | None) -> tuple[Any, ...]:
+        if not isinstance(found, dict):
+            return (None,) * len(self._keys)
+        values = tuple(found.get(name) for name in self._keys)
+        for name, value in zip(self._keys, values, strict=True):
+            odd = isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value))
+            if odd or (isinstance(value, int) and not predictions.INT64_MIN <= value <= predictions.INT64_MAX):
+                where = "The body" if row is None else f"Row {row}"
+                raise predictions.RowError(
+                    f"{where}, key {name!r}: {predictions.shown(value)} is not allowed.",
+                    remedy="Send a text, a number, true, false or null as a business key.",
+                    row=row,
+                    column=name,
+                )
+        return values
 
 
 def read_json(body: bytes) -> Any:
@@ -160,7 +226,7 @@ def read_json(body: bytes) -> Any:
         ) from error
 
 
-def _row_type(signature: release.Signature) -> Any:
+def _row_type(signature: release.Signature, keys: Sequence[str]) -> Any:
     fields: list[Any] = []
     rename: dict[str, str] = {}
     for number, column in enumerate(signature.inputs):
@@ -168,4 +234,19 @@ def _row_type(signature: release.Signature) -> Any:
         rename[name] = column.name
         kind = _TYPES[column.datatype]
         fields.append((name, kind | None, None) if column.nullable else (name, kind))
-    return msgspec.defstruct("Row", fields, rename=rename, kw_only=True, forbid_unknown_fields=True, gc=False)
+    return msgspec.defstruct(
+        "Row",
+        [*fields, *_key_fields(keys)],
+        rename={**rename, **_key_rename(keys)},
+        kw_only=True,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+def _key_fields(keys: Sequence[str]) -> list[Any]:
+    return [(f"k{number}", bool | _INT64 | float | str | None, None) for number, _ in enumerate(keys)]
+
+
+def _key_rename(keys: Sequence[str]) -> dict[str, str]:
+    return {f"k{number}": name for number, name in enumerate(keys)}

@@ -19,7 +19,7 @@ import os
 import pathlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from softlaunch.core import spool
 
@@ -65,28 +65,21 @@ class SegmentWriter:
         self._opened = 0.0
         self._seed = 0
 
-    def append(self, payloads: Sequence[bytes]) -> None:
+    def append(self, payload: bytes) -> None:
         """
-        Appends frames.
+        Appends a frame.
 
         Raises:
-            OSError: they could not be written, or only some of them; the next call begins another segment.
+            OSError: it could not be written, or only a part of it; the next call begins another segment.
         """
-        if self._fd >= 0 and time.monotonic() - self._opened > SEGMENT_SECONDS_MAX:
+        length = len(payload) + spool.FRAME_HEAD_BYTES
+        if self._fd >= 0 and (
+            self._size + length > self._segment_bytes_max or time.monotonic() - self._opened > SEGMENT_SECONDS_MAX
+        ):
             self.close()
-        waiting: list[bytes] = []
-        size = 0
-        for payload in payloads:
-            length = len(payload) + spool.FRAME_HEAD_BYTES
-            if self._fd >= 0 and self._size + size + length > self._segment_bytes_max:
-                self._put(b"".join(waiting))
-                waiting, size = [], 0
-                self.close()
-            if self._fd < 0:
-                self._open(length)
-            waiting.append(spool.frame(payload, self._seed))
-            size += length
-        self._put(b"".join(waiting))
+        if self._fd < 0:
+            self._open(length)
+        self._put(spool.frame(payload, self._seed))
 
     def close(self) -> None:
         """Ends the segment being written, if there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,12 @@ class Settings:
     """Directory of one service in one environment (its name) that predictions are recorded in; None: they are not."""
     spool_bytes_max: int = 2**30
     capture_percent: float = 100.0
+    capture_keys: tuple[str, ...] = ()
+    """Business keys that requests may carry beside the features."""
+    redact: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What is recorded of a field: drop or hash."""
+    redact_secret: pathlib.Path | None = None
+    """File with the key of the hashes."""
     tell_service_time: bool = False
     predict_paths: tuple[str, ...] = ()
     """Of apps and commands: whose POST requests are predictions; a final * stands for any rest."""
@@ -47,6 +53,13 @@ def parse(arguments: Sequence[str]) -> Settings:
         "--capture-percent", type=_percent, default=100.0, help="share of requests recorded (%(default)s)"
     )
     parser.add_argument(
+        "--capture-key", action="append", default=[], metavar="NAME", help="member of requests beside the features"
+    )
+    parser.add_argument(
+        "--redact", action="append", default=[], type=_redaction, metavar="FIELD=drop|hash", help="not to be recorded"
+    )
+    parser.add_argument("--redact-secret", type=pathlib.Path, help="file with the key of the hashes")
+    parser.add_argument(
         "--tell-service-time", action="store_true", help="answer with x-softlaunch-service-us, for replays"
     )
     parser.add_argument(
@@ -58,10 +71,14 @@ def parse(arguments: Sequence[str]) -> Settings:
     paths = {
         name: path.absolute()
         for name, path in vars(found).items()
-        if name in ("release", "socket", "spool") and path is not None
+        if name in ("release", "socket", "spool", "redact_secret") and path is not None
     }
-    others = {**vars(found), **paths}
-    return Settings(predict_paths=tuple(others.pop("predict_path")), **others)
+    others = {**vars(found), **paths, "redact": dict(found.redact)}
+    if "hash" in others["redact"].values() and found.redact_secret is None:
+        parser.error("--redact FIELD=hash needs --redact-secret")
+    return Settings(
+        predict_paths=tuple(others.pop("predict_path")), capture_keys=tuple(others.pop("capture_key")), **others
+    )
 
 
 def _positive(text: str) -> int:
@@ -69,6 +86,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
+
+
+def _redaction(text: str) -> tuple[str, str]:
+    name, equals, how = text.rpartition("=")
+    if not equals or not name or how not in ("drop", "hash"):
+        raise argparse.ArgumentTypeError(f"{text} is not FIELD=drop or FIELD=hash")
+    return name, how
 
 
 def _percent(text: str) -> float:

@@ -29,6 +29,6 @@ while True:
         )
         for name in names
     ]  # fmt: skip
-    writer.append([msgspec.msgpack.encode(record) for record in records])
+    writer.append(msgspec.msgpack.encode(spool.group_of(*records)))
     sys.stdout.write("".join(f"{name}\n" for name in names))
     sys.stdout.flush()

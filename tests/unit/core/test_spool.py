@@ -89,7 +89,7 @@ def test_noise_is_passed_over() -> None:
 def test_a_scan_stops_after_as_many_as_asked_and_can_go_on() -> None:
     data = framed(PAYLOADS)
 
-    first = spool.scan(data, SEED, payload_count_max=2)
+    first = spool.scan(data, SEED, enough=lambda payload: payload == PAYLOADS[1])
 
     assert PAYLOADS[:2] == first.payloads
     assert PAYLOADS[2:] == spool.scan(data[first.stopped_at :], SEED).payloads

@@ -23,6 +23,8 @@ _PIECE_BYTES = 2 * spool.FRAME_BYTES_MAX
 _SCAN_PIECE_BYTES = spool.FRAME_BYTES_MAX + 2**20
 _LATE_SECONDS = 60.0
 """A request may have come so long before the segment was opened in which it is recorded; longer than any may take."""
+_RECORD = msgspec.msgpack.Decoder(spool.Record)
+_GROUP = msgspec.msgpack.Decoder(spool.Group)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -36,7 +38,6 @@ class LocalSpool:
 
     def __init__(self, root: pathlib.Path) -> None:
         self._root = root
-        self._decode = msgspec.msgpack.Decoder(spool.Record).decode
         # Of segments read to an end that is no frame: their size then. Nothing new is there before they grow.
         self._exhausted: dict[tuple[pathlib.Path, int], int] = {}
 
@@ -55,6 +56,12 @@ class LocalSpool:
         offsets = {name: offset for name, offset in cursor.offsets.items() if name in sizes}
         records: list[spool.Record] = []
         damage_count = 0
+        header: spool.Header
+
+        def take(payload: bytes) -> bool:
+            records.extend(_decoded(payload, header))
+            return len(records) >= record_count_max
+
         for name, size in sizes.items():
             path, offset = directory / name, offsets.get(name, 0)
             if offset >= size or self._exhausted.get((path, offset)) == size:
@@ -62,15 +69,14 @@ class LocalSpool:
             if len(records) >= record_count_max:
                 break
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                header = spool.load_header(file.read(spool.header_bytes_max()))
-                if header is None:
+                opened = spool.load_header(file.read(spool.header_bytes_max()))
+                if opened is None:
                     continue
-                seed, place = header[0].seed, max(offset, header[1])
+                header, place = opened[0], max(offset, opened[1])
                 while len(records) < record_count_max:
                     file.seek(place)
                     data = file.read(_PIECE_BYTES)
-                    found = spool.scan(data, seed, payload_count_max=record_count_max - len(records))
-                    records += [self._decode(payload) for payload in found.payloads]
+                    found = spool.scan(data, header.seed, enough=take)
                     damage_count += found.damage_count
                     place += found.stopped_at
                     if not found.payloads:
@@ -104,16 +110,14 @@ class LocalSpool:
         if wanted:
             for path in sorted(self._root.glob(f"*/*/*{spool.SUFFIX}")):
                 if _holds(path, wanted):
-                    payloads = (payload for payload in _payloads(path) if wanted in payload)
-                    found += [record for record in map(self._decode, payloads) if record.request_id == request_id]
+                    records = (record for frame in _frames(path, wanted) for record in frame)
+                    found += [record for record in records if record.request_id == request_id]
         return tuple(sorted(found, key=lambda record: record.arm))
 
     def _in_time(self, paths: list[pathlib.Path], since: float, until: float) -> Iterator[spool.Record]:
         for path in paths:
-            for payload in _payloads(path):
-                record = self._decode(payload)
-                if since <= record.at < until:
-                    yield record
+            for frame in _frames(path):
+                yield from (record for record in frame if since <= record.at < until)
 
     def _directory(self, service: str, environment: str) -> pathlib.Path:
         # Names come from softlaunch.yaml, which allows no others; a path must not be made of what slipped through.
@@ -141,8 +145,14 @@ def _sizes(directory: pathlib.Path) -> dict[str, int]:
     return dict(sorted(sizes.items()))
 
 
-def _payloads(path: pathlib.Path) -> Iterator[bytes]:
-    """Of a segment as it is now; none when it was deleted meanwhile."""
+def _decoded(payload: bytes, header: spool.Header) -> list[spool.Record]:
+    if header.version == spool.VERSION_OF_RECORDS:
+        return [_RECORD.decode(payload)]
+    return spool.records(header, _GROUP.decode(payload))
+
+
+def _frames(path: pathlib.Path, wanted: bytes = b"") -> Iterator[list[spool.Record]]:
+    """Records of a segment as it is now, of frames that contain `wanted`; none when it was deleted meanwhile."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         header = spool.load_header(file.read(spool.header_bytes_max()))
         if header is None:
@@ -152,7 +162,7 @@ def _payloads(path: pathlib.Path) -> Iterator[bytes]:
             file.seek(place)
             data = file.read(_SCAN_PIECE_BYTES)
             found = spool.scan(data, header[0].seed)
-            yield from found.payloads
+            yield from (_decoded(payload, header[0]) for payload in found.payloads if wanted in payload)
             place += found.stopped_at
             if not found.payloads:
                 if len(data) < _SCAN_PIECE_BYTES:

@@ -11,7 +11,15 @@ from softlaunch import errors
 from softlaunch.core import predictions, release
 
 
+Cost: TypeAlias = Callable[[predictions.Row], float]
+
+
 class Model(Protocol):
+    """
+    A model may have a further attribute, `cost: Cost | None`: about what a row costs, in any unit, when rows differ much
+    (the length of a text). Rows of similar cost then go into one call. See `cost_of`.
+    """
+
     platform: str
     """How the Open Inference Protocol's metadata names the runtime."""
     float32_names: frozenset[str]
@@ -49,6 +57,12 @@ class Loading:
         if self.path is None:
             raise mismatch(f"A release of runtime {self.content.runtime} names no model file.")
         return self.path
+
+
+def cost_of(found: Model) -> Cost | None:
+    """What the model says of a row's cost; None when it says nothing."""
+    cost: Cost | None = getattr(found, "cost", None)
+    return cost
 
 
 def unloadable(message: str, *, remedy: str) -> errors.ConfigError:

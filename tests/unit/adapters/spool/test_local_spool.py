@@ -31,7 +31,8 @@ def writer(directory: pathlib.Path, *, instance: str = "one", budget: int = 2**3
 
 
 def put(to: segments.SegmentWriter, *found: spool.Record) -> None:
-    to.append([msgspec.msgpack.encode(each) for each in found])
+    for each in found:
+        to.append(msgspec.msgpack.encode(spool.group_of(each)))
 
 
 def ids(batch: port.SpoolBatch) -> list[str]:
@@ -97,7 +98,7 @@ def test_damage_longer_than_any_frame_is_passed_over(directory, reader) -> None:
     seed = spool.load_header(path.read_bytes())[0].seed
     with path.open("ab") as file:
         file.write(b"\xff" * (3 * spool.FRAME_BYTES_MAX))
-        file.write(spool.frame(msgspec.msgpack.encode(record("after")), seed))
+        file.write(spool.frame(msgspec.msgpack.encode(spool.group_of(record("after"))), seed))
 
     batch = reader.read("svc", "env", port.Cursor())
 
