@@ -23,8 +23,9 @@ from typing import Any, TypeAlias
 from softlaunch import errors
 from softlaunch.core import drills, predictions, release
 from softlaunch.serving import app as app_module
-from softlaunch.serving import readiness, replies, unpacked
+from softlaunch.serving import grpc_endpoint, readiness, replies, unpacked
 
+_GRPC_PATH = f"{grpc_endpoint.PREFIX}ModelInfer"
 _GATEWAY_HEADER = "x-request-id"
 """The gateway gives every request one; smoke requests, sent past it, have none."""
 _MODEL_FAULTS = frozenset({drills.FaultName.NAN, drills.FaultName.WRONG_SCHEMA, drills.FaultName.CPU_BURN})
@@ -103,7 +104,8 @@ class FaultyApp:
 
     def _strikes(self, scope: Any) -> bool:
         path = scope.path
-        if scope.method != "POST" or not (path == "/predict" or (path.startswith("/v2/") and path.endswith("/infer"))):
+        infers = path == _GRPC_PATH or (path.startswith("/v2/") and path.endswith("/infer"))
+        if scope.method != "POST" or not (path == "/predict" or infers):
             return False
         if not self._fault.smoke and scope.headers.get(_GATEWAY_HEADER) is None:
             return False

@@ -58,7 +58,9 @@ class GrpcEndpoint:
         self._service = service
         self._version = version
 
-    async def handle(self, app: oip_inference.ModelApp, path: str, method: str, proto: Any) -> replies.Reply:
+    async def handle(
+        self, app: oip_inference.ModelApp, path: str, method: str, scope: Any, proto: Any
+    ) -> replies.Reply:
         """The reply to a request below PREFIX; see oip_endpoint.OipEndpoint.handle."""
         if method != "POST":
             return refusal(replies.wrong_method(method, "POST"))
@@ -72,12 +74,12 @@ class GrpcEndpoint:
             message = grpc_codec.parse_message(f"{name}Request", body)
         except errors.ConfigError as error:
             reply = replies.refused(error)
-            return refusal(reply if name != "ModelInfer" else await self._unread(app, proto, body, error))
+            return refusal(reply if name != "ModelInfer" else await self._unread(app, scope, proto, body, error))
         except ImportError:
             said = "This release's environment has no protobuf package. Add protobuf to its lock file."
             return _refusal(501, _UNIMPLEMENTED, said)
         if name == "ModelInfer":
-            return await self._infer(app, proto, body, message)
+            return await self._infer(app, scope, proto, body, message)
         if name.startswith("Model"):
             return self._about_model(app, name, message)
         return self._about_server(app, name)
@@ -101,7 +103,9 @@ class GrpcEndpoint:
             return refusal(replies.not_ready())
         return replies.Reply(200, grpc_codec.metadata(self._http.metadata(app.loaded)), (CONTENT_TYPE,))
 
-    async def _infer(self, app: oip_inference.ModelApp, proto: Any, body: bytes, message: Any) -> replies.Reply:
+    async def _infer(
+        self, app: oip_inference.ModelApp, scope: Any, proto: Any, body: bytes, message: Any
+    ) -> replies.Reply:
         unknown = self._check_model(message.model_name, message.model_version)
         if unknown is not None:
             return refusal(unknown)
@@ -118,12 +122,12 @@ class GrpcEndpoint:
             return replies.Reply(200, encoded, (CONTENT_TYPE,))
 
         reply = await oip_inference.infer(
-            app, proto, body, lambda loaded: grpc_codec.parse_request(message, loaded), write
+            app, scope, proto, body, read=lambda loaded: grpc_codec.parse_request(message, loaded), write=write
         )
         return reply if reply.status == 200 else refusal(reply)
 
     async def _unread(
-        self, app: oip_inference.ModelApp, proto: Any, body: bytes, error: errors.ConfigError
+        self, app: oip_inference.ModelApp, scope: Any, proto: Any, body: bytes, error: errors.ConfigError
     ) -> replies.Reply:
         """A prediction that could not be read, accounted for as one."""
 
@@ -133,7 +137,7 @@ class GrpcEndpoint:
         def write(*_: Any) -> replies.Reply:
             raise errors.InvariantError("What was not read is not answered.")
 
-        return await oip_inference.infer(app, proto, body, read, write)
+        return await oip_inference.infer(app, scope, proto, body, read=read, write=write)
 
     def _check_model(self, name: str, version: str) -> replies.Reply | None:
         return self._http.check_model([name, "versions", version] if version else [name], PREFIX)

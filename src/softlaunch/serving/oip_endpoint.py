@@ -13,7 +13,6 @@ from typing import Any
 import softlaunch
 from softlaunch.core import oip
 from softlaunch.serving import oip_inference, readiness, replies
-from softlaunch.serving.features import resolver
 
 
 class OipEndpoint:
@@ -66,11 +65,11 @@ class OipEndpoint:
         header_bytes = scope.headers.get(oip_inference.HEADER_BYTES)
         return await oip_inference.infer(
             app,
+            scope,
             proto,
             body,
-            lambda loaded: self._form.read(body, header_bytes, loaded),
-            self._form.write,
-            recorded=scope.headers.get(resolver.RECORDED_HEADER),
+            read=lambda loaded: self._form.read(body, header_bytes, loaded),
+            write=self._form.write,
         )
 
     def _readiness(self, app: oip_inference.ModelApp, body: dict[str, Any]) -> replies.Reply:

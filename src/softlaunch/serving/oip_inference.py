@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from softlaunch import errors
-from softlaunch.core import lookup_values, oip, oip_tensors, predictions
-from softlaunch.serving import batching, outcomes, readiness, replies, rows_codec
+from softlaunch.core import lookup_recorded, oip, oip_tensors, predictions
+from softlaunch.serving import batching, deadlines, outcomes, readiness, replies, rows_codec
 from softlaunch.serving.features import told
 
 HEADER_BYTES = "inference-header-content-length"
@@ -37,46 +37,42 @@ class ModelApp(Protocol):
         ...
 
 
-async def infer(
-    app: ModelApp, proto: Any, body: bytes, read: Read, write: Write, *, recorded: str | None = None
-) -> replies.Reply:
+async def infer(app: ModelApp, scope: Any, proto: Any, body: bytes, *, read: Read, write: Write) -> replies.Reply:
     """
     The reply to a request whose body was read just now; a prediction, whatever comes of it.
 
     Args:
         app: Whose model answers.
+        scope: Its headers say until when, and in a replay which looked-up features were served.
         proto: Tells when the client has left.
         body: As it came.
         read: Its rows, checked; raises ConfigError.
         write: The answer's form; raises ConfigError when it cannot say the answer.
-        recorded: Looked-up features as they were served, of a replayed request; see resolver.RECORDED_HEADER.
+        recorded: Looked-up features as they were served, of a replayed request; see core.lookup_recorded.
     """
     started = time.perf_counter()
     row_count = 0
-    keys: Mapping[str, Sequence[Any]] | None = None
-    features: lookup_values.FeaturesServed | None = None
     loaded = app.loaded
     if loaded is None:
         return outcomes.measured(replies.not_ready(), body, started)
     try:
         request = read(loaded)
-        row_count, keys = len(request.rows), request.keys or None
-        rows = request.rows
+        rows, features, row_count = request.rows, None, len(request.rows)
         if loaded.lookups is not None:
-            rows, features = await loaded.lookups.resolve(rows, keys, recorded)
-        outcome = await loaded.batcher.submit(rows, proto.client_disconnect)
-        if not isinstance(outcome, batching.Answered):
+            recorded = scope.headers.get(lookup_recorded.HEADER)
+            rows, features = await loaded.lookups.resolve(rows, request.keys, recorded)
+        outcome = await loaded.batcher.submit(rows, proto.client_disconnect, deadlines.of(scope.headers, started))
+        if isinstance(outcome, batching.Answered):
+            columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
+            said = loaded.codec.outline(outcome)
+            measured = replies.Measured(body, started, row_count, outcome.cpu_us, said, keys=request.keys or None)
+            reply = write(loaded, request, columns)._replace(measured=measured)
+        else:
             reply = outcomes.measured(outcomes.unanswered(outcome), body, started, row_count, outcome.cpu_us)
-            return reply if features is None else told.told(reply, features)
-        columns = {name: values[outcome.start : outcome.stop] for name, values in outcome.columns.items()}
-        reply = write(loaded, request, columns)
     except oip_tensors.TooManyRowsError:
         return outcomes.measured(replies.too_many_rows(loaded.batcher.queue_rows_max), body, started)
     except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
         return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
-    said = loaded.codec.outline(outcome)
-    measured = replies.Measured(body, started, row_count, outcome.cpu_us, said, keys=keys)
-    reply = reply._replace(measured=measured)
     return reply if features is None else told.told(reply, features)
 
 
