@@ -62,7 +62,21 @@ def test_what_is_pulled_is_what_was_pushed(registry, tmp_path) -> None:
     assert content == CONTENT
     assert (tmp_path / "pulled" / "model" / "model.onnx").read_bytes() == b"weights"
     assert (tmp_path / "pulled" / "code" / "deep" / "features.py").read_text() == "FEATURES = []\n"
-    assert (tmp_path / "pulled" / "code" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "pulled" / "code" / "run.sh").stat().st_mode & 0o777 == 0o555
+
+
+def test_nothing_of_an_unpacked_release_may_be_written_to_but_it_can_be_unpacked_anew(registry, tmp_path) -> None:
+    pulled = tmp_path / "pulled"
+    digest, other = registry.push(unpacked(tmp_path / "one")), registry.push(unpacked(tmp_path / "two", model=b"b"))
+    registry.pull(digest, pulled)
+
+    assert {0o444, 0o555} == {path.stat().st_mode & 0o777 for path in (pulled, *pulled.rglob("*"))}
+    assert all(path.stat().st_mode & 0o777 == 0o555 for path in (pulled, *pulled.rglob("*")) if path.is_dir())
+
+    registry.pull(other, pulled)
+
+    assert b"b" == (pulled / "model" / "model.onnx").read_bytes()
+    assert [] == list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("tamper", ["changed", "added", "removed"])
@@ -71,6 +85,8 @@ def test_an_unpacked_release_that_somebody_changed_is_unpacked_anew(registry, tm
     pulled = tmp_path / "pulled"
     registry.pull(digest, pulled)
     weights = pulled / "model" / "model.onnx"
+    for path in (pulled / "model", pulled / "code", weights):
+        path.chmod(0o755)
     match tamper:
         case "changed":
             weights.write_bytes(b"poison!")

@@ -8,8 +8,10 @@ must never be promoted (ReleaseContent.drill tells it apart); a drill that nothi
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import shutil
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +52,10 @@ def derive(unpacked: pathlib.Path, planted: drills.Fault, directory: pathlib.Pat
             code=errors.Code.DRILL_FAULT,
         )
     shutil.copytree(unpacked, directory, symlinks=True, ignore=shutil.ignore_patterns(_WASTE))
+    for place, _, names in os.walk(directory):  # unpacked releases are read-only, and so are copies of them
+        for path in (pathlib.Path(place), *(pathlib.Path(place, name) for name in names)):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | stat.S_IWUSR)
     assemble.describe(directory, dataclasses.replace(content, drill=planted.name.value))
     assemble.write(directory / drills.FILE, drills.dump(planted))
     return directory

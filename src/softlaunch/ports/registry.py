@@ -23,6 +23,8 @@ class Registry(Protocol):
         """
         Unpacks the release into `directory` (created by rename, so it is whole or absent), checking every digest.
 
+        Nothing in it may be written to: modes are 0444, and 0555 of directories and programs.
+
         A directory that is there already is checked against the digest, and unpacked anew when it differs.
 
         Raises:

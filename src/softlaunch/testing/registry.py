@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 import re
 import shutil
@@ -42,13 +43,15 @@ class MemoryRegistry:
         """See ports.registry.Registry.pull."""
         found = self._files(digest)
         if directory.is_dir() and _files_of(directory) != found:
+            _set_directory_modes(directory, 0o755)
             shutil.rmtree(directory)
         if not directory.is_dir():
             for name, (raw, executable) in found.items():
                 path = directory / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(raw)
-                path.chmod(0o755 if executable else 0o644)
+                path.chmod(0o555 if executable else 0o444)
+        _set_directory_modes(directory, 0o555)
         return release_json.load_content(found["release.json"][0])
 
     def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
@@ -91,6 +94,11 @@ class MemoryRegistry:
 
     def _service(self, digest: release.Digest) -> str:
         return release_json.load_content(self._releases[digest]["release.json"][0]).service
+
+
+def _set_directory_modes(directory: pathlib.Path, mode: int) -> None:
+    for place, _, _ in os.walk(directory):
+        pathlib.Path(place).chmod(mode)
 
 
 def _files_of(directory: pathlib.Path) -> dict[str, tuple[bytes, bool]]:

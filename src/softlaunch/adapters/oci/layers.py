@@ -11,7 +11,7 @@ import os
 import pathlib
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from softlaunch import errors
@@ -83,6 +83,26 @@ def extract(layer: pathlib.Path, directory: pathlib.Path) -> None:
                 file.flush()
                 os.fsync(file.fileno())  # the directory's later rename must not outlive its files in a power cut
                 os.fchmod(file.fileno(), 0o755 if info.mode & stat.S_IXUSR else 0o644)
+
+
+def seal(directory: pathlib.Path) -> None:
+    """Makes everything in it read-only: 0444 and 0555."""
+    for place, _, names in os.walk(directory):
+        for name in names:
+            _set_mode(pathlib.Path(place, name), lambda mode: 0o555 if mode & stat.S_IXUSR else 0o444)
+        _set_mode(pathlib.Path(place), lambda _: 0o555)
+
+
+def unseal(directory: pathlib.Path) -> None:
+    """Makes its directories writable for their owner, so that they can be moved and removed."""
+    for place, _, _ in os.walk(directory):
+        _set_mode(pathlib.Path(place), lambda _: 0o755)
+
+
+def _set_mode(path: pathlib.Path, wanted: Callable[[int], int]) -> None:
+    mode = path.lstat().st_mode
+    if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) != wanted(mode):
+        path.chmod(wanted(mode))
 
 
 def make_directories(top: pathlib.Path, directory: pathlib.Path) -> None:

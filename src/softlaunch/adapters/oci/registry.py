@@ -92,6 +92,7 @@ class OciRegistry:
         manifest = self._document(digest)
         if directory.is_dir():
             if [each["digest"] for each in manifest["layers"]] == list(_layer_digests(directory)):
+                layers.seal(directory)  # one that was unpacked before releases were read-only
                 return _described(directory)
             _LOG.warning("unpacked_release_changed", release=digest.short, directory=str(directory))
             _discard(directory)
@@ -102,8 +103,10 @@ class OciRegistry:
                 scratch.chmod(0o755)
                 for each in manifest["layers"]:
                     layers.extract(self._blobs.check(release.Digest(each["digest"])), scratch)
+                layers.seal(scratch)
                 _rename(scratch, directory)
             finally:
+                layers.unseal(scratch)
                 shutil.rmtree(scratch, ignore_errors=True)
         return _described(directory)
 
@@ -225,6 +228,7 @@ def _layer_digests(directory: pathlib.Path) -> Iterator[str]:
 def _discard(directory: pathlib.Path) -> None:
     """Takes the directory out of its place at once, then removes it."""
     scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".discarded-"))
+    layers.unseal(directory)
     directory.rename(scratch / directory.name)
     shutil.rmtree(scratch, ignore_errors=True)
 
