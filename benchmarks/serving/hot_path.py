@@ -282,8 +282,9 @@ def bars(rounds: list[dict[str, Slice]], light: list[dict[str, Slice]]) -> dict[
         "of_echo": spread(lambda one: one["capture"].rate / one["echo"].rate, rounds),
         "capture_throughput": spread(lambda one: one["capture"].rate / one["plain"].rate, rounds),
         "capture_cpu": spread(
-            lambda one: (one["capture"].cpu_seconds / one["capture"].count)
-            / (one["plain"].cpu_seconds / one["plain"].count),
+            lambda one: (
+                (one["capture"].cpu_seconds / one["capture"].count) / (one["plain"].cpu_seconds / one["plain"].count)
+            ),
             rounds,
         ),
         "capture_p99_ms": spread(lambda one: quantile_ms(one["capture"], 99) - quantile_ms(one["plain"], 99), light),

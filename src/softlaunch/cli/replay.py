@@ -214,6 +214,7 @@ def _document(report: Any, plan: Any, span: _Span) -> dict[str, Any]:
         "rate": plan.rate,
         "sent_count": report.sent_count,
         "skipped_count": report.skipped_count,
+        "redacted_count": report.redacted_count,
         "recorded_seconds": report.recorded_seconds,
         "seconds": report.seconds,
         "late_seconds_max": report.late_seconds_max,
@@ -228,6 +229,8 @@ def _tell(document: dict[str, Any], span: _Span) -> None:
         f"{document['stable']} answered"
     )
     skipped = f"; {document['skipped_count']:,} other records left out" if document["skipped_count"] else ""
+    if document["redacted_count"]:
+        skipped += f"; {document['redacted_count']:,} not sent, as `capture.redact` changed them"
     output.plain(
         f"  sent       {document['sent_count']:,} requests of {span.words}, {document['rate']:g} times as fast, in "
         f"{document['seconds']:.1f} s{skipped}"

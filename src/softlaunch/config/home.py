@@ -114,6 +114,11 @@ class Home:
         return self.root / "spool"
 
     @property
+    def redaction_secret(self) -> pathlib.Path:
+        """The key of the digests that are recorded instead of values; mode 0600, made once."""
+        return self.root / "redaction.secret"
+
+    @property
     def evidence(self) -> pathlib.Path:
         """What the judges of rollouts were told."""
         return self.root / "evidence"

@@ -42,6 +42,20 @@ ATTACH = (
 CAPTURE = (
     Key("percent", "percent, above 0%", "100%", "10%", "Share of the predictions that are recorded."),
     Key("disk", "size, 1MiB to 1TiB", "1GiB", "256MiB", "The records' room on disk; the oldest go first."),
+    Key(
+        "keys",
+        "name or list of names",
+        "none",
+        "[booking_id]",
+        "Business keys that requests carry beside the features: recorded with every row, never shown to the model.",
+    ),
+    Key(
+        "redact",
+        "mapping of field to drop or hash",
+        "none",
+        "{birthday: drop}",
+        "Fields of requests that are not recorded as they came.",
+    ),
 )
 
 REPLAY = (

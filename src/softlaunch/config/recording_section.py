@@ -11,6 +11,8 @@ _RATE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?) ?x", re.ASCII)
 _RATE_MAX = 1_000.0
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()+,;=:@%/-]{0,254}\*?")
 _PATH_COUNT_MAX = 50
+_KEY_COUNT_MAX = 50
+_FIELD = re.compile(r"(?!-)[^\x00-\x1f\x7f]{1,200}")
 _MINUTE_SECONDS = 60.0
 _SPAN_SECONDS_MAX = 90 * 86_400.0
 
@@ -36,7 +38,38 @@ def capture(field: fields.Field) -> spec.CaptureSpec | None:
             if disk is not None
             else default.disk_bytes_max
         ),
+        keys=_keys(section.get("keys")),
+        redact=_redact(section.get("redact")),
     )
+
+
+def _keys(field: fields.Field | None) -> tuple[str, ...]:
+    if field is None:
+        return ()
+    found = field.texts("business key", example="[booking_id]", count_max=_KEY_COUNT_MAX)
+    for name in found:
+        _check_name(field, name)
+        if name == "rows":
+            field.wrong("'rows' is where requests have their rows.", "Give the key another name, such as row_set.")
+    return found
+
+
+def _redact(field: fields.Field | None) -> dict[str, spec.Redaction]:
+    found = {}
+    if field is not None:
+        for name, how in field.entries("a mapping of field to drop or hash", example="{birthday: drop}"):
+            text = name.scalar or ""
+            _check_name(name, text)
+            found[text] = how.choice(spec.Redaction, stand_in=spec.Redaction.DROP)
+    return found
+
+
+def _check_name(field: fields.Field, text: str) -> None:
+    # They are handed to model servers as words of a command line.
+    if not _FIELD.fullmatch(text):
+        field.wrong(
+            f"'{problems.show(text)}' cannot name a field.", "Up to 200 printable characters, not beginning with -."
+        )
 
 
 def replay(field: fields.Field) -> spec.ReplaySpec:

@@ -47,6 +47,7 @@ def arm_specs(
             release=digest,
             number=number,
             env=environment.env,
+            keys=() if environment.capture is None else environment.capture.keys,
             capture=environment.capture,
             predict_paths=environment.predict_paths,
         )

@@ -74,6 +74,8 @@ class ReplayReport:
     sent_count: int
     skipped_count: int
     """Recorded, but not sent: of other releases, without their body, refused for overload, repeated."""
+    redacted_count: int
+    """Recorded, but not sent: fields were left out or hashed, so it is not the user's request any more."""
     recorded_seconds: float
     """From the first request sent to the last, when they were recorded."""
     seconds: float
@@ -127,6 +129,13 @@ def run(
     replaying = _Replay(plan, to=to, clock=clock, progress=progress, see=see)
     chosen = replaying.chosen(records)
     first = next(chosen, None)
+    if first is None and replaying.redacted_count:
+        raise errors.ConfigError(
+            f"All {replaying.redacted_count} requests that {plan.stable} answered in that time were redacted when they "
+            "were recorded, and what was left out or hashed cannot be asked again.",
+            remedy="Compare with a shadow step instead, or take features out of `capture.redact`.",
+            code=errors.Code.NO_RECORDING,
+        )
     if first is None:
         raise errors.ConfigError(
             f"No request that release {plan.stable} answered as stable of {plan.service} in {plan.environment} was "
@@ -238,6 +247,7 @@ class _Replay:
         self._summary = summary.Summary()
         self._recent: collections.OrderedDict[str, None] = collections.OrderedDict()
         self.skipped_count = 0
+        self.redacted_count = 0
         self._sent_count = 0
         self._paired_count = 0
         self._late_seconds_max = 0.0
@@ -248,6 +258,9 @@ class _Replay:
         """Those that are sent, each request once."""
         for record in records:
             fits = record.arm == spool.PRIMARY and record.release == self._plan.stable
+            if fits and record.redacted:
+                self.redacted_count += 1
+                continue
             if not fits or record.cut or record.shed or not record.request or record.request_id in self._recent:
                 self.skipped_count += 1
                 continue
@@ -282,6 +295,7 @@ class _Replay:
             pairs=self._summary.report(lost_count=self._pairing.lost_count),
             sent_count=self._sent_count,
             skipped_count=self.skipped_count,
+            redacted_count=self.redacted_count,
             recorded_seconds=self._recorded_at - first.at,
             seconds=self._clock.now() - began,
             late_seconds_max=self._late_seconds_max,

@@ -95,8 +95,6 @@ class Record(NamedTuple):
     """Business keys by name, one value a row."""
     features: Mapping[str, Any] | None = None
     """Features looked up for the request, as they were served."""
-    json_bytes: int | None = None
-    """How much of the request is JSON, when binary tensors follow it (inference-header-content-length)."""
     redacted: bool = False
     """Something of the request was left out or hashed: it cannot be sent again as it was."""
 
@@ -115,14 +113,14 @@ class Group(NamedTuple):
 
 VALUE_NAMES = (
     "request_id", "started", "flags", "path", "content_type", "request", "status", "answer", "service_us", "cpu_us",
-    "key", "row_count", "output", "served_count", "keys", "features", "json_bytes",
+    "key", "row_count", "output", "served_count", "keys", "features",
 )  # fmt: skip
 """Of one record in Group.values. New ones go to the end."""
 VALUE_COUNT = len(VALUE_NAMES)
 REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
 
 FLAG_SHADOW, FLAG_MIRRORED, FLAG_INVALID, FLAG_SHED, FLAG_CUT, FLAG_REDACTED = 1, 2, 4, 8, 16, 32
-_VALUE_DEFAULTS: tuple[Any, ...] = ("", 0.0, 0, "", "", b"", 0, b"", 0, None, "", 0, "", 0, None, None, None)
+_VALUE_DEFAULTS: tuple[Any, ...] = ("", 0.0, 0, "", "", b"", 0, b"", 0, None, "", 0, "", 0, None, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,7 +196,7 @@ def records(header: Header, group: Group) -> list[Record]:
         known = tuple(values[start : start + min(width, VALUE_COUNT)])
         (
             request_id, started, flags, path, content_type, request, status, answer, service_us, cpu_us,
-            key, row_count, output, served_count, keys, features, json_bytes,
+            key, row_count, output, served_count, keys, features,
         ) = known + _VALUE_DEFAULTS[len(known) :]  # fmt: skip
         found.append(
             Record(
@@ -226,7 +224,6 @@ def records(header: Header, group: Group) -> list[Record]:
                 cut=bool(flags & FLAG_CUT),
                 keys=keys,
                 features=features,
-                json_bytes=json_bytes,
                 redacted=bool(flags & FLAG_REDACTED),
             )
         )
@@ -248,7 +245,7 @@ def group_of(*found: Record) -> Group:
         values += (
             record.request_id, record.at, flags, record.path, record.content_type, record.request, record.status,
             record.answer, record.service_us, record.cpu_us, record.key, record.row_count, record.output,
-            record.served_count, record.keys, record.features, record.json_bytes,
+            record.served_count, record.keys, record.features,
         )  # fmt: skip
     last = found[-1]
     return Group(offset=0.0, memory_kib=last.memory_kib, dropped=last.dropped, width=VALUE_COUNT, values=values)

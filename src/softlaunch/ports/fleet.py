@@ -21,6 +21,8 @@ class ReplicaSpec:
     release: release.Digest
     number: int
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    """Business keys its requests may carry, recorded or not."""
     capture: spec.CaptureSpec | None = None
     """What the process writes to the spool; None: nothing."""
     predict_paths: tuple[str, ...] = ()

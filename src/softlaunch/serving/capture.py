@@ -132,13 +132,12 @@ class Capture:
             return
         self._bytes_taken_in += size
         self._memory_kib = memory_kib
-        content_type = get("content-type") or ""
         buffer += (
             request_id,
             measured.started,
             flags,
             path,
-            content_type,
+            get("content-type") or "",
             request,
             reply.status,
             answer,
@@ -150,7 +149,6 @@ class Capture:
             served_count,
             measured.keys,
             measured.features,
-            _json_bytes(headers) if content_type == "application/octet-stream" else None,
         )
         if waiting > _BUFFER_BYTES_MAX // 4:
             self._wake.set()
@@ -207,8 +205,3 @@ class Capture:
             self._dropped_unwritten += count
         else:
             self._blocked_until = 0.0
-
-
-def _json_bytes(headers: Any) -> int | None:
-    declared = headers.get("inference-header-content-length")
-    return int(declared) if declared is not None and declared.isdecimal() else None

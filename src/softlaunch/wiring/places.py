@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import secrets
 import socket
 import sys
 from collections.abc import Sequence
@@ -61,6 +63,7 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
             )
         directory, content = shelves.take(spec.release)
         arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
+        arguments = (*arguments, *(f"--capture-key={name}" for name in spec.keys))
         if spec.capture is not None:
             arguments = (*arguments, *_capture(home, spec, spec.capture))
         if content.runtime in (release.Runtime.ASGI, release.Runtime.COMMAND):
@@ -82,14 +85,34 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
 
 def _capture(home: homes.Home, spec: fleet.ReplicaSpec, capture: spec_values.CaptureSpec) -> tuple[str, ...]:
     directory = home.spool / spec.service / spec.environment
-    return (
+    found = [
         "--spool",
         str(directory),
         "--spool-bytes-max",
         str(capture.disk_bytes_max),
         "--capture-percent",
         str(capture.percent),
-    )
+    ]
+    for name, how in capture.redact.items():
+        found += ["--redact", f"{name}={how.value}"]
+    if spec_values.Redaction.HASH in capture.redact.values():
+        found += ["--redact-secret", str(redaction_secret(home))]
+    return tuple(found)
+
+
+def redaction_secret(home: homes.Home) -> pathlib.Path:
+    """The file with the key that recorded values are hashed with; made, mode 0600, when there is none."""
+    path = home.redaction_secret
+    if not path.exists():
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        unfinished.unlink(missing_ok=True)
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):  # another process was first: its key is the key
+            os.link(unfinished, path)
+        unfinished.unlink()
+    return path
 
 
 def _fallback_file(home: homes.Home, spec: fleet.ReplicaSpec) -> pathlib.Path:

@@ -176,6 +176,19 @@ def test_records_replays_and_paths_arrive() -> None:
     assert environment.replay == spec.ReplaySpec(every_seconds=43_200.0, since_seconds=7_200.0, rate=2.5)
 
 
+def test_business_keys_and_redaction_are_read() -> None:
+    capture = _environment("{capture: {keys: [order, customer], redact: {birthday: drop, key: hash}}}").capture
+
+    assert ("order", "customer") == capture.keys
+    assert {"birthday": spec.Redaction.DROP, "key": spec.Redaction.HASH} == capture.redact
+
+
+@pytest.mark.parametrize("text", ["{keys: [rows]}", "{keys: [-x]}", "{redact: {a: mask}}", "{redact: [a]}"])
+def test_keys_and_redactions_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(problems.ServiceFileError):
+        _environment(f"{{capture: {text}}}")
+
+
 def test_nothing_is_recorded_when_capture_is_off() -> None:
     assert _environment("{capture: off}").capture is None
 

@@ -189,6 +189,21 @@ def test_nothing_recorded_is_said_with_a_remedy(records: list[spool.Record]) -> 
     assert "capture" in refused.value.remedy
 
 
+def test_redacted_requests_are_not_sent_and_counted() -> None:
+    records = [record._replace(redacted=number % 3 == 0) for number, record in enumerate(recorded(30))]
+
+    report, *_ = played(records, same)
+
+    assert (20, 10, 0) == (report.sent_count, report.redacted_count, report.skipped_count)
+
+
+def test_when_all_were_redacted_that_is_said() -> None:
+    with pytest.raises(errors.ConfigError, match="redacted") as refused:
+        played([record._replace(redacted=True) for record in recorded(3)], same)
+
+    assert errors.Code.NO_RECORDING is refused.value.code
+
+
 def test_a_release_is_not_replayed_against_itself() -> None:
     plan = replay.Plan(service="svc", environment="env", stable=STABLE, candidate=STABLE, strategy=STRATEGY)
     clock = testing_clock.ManualClock()

@@ -113,3 +113,16 @@ def test_a_record_without_the_newest_fields_can_be_read() -> None:
     older = msgspec.msgpack.encode(tuple(made)[:-1])
 
     assert made == msgspec.msgpack.Decoder(spool.Record).decode(older)
+
+
+def test_a_group_gives_back_its_records_and_older_ones_their_defaults() -> None:
+    made = spool.Record(
+        "id", 1.0, "a" * 12, "tok", "shadow", True, "/predict", "", b"{}", 500, b"", True, True, 5, None, "", 1, "n:1",
+        10, 3, 2, True, {"order": [1]}, {"f": 1}, True,
+    )  # fmt: skip
+    group = spool.group_of(made, made._replace(request_id="other"))
+    narrow = group._replace(width=3, values=["id", 2.0, 0], offset=1.0)
+
+    assert [made, made._replace(request_id="other")] == spool.records(HEADER, group)
+    (older,) = spool.records(HEADER, narrow)
+    assert ("id", 3.0, spool.PRIMARY, None) == (older.request_id, older.at, older.arm, older.keys)

@@ -284,3 +284,23 @@ def test_whatever_is_posted_the_answer_is_2xx_or_4xx(path: str, body: bytes) -> 
     answer = ask("POST", path, body)
 
     assert answer.status in (200, 400, 413, 422), answer
+
+
+@pytest.mark.parametrize(
+    ("body", "name"), [(b'{"a":1}', "r-1:0"), (b'[{"a":1},{"a":2}]', "r-1:0-1"), (b'{"a":"x"}', None)]
+)
+def test_an_answered_prediction_names_its_rows(body: bytes, name: str | None) -> None:
+    headers = {"content-length": str(len(body)), "x-request-id": "r-1"}
+
+    assert name == ask("POST", "/predict", body, headers=headers).headers.get("x-softlaunch-prediction-id")
+    assert "x-softlaunch-prediction-id" not in ask("POST", "/predict", body).headers
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/svc/infer"])
+def test_a_request_whose_deadline_has_passed_is_answered_504_and_is_no_overload(path: str) -> None:
+    body = b'{"a":1}' if path == "/predict" else infer({"name": "a", "shape": [1], "datatype": "FP64", "data": [1]})
+    answer = ask("POST", path, body, headers={"content-length": str(len(body)), "x-softlaunch-deadline-ms": "0"})
+
+    assert 504 == answer.status
+    assert "deadline" in answer.body["error"]
+    assert "x-softlaunch-shed" not in answer.headers

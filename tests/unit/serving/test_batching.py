@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -255,3 +256,37 @@ def test_a_bad_row_of_a_cut_request_is_counted_within_the_request() -> None:
         assert outcome.row == 3
 
     with_batcher(model, story, batch_rows_max=2)
+
+
+def test_a_request_whose_deadline_passed_while_it_waited_is_not_called() -> None:
+    model = Gate()
+
+    async def story(batcher: batching.Batcher) -> None:
+        running = batcher.submit(rows(1))
+        await model.wait_begun()
+        soon = time.perf_counter() + 0.02
+        late = batcher.submit(rows(2), deadline=soon)
+        in_time = batcher.submit(rows(3), deadline=soon + 60.0)
+        await asyncio.sleep(0.05)
+        model.let(2)
+        assert isinstance(await late, batching.Expired)
+        assert [6.0] == doubled(await in_time)
+        await running
+        assert 0 == batcher.waiting_rows
+
+    with_batcher(model, story)
+    assert [[1], [3]] == model.calls
+
+
+def test_when_every_deadline_has_passed_the_model_is_left_alone() -> None:
+    model = Gate()
+
+    async def story(batcher: batching.Batcher) -> None:
+        passed = time.perf_counter() - 1.0
+        outcomes = await asyncio.gather(*(batcher.submit(rows(value), deadline=passed) for value in (1, 2)))
+        assert [batching.Expired(), batching.Expired()] == outcomes
+        model.let(1)
+        assert [6.0] == doubled(await batcher.submit(rows(3)))
+
+    with_batcher(model, story)
+    assert [[3]] == model.calls

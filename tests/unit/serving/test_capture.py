@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from softlaunch.core import spool
+from softlaunch.core import spec, spool
 from softlaunch.serving import capture as capturing
 from softlaunch.serving import redaction, replies
 
@@ -147,3 +147,48 @@ def test_segments_are_named_after_the_process(tmp_path: pathlib.Path) -> None:
     header = spool.Header(service="s", environment="e", release="a" * 12, instance="0f-../x", opened_at=1.5, seed=0)
 
     assert "/" not in spool.segment_name(header, 1)
+
+
+def test_keys_and_features_are_recorded_as_they_are() -> None:
+    writer = Writer()
+    to = capture(writer)
+
+    add(to, {"x-request-id": "a"}, keys={"order": ["o-7", None, 3]}, features={"weather": {"wind": 3.5}})
+    to.close()
+
+    assert {"order": ["o-7", None, 3]} == writer.records[0].keys
+    assert {"weather": {"wind": 3.5}} == writer.records[0].features
+
+
+def test_the_time_is_that_of_the_request() -> None:
+    writer = Writer()
+    to = capture(writer)
+    before = time.time()
+
+    add(to, {"x-request-id": "a"})
+    to.close()
+
+    assert before - 0.01 <= writer.records[0].at <= time.time() + 0.01
+
+
+def test_groups_fit_into_frames_however_large_their_bodies_are() -> None:
+    writer = Writer()
+    writer.open.clear()
+    to = capture(writer)
+
+    for number in range(25):
+        add(to, {"x-request-id": str(number)}, body=b"x" * spool.BODY_BYTES_MAX)
+    writer.open.set()
+    to.close()
+
+    assert [str(number) for number in range(25)] == [found.request_id for found in writer.records]
+
+
+def test_records_are_redacted_before_they_are_written() -> None:
+    writer = Writer()
+    to = capture(writer, redactor=redaction.Redactor({"x": spec.Redaction.DROP}, secret=b""))
+
+    add(to, {"x-request-id": "a"}, body=b'{"x":5}')
+    to.close()
+
+    assert b'{"x":null}' == writer.records[0].request

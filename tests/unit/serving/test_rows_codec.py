@@ -169,3 +169,33 @@ def test_an_answer_is_outlined_by_its_first_output(column: release.Column, value
     answered = batching.Answered({column.name: ["unused", value]}, 1, 2)
 
     assert outline == codec.outline(answered)
+
+
+@pytest.mark.parametrize("spelled", [b"%s", b" %s"])
+def test_business_keys_are_taken_out_of_rows_by_either_reader(spelled: bytes) -> None:
+    signature = release.Signature(
+        inputs=(release.Column(name="a", datatype=release.Datatype.FP64),), outputs=SIGNATURE.outputs
+    )
+    codec = rows_codec.RowsCodec(signature, "v", keys=("order", "who", "a"))
+
+    bare = codec.decode(spelled % b'{"order":"o-7","a":1}')
+    several = codec.decode(spelled % b'{"rows":[{"a":1,"order":7},{"a":2}],"who":"ada","order":9}')
+    listed = codec.decode(spelled % b'[{"a":1},{"a":2}]')
+
+    assert ([(1.0,)], {"order": ["o-7"]}) == (bare.rows, bare.keys)
+    assert ([(1.0,), (2.0,)], {"order": [7, 9], "who": ["ada", "ada"]}) == (several.rows, several.keys)
+    assert ([(1.0,), (2.0,)], None) == (listed.rows, listed.keys)
+
+
+def test_what_is_no_declared_key_or_no_plain_value_is_refused() -> None:
+    signature = release.Signature(
+        inputs=(release.Column(name="a", datatype=release.Datatype.FP64),), outputs=SIGNATURE.outputs
+    )
+    codec = rows_codec.RowsCodec(signature, "v", keys=("order",))
+
+    with pytest.raises(predictions.RowError, match="'who'"):
+        codec.decode(b'{"a":1,"who":1}')
+    with pytest.raises(predictions.RowError, match="'order'"):
+        codec.decode(b'{"a":1,"order":[1]}')
+    with pytest.raises(predictions.MalformedError, match="who"):
+        codec.decode(b'{"rows":[{"a":1}],"who":1}')

@@ -168,3 +168,30 @@ def test_more_writers_than_the_budget_has_room_for_write_nothing(directory) -> N
     put(writers[4], record("b"))
 
     assert sum(path.stat().st_size for path in directory.iterdir()) <= 4 * 65_536
+
+
+def test_segments_of_the_first_format_are_still_read(directory, reader) -> None:
+    directory.mkdir(parents=True)
+    header = spool.Header(
+        service="svc", environment="env", release="a" * 12, instance="one", opened_at=NOW, seed=7,
+        version=spool.VERSION_OF_RECORDS,
+    )  # fmt: skip
+    written = [record("a"), record("b")]
+    older_fields = len(spool.Record._fields) - 3
+    frames = [spool.frame(msgspec.msgpack.encode(tuple(each)[:older_fields]), header.seed) for each in written]
+    (directory / spool.segment_name(header, 0)).write_bytes(spool.dump_header(header) + b"".join(frames))
+
+    assert tuple(written) == reader.read("svc", "env", port.Cursor()).records
+    assert (written[1],) == reader.find("b")
+
+
+def test_a_group_is_read_whole_and_once(directory, reader) -> None:
+    to = writer(directory)
+    for start in (0, 5):
+        to.append(msgspec.msgpack.encode(spool.group_of(*(record(f"r{start + number}") for number in range(5)))))
+
+    first = reader.read("svc", "env", port.Cursor(), record_count_max=2)
+    second = reader.read("svc", "env", first.cursor)
+
+    assert [f"r{number}" for number in range(5)] == ids(first)
+    assert [f"r{number}" for number in range(5, 10)] == ids(second)
