@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
 QUICK := "not slow and not servers"
 # Debian packages that tests marked `servers` need.
-DEBIAN_PACKAGES := prometheus
+DEBIAN_PACKAGES := prometheus redis-server
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18

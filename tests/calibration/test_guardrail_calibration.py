@@ -288,3 +288,34 @@ def test_independent_failures_are_seldom_taken_for_a_shared_outage() -> None:
                 break
 
     assert begun <= most(COUNT, 0.01)
+
+
+def looked_up(worse: float) -> Callable[[random.Random, bool], dict]:
+    """Users whose values a source does not have come again and again; every twentieth, or more of the candidate's."""
+
+    def fields(rng: random.Random, candidate: bool) -> dict:  # noqa: FBT001  # an observation
+        user = rng.randrange(200)
+        missing = random.Random(user).random() < 0.05 * (worse if candidate else 1.0)
+        return {"features_defaulted": 2 if missing else 0, "key": f"u{user}"}
+
+    return fields
+
+
+def test_equal_lookups_fail_in_at_most_one_launch_of_a_hundred_and_broken_ones_are_found() -> None:
+    # Bernoulli events of equal arms; alpha bounds their false alarms, whatever rate both have.
+    policy = alone(spec.GuardrailName.FEATURES)
+    failed = sum(launch(policy, 600, seed, looked_up(1.0), history=0)[0].failed for seed in range(COUNT))
+    found = [launch(policy, 5_000, seed, looked_up(6.0), history=0)[0] for seed in range(10)]
+
+    assert failed <= most(COUNT, 0.01)
+    assert all(court.failed for court in found)
+    assert {"features"} == {court.report().guardrail for court in found}
+
+
+def test_a_source_that_is_down_for_everybody_takes_nobody_back() -> None:
+    # Both arms go on with defaults, in all of their attempts: nothing tells them apart but the share, which is known.
+    policy = alone(spec.GuardrailName.FEATURES, dedupe_keys=False)
+    down = lambda rng, candidate: {"features_defaulted": 1}  # noqa: E731
+    failed = sum(launch(policy, 600, seed, down, history=0)[0].failed for seed in range(COUNT))
+
+    assert failed <= most(COUNT, 0.01)

@@ -164,7 +164,7 @@ class App:
             rows, features = request.rows, None
             if loaded.lookups is not None:
                 recorded = headers.get(lookup_recorded.HEADER)
-                rows, features = await loaded.lookups.resolve(rows, None, recorded)
+                rows, features = await loaded.lookups.resolve(rows, request.keys, recorded)
             deadline = deadlines.of(headers, started)
             outcome = await loaded.batcher.submit(rows, proto.client_disconnect, deadline)
         except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:

@@ -51,14 +51,15 @@ class FeastServer:
         document = msgspec.json.decode(answer)
         names = document["metadata"]["feature_names"]
         columns = dict(zip(names, document["results"], strict=True))
-        return [_of_columns(columns, number) for number in range(len(wanted))]
+        return [answer_of(columns, number) for number in range(len(wanted))]
 
     def close(self) -> None:
         """See source.Source.close."""
         self._client.close()
 
 
-def _of_columns(columns: Mapping[str, Mapping[str, Any]], number: int) -> lookup_values.Answer:
+def answer_of(columns: Mapping[str, Mapping[str, Any]], number: int) -> lookup_values.Answer:
+    """What a feature server said of the entity of this number, by feature name."""
     fields: dict[str, Any] = {}
     made_at: dict[str, float] = {}
     stale = set()

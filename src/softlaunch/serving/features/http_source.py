@@ -120,6 +120,7 @@ class Client:
             _limit(connection, deadline)
             part = response.read1(_PART_BYTES)
             if not part:
+                response.read()  # nothing, or IncompleteRead: read1 does not tell that the answer was whole
                 return response.status, b"".join(parts)
             parts.append(part)
             size += len(part)

@@ -47,7 +47,7 @@ async def opened(
     asking: list[tuple[lookups.LookupSpec, resolver.Asker]] = []
     for spec in specs:
         server = source.server(spec, variables)
-        what = _open(
+        what = open_one(
             source.Opening(
                 spec=spec,
                 server=server,
@@ -64,7 +64,13 @@ async def opened(
     return made
 
 
-def _open(opening: source.Opening) -> source.Source:
+def open_one(opening: source.Opening) -> source.Source:
+    """
+    The source of one lookup.
+
+    Raises:
+        ConfigError: it cannot even be tried.
+    """
     module = importlib.import_module(f"softlaunch.serving.features.{_SOURCES[opening.spec.source]}")
     made: source.Source = module.open_source(opening)
     return made

@@ -55,15 +55,16 @@ class RedisSource:
     def fetch(self, wanted: Sequence[Mapping[str, Any]], _seconds: float) -> list[lookup_values.Answer]:
         """See source.Source.fetch; the client's own timeout is the lookup's."""
         keys = [lookups.filled(self._target, values, encoded=False) for values in wanted]
+        as_hash = self._reads_hash  # once: other threads may find out meanwhile
         try:
-            found = self._read(keys, as_hash=self._reads_hash)
+            found = self._read(keys, as_hash=as_hash)
             wrong = [number for number, each in enumerate(found) if _is_wrong_type(each)]
             if wrong:
-                again = self._read([keys[number] for number in wrong], as_hash=not self._reads_hash)
+                again = self._read([keys[number] for number in wrong], as_hash=not as_hash)
                 for number, each in zip(wrong, again, strict=True):
                     found[number] = self._answer(each)
                 if len(wrong) == len(keys):
-                    self._reads_hash = not self._reads_hash
+                    self._reads_hash = not as_hash
         except self._timeouts as error:
             raise TimeoutError from error
         return [each if isinstance(each, lookup_values.Answer) else self._answer(each) for each in found]

@@ -9,7 +9,7 @@ from softlaunch.core import attempts
 
 CANDIDATE = (
     b'{"cluster":"flights/production/composite/bbbbbbbbbbbb-aaaaaaaaaaaa-0123456789abcdef","epoch":"7","flags":"UT",'
-    b'"bytes":"42","cpu":"1500","memory":"65536","served":"12","release":"bbbbbbbbbbbb",'
+    b'"bytes":"42","cpu":"1500","memory":"65536","served":"12","features":"missing=2,late=1,stale=0","release":"bbbbbbbbbbbb",'
     b'"host":"/tmp/sl-0-1/bbbbbbbbbbbb.3.x.sock","id":"r-1","invalid":"1","key":"u\\u00ff\\"1","number":"2","out":"n:3",'
     b'"shed":"1","start":"1795382307.535169","status":503,"us":251}\n'
 )
@@ -45,8 +45,16 @@ def test_every_field_of_a_line_becomes_the_attempts() -> None:
             served_count=12,
             input_bytes=42,
             replica="bbbbbbbbbbbb.3.x.sock",
+            features_defaulted=3,
         )
     ]
+
+
+@pytest.mark.parametrize("said", [b"missing=1", b"missing=-1,late=0,stale=0", b"missing=x,late=0,stale=0", b"7", b""])
+def test_what_no_model_server_says_of_features_says_nothing(said: bytes) -> None:
+    line = CANDIDATE.replace(b"missing=2,late=1,stale=0", said)
+
+    assert attempt_lines.Parser().parse(line).attempts[0].features_defaulted is None
 
 
 def test_an_attempt_that_reached_nobody_has_no_release_and_no_latency() -> None:

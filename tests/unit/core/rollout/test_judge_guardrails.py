@@ -365,3 +365,38 @@ def test_a_strategys_checks_and_tolerated_disagreement_reach_the_policy() -> Non
     assert 0.03 == policy.disagreement_rate_max
     assert (judge_policy.Expression("slow", "cpu_ms > 5", False),) == policy.expressions
     assert policy == judge_policy.JudgePolicy.from_json(json.loads(json.dumps(policy.to_json())))
+
+
+def test_default_features_are_compared_among_all_attempts_once_somebody_looks_features_up() -> None:
+    judge = judge_of(only(spec.GuardrailName.FEATURES))
+    judge.observe(attempt(0))
+    assert "no attempt" in report_of(judge, "features").reason.lower() or not report_of(judge, "features").enforcing
+
+    for index in range(1, 60):
+        candidate = index % 2 == 0
+        judge.observe(attempt(index, candidate=candidate, features_defaulted=3 if candidate else None))
+
+    report = report_of(judge, "features")
+    assert judge.failed
+    assert "features" == judge.report().guardrail
+    assert report.events_stable == 0
+    assert report.trials_stable > 0
+    assert "went on with default features" in report.reason
+
+
+def test_default_features_are_observed_unless_they_are_asked_for() -> None:
+    judge = judge_of(judge_policy.JudgePolicy())
+    for index in range(200):
+        judge.observe(attempt(index, candidate=index % 2 == 0, features_defaulted=index % 2 == 0))
+
+    assert not judge.failed
+    assert messages.Verdict.FAIL is report_of(judge, "features").verdict
+    assert not report_of(judge, "features").enforcing
+
+
+def test_no_alarm_rings_for_a_candidate_whose_source_is_down_while_it_is_alone() -> None:
+    judge = judge_of(only(spec.GuardrailName.FEATURES), {1: 1.0})
+    for index in range(300):
+        judge.observe(attempt(index, candidate=True, features_defaulted=1))
+
+    assert not judge.failed
