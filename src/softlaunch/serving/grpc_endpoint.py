@@ -157,5 +157,5 @@ def _refusal(http: int, status: int, text: str) -> replies.Reply:
     return replies.Reply(http, b"", (CONTENT_TYPE, (STATUS, str(status)), (MESSAGE, message)))
 
 
-def _answered(name: str, **fields: Any) -> replies.Reply:
+def _answered(name: str, /, **fields: Any) -> replies.Reply:
     return replies.Reply(200, grpc_messages.message(f"{name}Response")(**fields).SerializeToString(), (CONTENT_TYPE,))

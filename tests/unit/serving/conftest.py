@@ -69,11 +69,11 @@ class Answer:
 
 
 def model(rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
-    """`s` says what goes wrong; the score is `a` / 10, the rank is `n`."""
+    """`s` says what goes wrong; the score is `a` / 10 within 0 and 1, the rank is `n`."""
     said = [row[1] for row in rows]
     if "raise" in said:
         raise KeyError("raise")
-    scores = [np.nan if each == "nan" else row[0] / 10 for row, each in zip(rows, said, strict=True)]
+    scores = [min(max(row[0] / 10, 0.0), 1.0) if row[1] != "nan" else np.nan for row in rows]
     return {
         "label": np.array(["yes" if score > 0.5 else "no" for score in scores]),
         "probability": np.array(scores),
