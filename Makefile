@@ -1,12 +1,13 @@
 # Everything a contributor or a CI machine runs. Needs Python 3.11, git and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-all check docs bench clean
+.PHONY: help install lock demo test test-all fuzz check docs bench clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
 QUICK := "not slow and not servers"
+FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
 DEBIAN_PACKAGES := prometheus redis-server
 
@@ -35,6 +36,11 @@ test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
 		apt-get install --yes --no-install-recommends $(DEBIAN_PACKAGES); fi
 	$(PYTEST) tests $(TESTS)
 
+fuzz: $(INSTALLED)  ## Fuzz all that reads clients' bytes, FUZZ_SECONDS=60; atheris gets a venv of its own.
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .fuzz/venv
+	$(BIN)/uv pip install --quiet --python .fuzz/venv/bin/python atheris granian msgspec numpy protobuf
+	cd .fuzz && PYTHONPATH=../src venv/bin/python ../fuzz/codecs.py corpus -max_total_time=$(FUZZ_SECONDS)
+
 check: $(INSTALLED)  ## Lint, format, types, layers, spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +55,4 @@ bench: $(INSTALLED)  ## Measure every bar anew into benchmarks/results/; takes h
 	scripts/bench
 
 clean:  ## Remove .venv and everything tools left here.
-	rm -rf .venv .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .fuzz .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -40,12 +40,8 @@ def document_bytes(body: bytes) -> int | None:
 
     What Inference-Header-Content-Length said when the body was sent: recordings do not keep headers.
     """
-    text = body.decode(errors="surrogateescape")
-    try:
-        _, end = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return len(text[:end].encode(errors="surrogateescape"))
+    found = _document(body)
+    return None if found is None else found[1]
 
 
 def answer_columns(body: bytes) -> dict[str, list[Any]] | None:
@@ -73,14 +69,23 @@ def _by_row(tensor: oip_tensors.Tensor) -> list[Any]:
 
 
 def _of_binary(body: bytes) -> list[oip_tensors.Tensor]:
-    end = document_bytes(body)
-    document = None if end is None else json.loads(body[:end])
-    outputs = document.get("outputs") if isinstance(document, dict) else None
-    if not isinstance(outputs, list) or not outputs:
+    found = _document(body)
+    if found is None or not isinstance(found[0], dict):
         raise _UnreadableError
+    document, end = found
     # An answer's tensors have the form of a request's.
-    tensors, _ = oip.read_document({"inputs": outputs}, body[end:])
+    tensors, _ = oip.read_document({"inputs": document.get("outputs")}, body[end:])
     return tensors
+
+
+def _document(body: bytes) -> tuple[Any, int] | None:
+    """The document a body begins with, and how many bytes it takes."""
+    text = body.decode(errors="surrogateescape")  # what follows the document is any bytes
+    try:
+        document, end = json.JSONDecoder().raw_decode(text)
+        return document, len(text[:end].encode())  # the document itself is UTF-8
+    except (ValueError, RecursionError):  # also UnicodeEncodeError
+        return None
 
 
 def _of_message(body: bytes) -> list[oip_tensors.Tensor]:

@@ -94,7 +94,7 @@ def test_where_the_document_ends_is_found_again(tail: bytes) -> None:
     assert len(document) == oip_recorded.document_bytes(document + tail)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff", b"x{}", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"\xff", b"x{}", b"[" * 100_000, b'{"\xa6":1}\0'])
 def test_what_begins_with_no_document_has_none(body: bytes) -> None:
     assert oip_recorded.document_bytes(body) is None
 
@@ -107,6 +107,7 @@ def test_what_begins_with_no_document_has_none(body: bytes) -> None:
         b"{}x",
         b'{"outputs":[]}\0',
         b'{"outputs":[1]}\0',
+        b'{"outputs":[{"\xa6":1}]}\0',
         message(fp64=[1.0])[:-1],
         message(),
         b"\x00\x00",
