@@ -12,7 +12,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from softlaunch.adapters.python_env.scripts import describe_sklearn, exchange, onnx_boosting
+from softlaunch.adapters.python_env.scripts import describe_sklearn, exchange, onnx_boosting, onnx_forests
 from softlaunch.core import release
 
 
@@ -59,6 +59,7 @@ def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]], *, float32
         target_opset=onnx_boosting.OPSET,
         options=options,
     )
+    onnx_forests.count_votes(found, model)
     return found.SerializeToString(deterministic=True), form
 
 
