@@ -10,7 +10,9 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import uvloop
+from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
 
 Result = TypeVar("Result")
 
@@ -24,6 +26,10 @@ ANSWERS = {
     "shed": b"HTTP/1.1 503 Service Unavailable\r\nx-softlaunch-shed: 1\r\nx-envoy-ratelimited: true\r\n"
     b"retry-after: 7\r\n",
 }
+GRPC = "/inference.GRPCInferenceService/"
+GRPC_FAILURES = {"503": 14, "422": 3, "404": 5, "invalid": 13, "shed": 8}
+"""Status a model server says beside its HTTP status, as serving/ does."""
+NUMBERS = np.array([[1.0, 2.0]], dtype=np.float32)
 SLOW_SECONDS = 0.3
 HANG_SECONDS = 3.0
 
@@ -58,6 +64,9 @@ class Server:
         self.fault = fault
         self.tls = tls
         self.answer_headers = "x-softlaunch-out: n:3"
+        self.answer_bytes = 4
+        """Length of the output in an answer to gRPC."""
+        self.speaks_grpc = True
         self.heads: list[dict[str, str]] = []
         """Headers of every request since `forget`, and its path as `path`."""
         self.bodies: list[bytes] = []
@@ -105,6 +114,8 @@ class Server:
         self.heads.clear()
         self.bodies.clear()
         self.answer_headers = "x-softlaunch-out: n:3"
+        self.answer_bytes = 4
+        self.speaks_grpc = True
         self.firsts = self.attempts = 0
 
     @property
@@ -169,7 +180,19 @@ class _Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         body = b'{"release":"%s","path":"%s"}' % (self.server.name.encode(), path.encode())
-        head = ANSWERS[fault] + b"content-type: application/json\r\n"
+        head = ANSWERS[fault]
+        if path.startswith(GRPC) and self.server.speaks_grpc:
+            body = service_pb2.ModelInferResponse(
+                model_name=self.server.name, raw_output_contents=[bytes(self.server.answer_bytes)]
+            ).SerializeToString()
+            head += b"content-type: application/x-protobuf\r\n"
+            if fault in GRPC_FAILURES:
+                body = b""
+                message = f"{self.server.name} says {fault} 100%25 \u00e9".encode()
+                head += b"x-softlaunch-grpc-status: %d\r\nx-softlaunch-grpc-message: " % GRPC_FAILURES[fault]
+                head += message.replace("\u00e9".encode(), b"%C3%A9") + b"\r\n"
+        else:
+            head += b"content-type: application/json\r\n"
         if self.server.answer_headers:
             head += self.server.answer_headers.encode("latin-1") + b"\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)

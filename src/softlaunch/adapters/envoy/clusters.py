@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softlaunch.adapters.envoy import addresses, names
+from softlaunch.core import spec
 from softlaunch.core.rollout import traffic
 
 _TYPE = "type.googleapis.com/"
@@ -55,23 +56,43 @@ def documents(route: traffic.RouteSpec, outside: addresses.Outside = NOWHERE) ->
     """Every cluster the route needs, sub-clusters before the composite that names them."""
     stable = names.stable(route)
     made = [_static(stable, _replicas(route.stable), outside)]
-    fallbacks = [names.fallback(route, arm) for arm in route.fallbacks]
     made.extend(
-        _static(name, [_Host(address=found, fallback=arm.kind) for found in arm.addresses], outside)
-        for name, arm in zip(fallbacks, route.fallbacks, strict=True)
+        _static(
+            names.fallback(route, arm), [_Host(address=found, fallback=arm.kind) for found in arm.addresses], outside
+        )
+        for arm in route.fallbacks
     )
-    if fallbacks:
-        made.append(_composite(names.guarded_stable(route), [*[stable] * STABLE_TRIES, *fallbacks], guarded=True))
     if route.candidate is not None:
-        candidate = names.candidate(route, route.candidate)
-        fuse = route.fuse_enabled
+        members = [names.candidate(route, route.candidate), stable, stable]
         made.append(_candidate(route, route.candidate, outside))
-        made.append(_composite(names.composite(route, route.candidate), [candidate, stable, stable], fuse=fuse))
-        if fallbacks:
-            name = names.guarded_composite(route, route.candidate)
-            made.append(_composite(name, [candidate, stable, stable, *fallbacks], fuse=fuse, guarded=True))
+        made.append(_composite(names.composite(route, route.candidate), members, fuse=route.fuse_enabled))
+    made.extend(_guarded(route))
+    grpc = for_grpc(route)
+    if grpc.fallbacks != route.fallbacks:
+        made.extend(_guarded(grpc))
     if route.shadow is not None:
         made.append(_shadow(route, route.shadow, outside))
+    return made
+
+
+def for_grpc(route: traffic.RouteSpec) -> traffic.RouteSpec:
+    """The route as gRPC calls see it: a fixed body, a table or a function has no message to answer with."""
+    speaking = (spec.FallbackKind.PREVIOUS, spec.FallbackKind.URL)
+    fallbacks = tuple(arm for arm in route.fallbacks if arm.kind in speaking)
+    return dataclasses.replace(route, fallback_body=None, fallbacks=fallbacks)
+
+
+def _guarded(route: traffic.RouteSpec) -> list[dict[str, Any]]:
+    """Composites whose last members are the route's fallbacks."""
+    if not route.fallbacks:
+        return []
+    stable = names.stable(route)
+    fallbacks = [names.fallback(route, arm) for arm in route.fallbacks]
+    made = [_composite(names.guarded_stable(route), [*[stable] * STABLE_TRIES, *fallbacks], guarded=True)]
+    if route.candidate is not None:
+        members = [names.candidate(route, route.candidate), stable, stable, *fallbacks]
+        name = names.guarded_composite(route, route.candidate)
+        made.append(_composite(name, members, fuse=route.fuse_enabled, guarded=True))
     return made
 
 

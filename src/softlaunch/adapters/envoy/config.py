@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softlaunch.adapters.envoy import addresses, clusters, names, routes
+from softlaunch.adapters.envoy import addresses, clusters, grpc_bridge, names, routes
 from softlaunch.core.rollout import traffic
 
 _TYPE = "type.googleapis.com/"
@@ -37,6 +37,7 @@ ATTEMPT_LOG = {
     "cpu": "%RESP(X-SOFTLAUNCH-CPU-US):20%",
     "memory": "%RESP(X-SOFTLAUNCH-MEMORY-KIB):20%",
     "served": "%RESP(X-SOFTLAUNCH-SERVED):20%",
+    "features": "%RESP(X-SOFTLAUNCH-FEATURES):80%",
     "bytes": "%REQ(CONTENT-LENGTH):20%",
 }
 """One line per attempt: the contract between Envoy and attempt_lines.py."""
@@ -63,12 +64,16 @@ INTERNAL_HEADERS = (
     "x-softlaunch-cpu-us",
     "x-softlaunch-memory-kib",
     "x-softlaunch-served",
+    "x-softlaunch-features",
     "x-envoy-ratelimited",
     clusters.ARM_STATUS_HEADER,
+    grpc_bridge.STATUS_HEADER,
+    grpc_bridge.MESSAGE_HEADER,
 )
 """Between model server and gateway; logged, then removed from what the client sees."""
 
 FORBIDDEN_HEADERS = (
+    "x-softlaunch-recorded-features",
     "x-softlaunch-arm",
     "x-softlaunch-mirrored",
     "x-softlaunch-probe",
@@ -249,6 +254,7 @@ def _http_filters(paths: Paths) -> list[dict[str, Any]]:
             "header_mutation", mutations={"response_mutations": [{"remove": name} for name in INTERNAL_HEADERS]}
         ),
         http_filter("buffer", max_request_bytes=routes.BODY_BYTES_MAX),
+        *grpc_bridge.filters(routes.BODY_BYTES_MAX),
         http_filter("custom_response"),
         http_filter("router", upstream_log=[_log(paths, ATTEMPT_LOG)]),
     ]
@@ -288,6 +294,7 @@ def _local_replies() -> dict[str, Any]:
     )
     return {
         "mappers": [
+            *grpc_bridge.replies(too_large),
             {"filter": status("EQ", 413), "body": {"inline_string": too_large}, "body_format_override": shape},
             {"filter": status("GE", 400), "body_format_override": shape},
         ]

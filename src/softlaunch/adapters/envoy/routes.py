@@ -4,7 +4,7 @@ Routes for Envoy (RDS): which request goes to which arm, and what may be repeate
 One route configuration per environment. A service answers at the virtual host SERVICE.localhost, at the prefix
 /SERVICE/ of any other host, and at / when it is alone in its environment. In each place every population (cohorts in
 their order, then everybody else) has its routes: one for each form of prediction path, which may be repeated and
-copied to a shadow, and one for everything else, which is sent once.
+copied to a shadow, and one for everything else, which is sent once. gRPC calls have two of these, with the bridge on.
 
 A population's weight, a request's place in it and its epoch are decided here and nowhere else: the epoch is set on the
 request, for the log and the model server.
@@ -12,11 +12,12 @@ request, for the log and the model server.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from softlaunch.adapters.envoy import addresses, clusters, names, populations
+from softlaunch.adapters.envoy import addresses, clusters, grpc_bridge, names, populations
 from softlaunch.core import spec
 from softlaunch.core.rollout import traffic
 
@@ -51,7 +52,7 @@ def document(environment: str, routes: Sequence[traffic.RouteSpec]) -> dict[str,
             "domains": [f"{names.segment(route.service)}.localhost"],
             "include_request_attempt_count": True,
             "request_body_buffer_limit": BODY_BYTES_MAX,
-            "routes": [*_service(route, prefix="/"), _not_found(environment, routes)],
+            "routes": [*grpc_bridge.refusals(), *_service(route, prefix="/"), _not_found(environment, routes)],
         }
         for route in routes
     ]
@@ -64,7 +65,7 @@ def document(environment: str, routes: Sequence[traffic.RouteSpec]) -> dict[str,
             "domains": ["*"],
             "include_request_attempt_count": True,
             "request_body_buffer_limit": BODY_BYTES_MAX,
-            "routes": [*anywhere, _not_found(environment, routes)],
+            "routes": [*grpc_bridge.refusals(), *anywhere, _not_found(environment, routes)],
         }
     )
     return {
@@ -94,33 +95,43 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
     rewrite: dict[str, Any] = {}
     if inner:
         rewrite = {"regex_rewrite": {"pattern": {"regex": f"^{re.escape(inner)}/"}, "substitution": "/"}}
-    paths: list[dict[str, Any]] = [
-        *(_standard(inner) if route.standard_paths else ()),
-        *(
-            {"prefix": inner + path[:-1]} if path.endswith("*") else {"path": inner + path}
-            for path in route.predict_paths
-        ),
+    ours: list[dict[str, Any]] = [{"path": f"{inner}/predict"}, {"safe_regex": {"regex": re.escape(inner) + _INFER}}]
+    theirs: list[dict[str, Any]] = [
+        {"prefix": inner + path[:-1]} if path.endswith("*") else {"path": inner + path} for path in route.predict_paths
     ]
-    kinds = [(path, [post], True, mirrored) for path in paths for mirrored in _mirroring(route)]
-    kinds.append(({"prefix": prefix}, [], False, False))
+    kinds = [_Kind(match=path, headers=[post], repeatable=True) for path in ours]
+    if not inner:  # a client of gRPC cannot put anything before the path; and `theirs` may have a word for every path
+        kinds.append(_Kind(match={"path": grpc_bridge.PREDICT_PATH}, headers=[post], repeatable=True, grpc=True))
+        kinds.append(_Kind(match={"prefix": grpc_bridge.SERVICE}, grpc=True))
+    kinds.extend(_Kind(match=path, headers=[post], repeatable=True) for path in theirs)
+    kinds.append(_Kind(match={"prefix": prefix}))
+    by_grpc = clusters.for_grpc(route)
     return [
         _entry(
-            route,
-            path | {"headers": [*headers, *population.matches, *stickiness.matches]},
+            by_grpc if kind.grpc else route,
+            kind.match | {"headers": [*kind.headers, *population.matches, *stickiness.matches]},
             population,
             stickiness,
-            repeatable=repeatable,
+            repeatable=kind.repeatable,
             mirrored=mirrored,
             rewrite=rewrite,
         )
+        | (grpc_bridge.enabled() if kind.grpc else {})
         for population in populations.of_route(route)
-        for path, headers, repeatable, mirrored in kinds
+        for kind in kinds
+        for mirrored in (_mirroring(route) if kind.repeatable else (False,))
         for stickiness in populations.stickiness(route, population)
     ]
 
 
-def _standard(inner: str) -> list[dict[str, Any]]:
-    return [{"path": f"{inner}/predict"}, {"safe_regex": {"regex": re.escape(inner) + _INFER}}]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """Requests of a service that are treated alike."""
+
+    match: dict[str, Any]
+    headers: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    repeatable: bool = False
+    grpc: bool = False
 
 
 def _mirroring(route: traffic.RouteSpec) -> tuple[bool, ...]:

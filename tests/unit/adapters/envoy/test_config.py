@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from softlaunch import errors
-from softlaunch.adapters.envoy import addresses, config, names, routes
+from softlaunch.adapters.envoy import addresses, config, grpc_bridge, names, routes
 from softlaunch.core import release, spec
 from softlaunch.core.rollout import traffic
 
@@ -151,7 +151,10 @@ def test_only_prediction_paths_are_repeated_hedged_or_replaced() -> None:
     once = [entry for entry in entries if entry["name"] == "once"]
 
     assert once
-    assert not any("hedge_policy" in entry["route"] or "typed_per_filter_config" in entry for entry in once)
+    replaced = "envoy.filters.http.custom_response"
+    assert not any(
+        "hedge_policy" in entry["route"] or replaced in entry.get("typed_per_filter_config", {}) for entry in once
+    )
     assert {"connect-failure"} == {entry["route"]["retry_policy"]["retry_on"] for entry in once}
     assert all(
         "hedge_policy" in entry["route"] and "typed_per_filter_config" in entry
@@ -204,3 +207,27 @@ def test_a_new_rollout_has_its_own_salt_and_its_own_candidate_cluster() -> None:
 def test_a_name_that_could_leave_its_place_is_refused(name: str) -> None:
     with pytest.raises(errors.InvariantError):
         names.segment(name)
+
+
+def test_grpc_calls_are_never_answered_by_a_fixed_body_a_table_or_a_function() -> None:
+    document = routes.document("production", [dataclasses.replace(LAUNCH, fallback_body=b"{}")])
+    calls = [
+        entry
+        for host in document["virtual_hosts"]
+        for entry in host["routes"]
+        if "route" in entry and grpc_bridge.BRIDGE in entry.get("typed_per_filter_config", {})
+    ]
+    made = {cluster["name"]: cluster for cluster in config.cluster_documents(PLAN, OUTSIDE)}
+    named = {
+        part["name"] for entry in calls for part in entry["route"].get("weighted_clusters", {}).get("clusters", [])
+    }
+    named |= {entry["route"]["cluster"] for entry in calls if "cluster" in entry["route"]}
+    members = {
+        member["name"]
+        for name in named
+        for member in made[name].get("cluster_type", {}).get("typed_config", {}).get("clusters", [])
+    }
+
+    assert calls
+    assert not any("envoy.filters.http.custom_response" in entry["typed_per_filter_config"] for entry in calls)
+    assert {"url"} == {name.split("/fallback/")[1].partition("-")[0] for name in members if "/fallback/" in name}
