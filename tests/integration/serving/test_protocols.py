@@ -12,6 +12,7 @@ import json
 import pathlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,9 @@ import tritonclient.http as triton
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from softlaunch.core import release
+from softlaunch.adapters.local import replay_sender
+from softlaunch.core import release, spool
+from softlaunch.core.shadow import answer_rows
 
 SERVICE = "/inference.GRPCInferenceService"
 MIXED = (
@@ -257,3 +260,41 @@ def test_grpc_messages_and_pages_are_answered_over_the_socket(mixed: Any) -> Non
         assert {"x": 0.5, "carrier": "AA", "n": 3} == example["application/json"]["examples"]["one"]["value"]
         assert "text/html; charset=utf-8" == page.headers["content-type"]
         assert "carrier" in page.text
+
+
+def test_replays_send_every_form_back_as_it_came(mixed: Any) -> None:
+    raw = np.array([0.5]).tobytes()
+    x = {"name": "x", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": len(raw)}}
+    n = {"name": "n", "shape": [1], "datatype": "INT8", "data": [3]}
+    binary = json.dumps({"inputs": [x, n], "parameters": {"binary_data_output": True}}).encode() + raw
+    message = service_pb2.ModelInferRequest(model_name="toy", raw_input_contents=[raw, b"\3"])
+    message.inputs.add(name="x", datatype="FP64", shape=[1])
+    message.inputs.add(name="n", datatype="INT8", shape=[1])
+    infer = "/v2/models/toy/versions/bbbbbbbbbbbb/infer"
+    sent = [
+        (infer, "", binary),  # as the standard client sends it
+        (infer, "application/octet-stream", binary),
+        (f"{SERVICE}/ModelInfer", "application/x-protobuf", message.SerializeToString()),
+        ("/predict", "application/json", b'{"x":0.5,"n":3}'),
+    ]
+    replay = replay_sender.SocketSender([str(mixed.socket)], release="c" * 12, timeout_seconds=30, thread_count=1)
+    for number, (path, content_type, body) in enumerate(sent):
+        replay.send(record(str(number), path, content_type, body))
+
+    found: list[Any] = []
+    deadline = time.monotonic() + 30
+    while len(found) < len(sent) and time.monotonic() < deadline:
+        found += replay.collect()
+        time.sleep(0.02)
+    replay.close()
+
+    expected = [{"label": "none", "score": 0.5, "count": 3, "late": False}]
+    assert [(200, expected)] * 4 == [(each.answer.status, answer_rows.rows(each.answer.answer)) for each in found]
+
+
+def record(request_id: str, path: str, content_type: str, body: bytes) -> spool.Record:
+    blank = dict.fromkeys(("service_us", "row_count", "memory_kib", "served_count", "dropped"), 0)
+    blank |= dict.fromkeys(("release", "instance", "arm", "key", "output"), "") | {"cpu_us": None}
+    blank |= {"at": 0.0, "mirrored": False, "status": 200, "answer": b"", "invalid": False, "shed": False}
+    given = {"request_id": request_id, "path": path, "content_type": content_type, "request": body}
+    return spool.Record(**blank, **given)

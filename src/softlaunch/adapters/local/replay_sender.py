@@ -123,10 +123,9 @@ class SocketSender:
 
 
 def _json_bytes(record: spool.Record) -> int | None:
-    """How much of the request is JSON, when binary tensor data follows it."""
-    if record.json_bytes is not None or not record.path.endswith("/infer"):
-        return record.json_bytes
-    # tritonclient sends such requests without a content type, from which the recorder could know them.
+    """How much of the request is JSON, when binary tensor data follows it: headers are not recorded."""
+    if not record.path.endswith("/infer"):
+        return None
     found = oip_recorded.document_bytes(record.request)
     return found if found is not None and record.request[found:].strip() else None
 
