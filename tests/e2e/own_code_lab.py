@@ -122,9 +122,7 @@ class OwnCode:
             )
             for number in itertools.count()
         )
-        load = traffic.Load(
-            traffic.Target(port=self.machine.port), requests, check=outcomes.Check(valid=is_score)
-        )
+        load = traffic.Load(traffic.Target(port=self.machine.port), requests, check=outcomes.Check(valid=is_score))
         with traffic.Background(load, arrivals.steady(USERS_PER_SECOND)) as asked:
             yield load
         assert 0 == asked.report.failed, asked.report

@@ -84,9 +84,7 @@ def test_a_shadow_that_answers_the_same_goes_on_although_other_fields_differ(app
         ("Score(late=late + 2)", "invalid"),
     ],
 )
-def test_a_bad_candidate_is_taken_back_and_no_user_notices(
-    app: own_code_lab.OwnCode, broken: str, caught: str
-) -> None:
+def test_a_bad_candidate_is_taken_back_and_no_user_notices(app: own_code_lab.OwnCode, broken: str, caught: str) -> None:
     app.plan()
     stable = app.live()
 

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-import re
 import sys
 import time
 import traceback
@@ -28,7 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from softlaunch.core import answer_checks
-from softlaunch.serving import asgi_target, meter, readiness, replies
+from softlaunch.serving import asgi_answers, asgi_target, meter, readiness, replies
 from softlaunch.serving import capture as capturing
 from softlaunch.serving.runtimes import model
 
@@ -36,37 +34,11 @@ PROBE_HEADER = b"x-softlaunch-probe"
 """Holds the instance's token; the gateway removes it from what clients send."""
 DETAIL_HEADER = "x-softlaunch-detail"
 """Why an instance is not ready yet, for people."""
-_STRANGE = re.compile(r"[^A-Za-z0-9_.-]")
-_CLASS_CHARS_MAX = 64
 _LOOPBACK = ("127.0.0.1", 0)
 _COMPRESSION = b"accept-encoding"
 
 Ready = Callable[[], Awaitable[str]]
 """Why the app is not ready; empty when it is."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What the release and its environment say of an app's requests."""
-
-    version: str
-    """DIGEST12."""
-    instance: str
-    paths: tuple[str, ...]
-    """Prediction paths; a final * stands for any rest."""
-    checks: tuple[answer_checks.AnswerCheck, ...]
-    body_bytes_max: int
-    """Of a request and of an answer that are kept; larger ones pass through."""
-    tells_service_time: bool = False
-
-    def is_prediction(self, scope: asgi_target.Scope) -> bool:
-        if scope["method"] != "POST" or not self.paths:
-            return False
-        raw = scope.get("raw_path")
-        path = raw.partition(b"?")[0].decode("latin-1") if raw else scope["path"]
-        return any(
-            path.startswith(known[:-1]) if known.endswith("*") else path == known for known in self.paths
-        )
 
 
 class LostError(Exception):
@@ -89,7 +61,7 @@ class Guard:
     def __init__(
         self,
         app: asgi_target.Application,
-        rules: Rules,
+        rules: asgi_answers.Rules,
         *,
         ready: Ready,
         capture: capturing.Capture | None,
@@ -114,12 +86,10 @@ class Guard:
         self.last_request_at = 0.0
         """Loop time of the latest answer while draining."""
 
-    async def __call__(
-        self, scope: asgi_target.Scope, receive: asgi_target.Receive, send: asgi_target.Send
-    ) -> None:
+    async def __call__(self, scope: asgi_target.Scope, receive: asgi_target.Receive, send: asgi_target.Send) -> None:
         if scope["type"] != "http":
             return  # websockets are switched off in the listener, and the lifespan is run elsewhere
-        headers = {name: value for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         if headers.get(PROBE_HEADER) == self._rules.instance.encode():
             await self._probe(send)
             return
@@ -161,7 +131,7 @@ class Guard:
     # -- for exchanges -------------------------------------------------------------------------------------------
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> asgi_answers.Rules:
         return self._rules
 
     @property
@@ -197,9 +167,12 @@ class Guard:
 
     def account(self, recorded: Recorded, reply: replies.Reply, measured: replies.Measured) -> None:
         """Counts one answered prediction and records it."""
-        if self._capture is not None:
+        request_id = recorded.headers.get("x-request-id")
+        if self._capture is not None and request_id:
             self._capture.add(
-                recorded,
+                recorded.path,
+                recorded.headers,
+                request_id,
                 reply,
                 measured,
                 service_us=_us_since(measured.started),
@@ -256,7 +229,7 @@ class _Exchange:
             receive, send = self._receive_along, self._send_kept
         try:
             await self._guard.app(self._scope, receive, send)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # the user's code: anything can come out
+        except (Exception, SystemExit) as error:  # the user's code: anything can come out
             if not self._ended:
                 sys.stderr.write(f"softlaunch.serving: {self._scope['method']} {self._scope['path']}: ")
                 sys.stderr.write(f"{error}\n" if isinstance(error, LostError) else traceback.format_exc())
@@ -301,7 +274,7 @@ class _Exchange:
             return
         self._answer += message.get("body", b"")
         more = message.get("more_body", False)
-        if more and (len(self._answer) > self._guard.rules.body_bytes_max or _is_stream(self._start)):
+        if more and (len(self._answer) > self._guard.rules.body_bytes_max or asgi_answers.is_stream(self._start)):
             await self._let_pass()
             return
         if not more:
@@ -321,16 +294,16 @@ class _Exchange:
     async def _finish(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self._ended = True
         good = 200 <= status < 300
-        document = _decoded(body, headers) if good and self._guard.rules.checks else None
+        document = asgi_answers.decoded(body, headers) if good and self._guard.rules.checks else None
         broken = answer_checks.broken(self._guard.rules.checks, document) if good else None
-        if document is _UNREADABLE and broken is not None:
+        if document is asgi_answers.UNREADABLE and broken is not None:
             broken = answer_checks.Broken(path="", message="The answer is not JSON in plain UTF-8.")
         if broken is not None:
             await self._refuse(broken)
             return
         value = answer_checks.first_value(self._guard.rules.checks, document) if good else None
         row_count = answer_checks.row_count(self._guard.rules.checks, document) if good else 0
-        measured = self._measured(row_count, _outline(value))
+        measured = self._measured(row_count, asgi_answers.outline(value))
         told = self._told(measured, row_count=row_count)
         self._began = True
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *told]})
@@ -384,34 +357,6 @@ class _Exchange:
         return Recorded(path=path, headers=headers)
 
 
-_UNREADABLE = object()
-
-
-def _decoded(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any:
-    """The JSON document; _UNREADABLE, in which no check finds anything, when it is none."""
-    encoded = any(name.lower() == b"content-encoding" and value != b"identity" for name, value in headers)
-    try:
-        # Not msgspec: NaN and Infinity, which Python apps do write, are to be named as what they are.
-        return _UNREADABLE if encoded else json.loads(body)
-    except (ValueError, RecursionError):
-        return _UNREADABLE
-
-
-def _outline(value: Any) -> str:
-    """As core.attempts.Attempt.output."""
-    if isinstance(value, bool) or isinstance(value, str):
-        text = str(value).lower() if isinstance(value, bool) else value
-        return f"c:{_STRANGE.sub('_', text[:_CLASS_CHARS_MAX])}"
-    return f"n:{value:.4g}" if isinstance(value, int | float) else ""
-
-
-def _is_stream(start: asgi_target.Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in start.get("headers", ())
-    )
-
-
 def _client(headers: Mapping[bytes, bytes]) -> tuple[str, int]:
     """Who asked, as the gateway saw it: what a client itself wrote there comes before."""
     hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
@@ -429,9 +374,7 @@ def _header_text(text: str) -> bytes:
     return " ".join(text.split())[:300].encode("ascii", errors="replace")
 
 
-async def _send_reply(
-    send: asgi_target.Send, reply: replies.Reply, headers: Sequence[tuple[bytes, bytes]]
-) -> None:
+async def _send_reply(send: asgi_target.Send, reply: replies.Reply, headers: Sequence[tuple[bytes, bytes]]) -> None:
     found = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(reply.body)),

@@ -12,10 +12,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from softlaunch import errors
 from softlaunch.core import release
 from softlaunch.serving import (
+    asgi_answers,
     asgi_guard,
     asgi_target,
     listener,
@@ -61,11 +63,11 @@ async def serve(found: unpacked.Unpacked, chosen: settings.Settings, capture: ca
     return await serve_guard(guard, chosen, start, end=lifespan.shutdown)
 
 
-def rules(found: unpacked.Unpacked, chosen: settings.Settings) -> asgi_guard.Rules:
+def rules(found: unpacked.Unpacked, chosen: settings.Settings) -> asgi_answers.Rules:
     """What is asked of the requests of this process."""
     if found.content.runtime not in (release.Runtime.ASGI, release.Runtime.COMMAND):
         raise errors.InvariantError(f"A release of runtime {found.content.runtime} is no app.")
-    return asgi_guard.Rules(
+    return asgi_answers.Rules(
         version=found.version,
         instance=chosen.instance,
         paths=chosen.predict_paths,
@@ -99,7 +101,7 @@ async def serve_guard(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     serving = loop.create_task(server.serve())
-    tasks: set[asyncio.Future[object]] = {serving, loop.create_task(stopping.wait())}
+    tasks: set[asyncio.Future[Any]] = {serving, loop.create_task(stopping.wait())}
     tasks |= {asyncio.ensure_future(watch())} if watch is not None else set()
     starting = asyncio.ensure_future(start())
     try:

@@ -1,9 +1,9 @@
 """
 A command that serves HTTP: started on a free port of the loopback, watched, ended; with all it has started itself.
 
-Nothing of it outlives this process: it is asked first (SIGTERM to its group), killed after a grace, and the kernel kills
-it when this process is killed (PR_SET_PDEATHSIG). What it has started in turn carries the supervisor's token in its
-environment, and is cleared away with this process.
+Nothing of it outlives this process: it is asked first (SIGTERM to its group), killed after a grace, and the kernel
+kills it when this process is killed (PR_SET_PDEATHSIG). What it has started in turn carries the supervisor's token in
+its environment, and is cleared away with this process.
 """
 
 from __future__ import annotations
@@ -86,18 +86,16 @@ class Child:
         Raises:
             ConfigError: the command has ended.
         """
-        while True:
-            code = self._process.poll()
-            if code is not None:
-                how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-                raise _failed(f"The command {self._name!r} ended {how}; what it printed last stands above.")
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110  # the kernel tells nobody's event
             await asyncio.sleep(_POLL_SECONDS)
+        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        raise _failed(f"The command {self._name!r} ended {how}; what it printed last stands above.")
 
     async def end(self, seconds: float) -> None:
         """Asks its group to end, and kills what is left of it after so long."""
         self._signal(signal.SIGTERM)
         until = time.monotonic() + max(0.1, seconds)
-        while self._process.poll() is None and time.monotonic() < until:
+        while self._process.poll() is None and time.monotonic() < until:  # noqa: ASYNC110  # as above
             await asyncio.sleep(_POLL_SECONDS)
         if self._process.poll() is None:
             sys.stderr.write(f"softlaunch.serving: the command ignored SIGTERM for {seconds:.3g} s and was killed\n")
@@ -191,5 +189,3 @@ def _failed(message: str) -> errors.ConfigError:
         remedy="Run `model.command` in the service's folder with PORT set, and correct it in softlaunch.yaml.",
         code=errors.Code.COMMAND_FAILED,
     )
-
-

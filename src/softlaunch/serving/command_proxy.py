@@ -59,9 +59,7 @@ class Proxy:
     async def close(self) -> None:
         await self._session.close()
 
-    async def __call__(
-        self, scope: asgi_target.Scope, receive: asgi_target.Receive, send: asgi_target.Send
-    ) -> None:
+    async def __call__(self, scope: asgi_target.Scope, receive: asgi_target.Receive, send: asgi_target.Send) -> None:
         body = _Body(receive)
         asking = asyncio.ensure_future(self._ask(scope, body, send))
         leaving = asyncio.ensure_future(body.left())
@@ -117,12 +115,12 @@ class Proxy:
         query = scope["query_string"].decode("latin-1")
         url = yarl.URL(f"http://{self._host}:{self._port}{path}{'?' if query else ''}{query}", encoded=True)
         empty = _has_no_body(scope)
+        if empty:
+            body.finish()
         try:
             async with self._session.request(
                 scope["method"], url, headers=headers, data=None if empty else body.parts(), allow_redirects=False
             ) as answer:
-                if empty:
-                    body.finish()
                 found = [(name.lower(), value) for name, value in answer.raw_headers]
                 kept = [each for each in found if each[0] not in _HOP_BY_HOP]
                 await send({"type": "http.response.start", "status": answer.status, "headers": kept})
@@ -166,5 +164,5 @@ class _Body:
 
 
 def _has_no_body(scope: asgi_target.Scope) -> bool:
-    names = {name: value for name, value in scope["headers"]}
+    names = dict(scope["headers"])
     return b"transfer-encoding" not in names and names.get(b"content-length", b"0") == b"0"

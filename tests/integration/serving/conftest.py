@@ -23,6 +23,8 @@ from onnx import helper
 
 from softlaunch.core import predictions, release, release_json
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
 FEATURES = (
     release.Column(name="x", datatype=release.Datatype.FP64),
     release.Column(name="y", datatype=release.Datatype.FP64, nullable=True),

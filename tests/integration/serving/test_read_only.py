@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softlaunch.adapters.oci import registry
+from softlaunch.adapters.oci import layers, registry
 from softlaunch.core import release
 
 WRITES = """
@@ -23,7 +23,7 @@ class Model:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         said = [
             tried(lambda: pathlib.Path(__file__).open("a")),
-            tried(lambda: (RELEASE / "model" / "more").write_text("x")),
+            tried(lambda: (RELEASE / "more").write_text("x")),
             tried(lambda: (RELEASE / "smoke.json").unlink()),
             tried(lambda: pathlib.Path("cache.txt").write_text("x")),
             "PermissionError" if "PermissionError" in done.stderr else "written",
@@ -44,3 +44,4 @@ def test_a_model_and_what_it_starts_cannot_write_into_the_release_but_elsewhere(
 
     assert ["PermissionError"] * 5 + ["written"] == answer["said"].split()
     assert not list(directory.rglob("__pycache__"))
+    layers.unseal(directory)  # the fixture removes it

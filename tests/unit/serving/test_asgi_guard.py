@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from softlaunch.core import answer_checks
-from softlaunch.serving import asgi_guard, meter, readiness
+from softlaunch.serving import asgi_answers, asgi_guard, meter, readiness
 
 CHECKS = (answer_checks.AnswerCheck(path="late", minimum=0, maximum=1),)
 JSON = (b"content-type", b"application/json")
@@ -54,7 +54,7 @@ def guard(app, *, capture: Any = None, **changes: Any) -> asgi_guard.Guard:
     }
     found = asgi_guard.Guard(
         app,
-        asgi_guard.Rules(**{**values, **changes}),
+        asgi_answers.Rules(**{**values, **changes}),
         ready=ready,
         capture=capture,
         counters=meter.Meter(),

@@ -1,8 +1,8 @@
 """
 Releases of somebody's own HTTP code: an ASGI app or a command, as the commit has it.
 
-There is no model file and no signature, so nothing is described, compiled, profiled or predicted; the steps of the build
-say so. What can be known without running it is checked: the app's module and name, the command's program.
+There is no model file and no signature, so nothing is described, compiled, profiled or predicted; the steps of the
+build say so. What can be known without running it is checked: the app's module and name, the command's program.
 """
 
 from __future__ import annotations
