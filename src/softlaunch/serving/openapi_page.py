@@ -29,13 +29,15 @@ code,pre{font:14px/1.5 ui-monospace,SFMono-Regular,Menlo,monospace}a{color:var(-
 pre{margin:.4rem 0;padding:.9rem 1rem;overflow-x:auto;background:var(--tint);border:1px solid var(--line);
 border-radius:8px}table{width:100%;border-collapse:collapse}.wide{overflow-x:auto}
 th,td{padding:.45rem .7rem .45rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-th{font-size:.8rem;font-weight:600;color:var(--soft)}.verb{display:inline-block;min-width:3.2rem;font-weight:600;
-color:var(--mark)}
+th{font-size:.8rem;font-weight:600;color:var(--soft)}.verb{width:3.8rem;font-weight:600;
+color:var(--mark)}.named td:first-child,.named th:first-child{width:30%}.named td:nth-child(2){width:20%}
 """
+_ADDRESS = "http://localhost:8080/"
+"""What the page shows where no script runs; with one, the address it was fetched from."""
 _SCRIPT = """
 const base = new URL(".", location.href).href;
-document.querySelectorAll("code.try").forEach(e => { e.textContent = e.textContent.replaceAll("BASE/", base) });
-"""
+document.querySelectorAll("code.try").forEach(e => { e.textContent = e.textContent.replace("_ADDRESS_", base) });
+""".replace("_ADDRESS_", _ADDRESS)
 
 
 def page(service: str, version: str, loaded: readiness.Loaded, rows: Sequence[dict[str, Any]]) -> str:
@@ -54,16 +56,12 @@ def page(service: str, version: str, loaded: readiness.Loaded, rows: Sequence[di
     endpoints = [
         ("POST", "/predict", "rows as JSON, by feature name"),
         ("POST", f"{model}/infer", "Open Inference Protocol (KServe V2): tensors as JSON or binary"),
-        ("POST", "/inference.GRPCInferenceService/ModelInfer", "the same over gRPC, through the gateway"),
+        ("gRPC", "/inference.GRPCInferenceService/ModelInfer", "the same over gRPC, through the gateway"),
         ("GET", model, "metadata: tensors and versions"),
         ("GET", "/v2/health/ready", "whether predictions are answered"),
         ("GET", "/openapi.json", "this page for tools: OpenAPI 3.1"),
     ]
-    keys = "".join(
-        f"<tr><td><code>{html.escape(key)}</code></td><td>text</td><td>optional; recorded, the model does not see it"
-        "</td></tr>"
-        for key in loaded.keys
-    )
+    keys = "".join(_line(key, "text", "optional; recorded, the model does not see it") for key in loaded.keys)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -82,12 +80,12 @@ def page(service: str, version: str, loaded: readiness.Loaded, rows: Sequence[di
 <div class="wide"><table><tbody>
 {"".join(_endpoint(*each) for each in endpoints)}</tbody></table></div>
 <h2>Features</h2>
-<div class="wide"><table>
+<div class="wide"><table class="named">
 <thead><tr><th>name</th><th>value</th><th></th></tr></thead>
 <tbody>
 {"".join(_feature(found) for found in loaded.signature.inputs)}{keys}</tbody></table></div>
 <h2>Answer</h2>
-<div class="wide"><table>
+<div class="wide"><table class="named">
 <thead><tr><th>name</th><th>value</th><th></th></tr></thead>
 <tbody>
 {"".join(_output(found) for found in loaded.declared.outputs)}</tbody></table></div>
@@ -101,19 +99,19 @@ def page(service: str, version: str, loaded: readiness.Loaded, rows: Sequence[di
 
 
 def _command(row: str) -> str:
-    return f"curl BASE/predict -H 'content-type: application/json' -d '{row}'"
+    return f"curl {_ADDRESS}predict -H 'content-type: application/json' -d '{row}'"
 
 
 def _endpoint(verb: str, path: str, said: str) -> str:
     shown = html.escape(path)
     if verb == "GET":
         shown = f'<a href="{shown.removeprefix("/")}">{shown}</a>'
-    return f'<tr><td><span class="verb">{verb}</span><code>{shown}</code></td><td class="soft">{said}</td></tr>\n'
+    return f'<tr><td class="verb">{verb}</td><td><code>{shown}</code><br><span class="soft">{said}</span></td></tr>\n'
 
 
 def _feature(found: release.Column) -> str:
     said = "optional: null, or left out, when it is missing" if found.nullable else "required"
-    return _line(found, said)
+    return _line(found.name, _KINDS[found.datatype], said)
 
 
 def _output(found: release.Column) -> str:
@@ -124,9 +122,8 @@ def _output(found: release.Column) -> str:
         bounds.append(f"at most {found.maximum:g}")
     if found.nullable:
         bounds.append("null when there is none")
-    return _line(found, ", ".join(bounds))
+    return _line(found.name, _KINDS[found.datatype], ", ".join(bounds))
 
 
-def _line(found: release.Column, said: str) -> str:
-    name = html.escape(found.name)
-    return f"<tr><td><code>{name}</code></td><td>{_KINDS[found.datatype]}</td><td class=soft>{said}</td></tr>\n"
+def _line(name: str, kind: str, said: str) -> str:
+    return f'<tr><td><code>{html.escape(name)}</code></td><td>{kind}</td><td class="soft">{said}</td></tr>\n'
