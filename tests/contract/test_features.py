@@ -247,7 +247,7 @@ def test_a_source_that_is_gone_raises_and_one_that_was_not_asked_before_too(plac
     place.stop()
 
     for _ in range(3):
-        with pytest.raises(Exception, match=".*"):  # every library has its own
+        with pytest.raises(Exception, match=r".*"):  # every library has its own
             place.source.fetch([{"origin": "JFK"}], SECONDS)
 
 
@@ -314,7 +314,7 @@ def test_an_answer_that_is_none_raises(answer: bytes) -> None:
         connection.recv(10_000)
         connection.sendall(answer)
 
-    with raw_server(send) as port, pytest.raises(Exception, match=".*"):  # as above
+    with raw_server(send) as port, pytest.raises(Exception, match=r".*"):  # as above
         http_of(port).fetch([{"origin": "JFK"}], SECONDS)
 
 

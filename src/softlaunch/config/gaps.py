@@ -37,6 +37,8 @@ def _of_service(found: spec.ServiceSpec) -> Iterator[str]:
         )
     for environment in found.environments:
         yield from _of_environment(environment)
+        if spec.GuardrailName.FEATURES in environment.strategy.guardrails and not found.lookups:
+            yield f"No features are looked up: the guardrail features of {environment.name} judges nothing."
 
 
 def _of_app(found: spec.ServiceSpec, tests: spec.TestsSpec) -> Iterator[str]:

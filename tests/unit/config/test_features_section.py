@@ -52,8 +52,7 @@ def test_a_lookup_is_read_whole_and_survives_the_plan_s_file() -> None:
             "/w/{origin}", "'/w/{origin}'"
         ),
         "{http: 'https://x/w/{origin}', by: [origin], features: {wind: null}}",
-        "{sql: 'with w as (select 1) select * from w where 1 = :origin', server: 'sqlite:///w.db', by: [origin], "
-        "features: {wind: {default: null}}}",
+        "{sql: 'with w as (select :origin) select * from w', server: 'sqlite:///w', by: [origin], features: {wind: 1}}",
         "{feast: 'service:weather_v1', server: features, by: [origin], features: {wind: 0}, max_age: 1h}",
         "{python: 'own/lookups.py:weather', by: [origin], features: {wind: -1.5e3}}",
         "{redis: 'w:{origin}', server: 'redis://:$CACHE@x', by: [origin], features: {wind: 0}}",
@@ -138,3 +137,9 @@ def test_a_business_key_is_known_where_the_inputs_are_written_out() -> None:
 
     found = service_file.parse(text + "{python: 'l.py:f', by: [user], features: {wind: 0}}\n")
     assert ("user",) == found.lookups[0].by
+
+
+def test_a_guardrail_without_anything_looked_up_is_a_gap() -> None:
+    text = "service: a\nmodel: m.onnx\nenvironments: {p: {strategy: {canary: {guardrails: [errors, features]}}}}\n"
+
+    assert "No features are looked up: the guardrail features of p judges nothing." in service_file.parse(text).gaps

@@ -59,8 +59,7 @@ async def opened(
         )
         asking.append((spec, workers.Workers(spec.name, what, server=server)))
     made = resolver.Resolver(asking, signature, now=time.time)
-    if smoke_rows:
-        await made.warm(smoke_rows[0], seconds=_WARM_SECONDS)
+    await made.warm(smoke_rows[0] if smoke_rows else None, seconds=_WARM_SECONDS)
     return made
 
 

@@ -28,6 +28,13 @@ Keys: TypeAlias = Mapping[str, Sequence[Any]]
 """Business keys of a request by name, one value a row."""
 _NO_KEYS: Keys = {}
 _By = tuple[Any, ...]
+_NOTHING: Mapping[release.Datatype, Any] = {
+    release.Datatype.BOOL: False,
+    release.Datatype.INT64: 0,
+    release.Datatype.FP32: 0.0,
+    release.Datatype.FP64: 0.0,
+    release.Datatype.BYTES: "",
+}
 
 
 class Asker(Protocol):
@@ -65,6 +72,10 @@ class _Lookup:
         self.asker = asker
         self.by = [(name, places.get(name)) for name in spec.by]
         self.columns = {feature: signature.inputs[places[feature]] for feature in spec.features}
+        self.nothing: _By = tuple(
+            "" if place is None else _NOTHING[signature.inputs[place].datatype] for _, place in self.by
+        )
+        """Values that nothing has."""
         self.places = [(feature, places[feature]) for feature in spec.features]
         age = spec.age_seconds_max
         self._kept_seconds = 0.0 if age is None else min(KEPT_SECONDS_MAX, age / 10.0)
@@ -218,13 +229,22 @@ class Resolver:
                     if feature not in found:
                         found[feature] = (row[place], lookups.ServedAs.SENT.value)
 
-    async def warm(self, row: predictions.Row, *, seconds: float) -> None:
-        """Asks every source once by the values of a row: connections are made, statements compiled."""
+    async def warm(self, row: predictions.Row | None, *, seconds: float) -> None:
+        """
+        Asks every source once: connections are made, statements compiled.
+
+        Args:
+            row: Whose values are looked up. Without one (and where business keys are asked for) sources are asked for
+                nothing's values, and have none; a function of the release, which may take that ill, is not asked.
+            seconds: Nobody waits longer.
+        """
         futures = []
         for lookup in self._lookups:
-            by = lookup.by_of(0, row, _NO_KEYS)
-            if by is not None:
-                futures.append(lookup.asker.submit([dict(zip(lookup.spec.by, by, strict=True))], seconds))
+            by = lookup.by_of(0, row, _NO_KEYS) if row is not None else None
+            if by is None and lookup.spec.source is lookups.LookupSource.PYTHON:
+                continue
+            values = dict(zip(lookup.spec.by, by or lookup.nothing, strict=True))
+            futures.append(lookup.asker.submit([values], seconds))
         await asyncio.gather(*futures)
 
     def close(self) -> None:
