@@ -96,7 +96,7 @@ class App:
             headers = self._headers
             measured = reply.measured
             if measured is not None:
-                asked = asked or scope.headers
+                asked = scope.headers if asked is None else asked
                 request_id = asked.get("x-request-id")
                 headers = self._measured_headers(headers, measured, request_id if reply.status == _OK else None)
             if reply.headers:
@@ -115,9 +115,9 @@ class App:
                         request_id,
                         reply,
                         measured,
-                        service_us=_us_since(measured.started),
-                        memory_kib=self.meter.memory_kib,
-                        served_count=self.meter.served_count,
+                        _us_since(measured.started),
+                        self.meter.memory_kib,
+                        self.meter.served_count,
                     )
                 self.meter.served_count += 1
         except asyncio.CancelledError:
@@ -133,7 +133,8 @@ class App:
     def _measured_headers(
         self, headers: list[tuple[str, str]], measured: replies.Measured, request_id: str | None
     ) -> list[tuple[str, str]]:
-        found = [*headers, *self.meter.memory_headers, ("x-softlaunch-served", str(self.meter.served_count))]
+        metered = self.meter
+        found = [*headers, *metered.memory_headers, ("x-softlaunch-served", str(metered.served_count))]
         if measured.cpu_us is not None:
             found.append(("x-softlaunch-cpu-us", str(measured.cpu_us)))
         if measured.output:

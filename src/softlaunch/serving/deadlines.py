@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -20,13 +21,25 @@ def of(headers: Any, now: float) -> float:
     What cannot be read is no deadline: a request is better answered late than refused for a header.
     """
     left = math.inf
-    for name in (_CLIENT, _ENVOY):
-        text = headers.get(name)
-        if text is not None and text.isdecimal() and len(text) <= _DIGITS_MAX:
-            left = min(left, int(text) / 1e3)
+    text = headers.get(_CLIENT)
+    if text is not None:
+        left = _milliseconds(text)
+    text = headers.get(_ENVOY)
+    if text is not None:
+        left = min(left, _milliseconds(text))
     text = headers.get(_GRPC)
-    if text:
-        digits, unit = text[:-1], _GRPC_SECONDS.get(text[-1])
-        if unit is not None and digits.isdecimal() and len(digits) <= _DIGITS_MAX:
-            left = min(left, int(digits) * unit)
+    if text is not None:
+        left = min(left, _grpc_seconds(text))
     return now + left
+
+
+# Most requests say the same: Envoy's is the route's timeout.
+@functools.lru_cache(maxsize=1_024)
+def _milliseconds(text: str) -> float:
+    return int(text) / 1e3 if text.isdecimal() and len(text) <= _DIGITS_MAX else math.inf
+
+
+@functools.lru_cache(maxsize=1_024)
+def _grpc_seconds(text: str) -> float:
+    digits, unit = text[:-1], _GRPC_SECONDS.get(text[-1:])
+    return int(digits) * unit if unit is not None and digits.isdecimal() and len(digits) <= _DIGITS_MAX else math.inf

@@ -26,6 +26,12 @@ PATH_BYTES_MAX = 107
 _IDLE_MS_MAX = 24 * 3600 * 1000
 """hyper counts an idle kept connection as a slow header: after its 30 s it would close what Envoy is about to use."""
 
+_CONNECTION_COUNT_MAX = 100_000
+"""
+granian accepts no more than `backlog` connections if nothing is said, and those that only wait count: a thousand idle
+ones kept everybody else out. What limits them is the number of open files; what limits work is the batcher's queue.
+"""
+
 QUIET_SECONDS = 0.2
 """A draining server ends when nobody has sent anything for this long; a guess, some times a client's think time."""
 
@@ -64,6 +70,7 @@ class Listener(embed.Server):
             http=constants.HTTPModes.http1,
             websockets=False,
             backlog=1024,
+            backpressure=_CONNECTION_COUNT_MAX,
             http1_settings=http.HTTP1Settings(header_read_timeout=_IDLE_MS_MAX),
             log_enabled=False,
         )

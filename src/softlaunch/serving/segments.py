@@ -100,7 +100,7 @@ class SegmentWriter:
 
     def _open(self, first_length: int) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        header = spool.Header(**self._who, opened_at=time.time(), seed=secrets.randbits(32))
+        header = spool.Header(version=spool.VERSION, **self._who, opened_at=time.time(), seed=secrets.randbits(32))
         raw = spool.dump_header(header)
         with _locked(self._directory):
             self._make_room(max(self._segment_bytes_max, first_length + len(raw)))

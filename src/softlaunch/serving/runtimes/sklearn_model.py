@@ -8,6 +8,7 @@ are NaN, in text columns too: that is what a model trained on a pandas table has
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,10 @@ def _unpickled(path: pathlib.Path) -> Any:
             remedy="Add scikit-learn to the service's requirements and build the release again.",
         ) from error
     try:
-        return joblib.load(path)
+        with warnings.catch_warnings():
+            # Arrays of an uncompressed dump are read from the file: replicas share their pages. Others are as before.
+            warnings.filterwarnings("ignore", message="mmap_mode")
+            return joblib.load(path, mmap_mode="r")
     except ModuleNotFoundError as error:
         raise model.unloadable(
             f"{path.name} needs the module {error.name!r}, which the release's environment does not have.",
