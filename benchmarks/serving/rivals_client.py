@@ -145,7 +145,19 @@ def quantile(ascending: list[float], share: float) -> float:
 
 
 def _h2load(connections: int, seconds: float, cores: str, arguments: list[str]) -> str:
-    command = ["taskset", "-c", cores, "h2load", "--h1", "-t", "1", "-c", str(connections), "-D", f"{round(seconds * 1_000)}ms"]
+    command = [
+        "taskset",
+        "-c",
+        cores,
+        "h2load",
+        "--h1",
+        "-t",
+        "1",
+        "-c",
+        str(connections),
+        "-D",
+        f"{round(seconds * 1_000)}ms",
+    ]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=seconds + 60)
     if done.returncode != 0:
         raise RuntimeError(f"h2load: {done.stdout[-1000:]}{done.stderr[-1000:]}")

@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 settings = model_call.SETTINGS
-Row: Any = pydantic.create_model("Row", **{name: (float, ...) for name in model_call.FEATURES})
+Row: Any = pydantic.create_model("Row", **dict.fromkeys(model_call.FEATURES, (float, ...)))
 
 
 class Answer(pydantic.BaseModel):

@@ -13,7 +13,7 @@ import uvicorn
 
 probabilities = model_call.load()
 settings = model_call.SETTINGS
-Row: Any = pydantic.create_model("Row", **{name: (float, ...) for name in model_call.FEATURES})
+Row: Any = pydantic.create_model("Row", **dict.fromkeys(model_call.FEATURES, (float, ...)))
 app = fastapi.FastAPI()
 
 
@@ -56,8 +56,16 @@ elif settings["handler"] == "by hand":  # no validation: the body is read and th
 
 if __name__ == "__main__":
     where: dict[str, Any] = (
-        {"uds": model_call.TASK["socket"]} if settings["uds"] else {"host": "127.0.0.1", "port": model_call.TASK["port"]}
+        {"uds": model_call.TASK["socket"]}
+        if settings["uds"]
+        else {"host": "127.0.0.1", "port": model_call.TASK["port"]}
     )
     uvicorn.run(
-        app, loop=settings["loop"], http="httptools", access_log=False, log_level="warning", timeout_keep_alive=60, **where
+        app,
+        loop=settings["loop"],
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=60,
+        **where,
     )

@@ -12,7 +12,7 @@ settings = model_call.SETTINGS
 
 
 class Api(litserve.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002
         self.probabilities = model_call.load()
 
     def decode_request(self, request):  # noqa: ANN001, ANN201  # LitServe makes the endpoint of what is annotated here
