@@ -55,11 +55,13 @@ def review(chance):
     """A text and whether it is content; "not" turns a word around, and most words say nothing."""
     mood = chance.random() < 0.5
     words = []
-    for _ in range(chance.randint(1, 6)):
+    for number in range(chance.randint(1, 6)):
         turned = chance.random() < 0.3
         told = chance.choice(GOOD if mood != turned else BAD)
-        words += chance.choices(FILLERS, k=chance.choice((0, 0, 4, 12)))
+        words += [chance.choice(("and", ".", ","))] if number else []
+        words += chance.choices(FILLERS, k=chance.choice((0, 0, 0, 4, 12)))
         words += ["the", chance.choice(THINGS), "was", *(["not"] if turned else []), told]
+    words += ["."] if chance.random() < 0.7 else []
     return " ".join(words), int(mood)
 
 
@@ -120,7 +122,7 @@ tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
 
 model = Sentiment(tokenizer.get_vocab_size())
 optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-for turn in range(300):
+for turn in range(500):
     batch = chance.sample(texts, 64)
     encoded = tokenizer.encode_batch([text for text, _ in batch])
     answered = model(torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded]))
@@ -128,7 +130,7 @@ for turn in range(300):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if turn % 50 == 49:
+    if turn % 100 == 99:
         print(turn + 1, round(loss.item(), 4))
 
 out = pathlib.Path("model")
