@@ -52,15 +52,17 @@ def body(found: dict[str, Any], table: Table) -> str:
     light = [row for row in rows if row["light_ms"]]
     if light:
         parts.append(
-            f"At {found['light_rate']:g} requests/s (open loop, {light[0]['model']}), and until the first answer:\n\n"
+            f"At {found['light_rate']:g} requests/s (open loop, {light[0]['model']}); CPU time of a request at full load; "
+            "time from the start to the first answer:\n\n"
             + table(
-                ("server", "p50", "p99", "requests", "starts in"),
+                ("server", "p50", "p99", "requests", "CPU", "starts in"),
                 [
                     (
                         _label(row),
                         f"{row['light_ms']['p50']:.2f} ms",
                         f"{row['light_ms']['p99']:.2f} ms",
                         row["light_ms"]["count"],
+                        f"{row['cpu_us']:,.0f} us",
                         f"{row['start_seconds']:.1f} s",
                     )
                     for row in light

@@ -190,7 +190,8 @@ def run(options: argparse.Namespace, found: dict[str, rivals_models.Model]) -> N
             with journal.open("a") as out:
                 out.write(json.dumps(cell) + "\n")
             record.say(f"{number + 1}: {name}, {variant.key}: {cell['per_second']:,.0f}/s, {cell['failed']} failed")
-        record.write(options, _document(options, found, field, cells))
+        about = argparse.Namespace(**{name: value for name, value in vars(options).items() if name != "cache"})
+        record.write(about, _document(options, found, field, cells))
     if missing:
         raise SystemExit(f"{missing} measurements failed; run again with --resume.")
 
@@ -255,6 +256,7 @@ def _row(name: str, variant: rivals_servers.Variant, own: list[dict[str, Any]]) 
         "failed": sum(cell["failed"] for cell in own),
         "difference": max(cell["difference"] for cell in own),
         "server_busy": round(statistics.median(cell["server_busy"] for cell in own), 2),
+        "cpu_us": round(statistics.median(cell["server_busy"] / max(cell["per_second"], 1) for cell in own) * 1e6, 1),
         "client_busy": round(max(cell["client_busy"] for cell in own), 2),
         "start_seconds": round(statistics.median(cell["start_seconds"] for cell in own), 1),
         "light_ms": {
