@@ -1,8 +1,8 @@
 """
 The first softlaunch.yaml of a project, written from what lies in its folder.
 
-What was found is written as a key, what was not as a comment that shows how. The text always parses; a web application
-cannot be launched as it is yet, and the text says so and shows the class that wraps its model instead.
+What was found is written as a key, what was not as a comment that shows how. The text always parses. Which requests of
+a web application may be sent twice is its owner's to say, so that stays a comment.
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ _WALK_FILES_MAX = 20_000
 _SKIPPED = frozenset({"node_modules", "__pycache__", "venv", "env", "build", "dist", "site-packages"})
 _APP_FILES = ("main.py", "app.py", "service.py", "api.py", "server.py")
 _APP = re.compile(r"^(\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(FastAPI|Starlette|Litestar|Quart)\(", re.MULTILINE)
+_ROUTE = re.compile(r"^@\w+\.(get|post)\(\s*[\"'](/[A-Za-z0-9._~/-]*)[\"']", re.MULTILINE)
+_HEALTH = re.compile(r"/(?:[\w/-]*[/_-])?(?:health|healthz|ready|readyz|readiness|ping|status)", re.ASCII)
 _TRAIN_FILES = ("train.py", "training.py", "fit.py")
 _SOURCE_BYTES_MAX = 1_000_000
 _REFERENCE_WORDS = ("train", "reference", "ref")
 _HOLDOUT_WORDS = ("holdout", "hold_out", "test", "valid", "eval")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class App:
+    """A web application, as its source reads."""
+
+    target: str
+    """module:attribute."""
+    health: str | None
+    """A GET path that sounds like one to ask whether it is ready."""
+    posts: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +48,7 @@ class Findings:
     service: str
     model: str | None
     other_models: tuple[str, ...]
-    app: str | None
-    """FILE.py:NAME of a web application."""
+    app: App | None
     train: str | None
     reference: str | None
     holdout: str | None
@@ -136,17 +148,23 @@ def _best(tables: Sequence[str], words: Iterable[str]) -> str | None:
     return None
 
 
-def _app(directory: pathlib.Path, names: set[str]) -> str | None:
+def _app(directory: pathlib.Path, names: set[str]) -> App | None:
     for name in _APP_FILES:
         if name not in names:
             continue
         try:
             with (directory / name).open(encoding="utf-8", errors="replace") as stream:
-                found = _APP.search(stream.read(_SOURCE_BYTES_MAX))
+                source = stream.read(_SOURCE_BYTES_MAX)
         except OSError:
             continue  # a file that cannot be read is a file that was not found
+        found = _APP.search(source)
         if found is not None:
-            return f"{name}:{found[1]}"
+            gets = [path for verb, path in _ROUTE.findall(source) if verb == "get"]
+            return App(
+                target=f"{name.removesuffix('.py')}:{found[1]}",
+                health=next((path for path in gets if _HEALTH.fullmatch(path)), None),
+                posts=tuple(dict.fromkeys(path for verb, path in _ROUTE.findall(source) if verb == "post")),
+            )
     return None
 
 
@@ -182,16 +200,7 @@ def _quoted(name: str) -> str:
 def _model(found: Findings) -> str:
     lines = []
     if found.app is not None:
-        lines += [
-            f"# {found.app} is a web application. Launching one as it is (`app:`) is not built yet. Today its",
-            "# model is served by softlaunch: the model's file itself, or a class of your code that predicts:",
-            "#",
-            "#     class Predictor:                      # in predictor.py",
-            "#         def predict(self, rows):          # rows: a list of {feature: value}",
-            '#             return [{"score": 0.5} for row in rows]',
-            "#",
-            "# model: {python: predictor.py:Predictor, inputs: {distance: FP64}}",
-        ]
+        return _app_model(found, found.app)
     if found.model is not None:
         lines.append("model:")
         lines.append(f"  path: {found.model}")
@@ -204,12 +213,6 @@ def _model(found: Findings) -> str:
             "model:",
             "  path: model.joblib   # the file that the command below writes: correct the name",
             f"  train: python {found.train}",
-        ]
-    elif found.app is not None:
-        lines += [
-            "model:",
-            "  python: predictor.py:Predictor   # write this class, as shown above",
-            "  inputs: {distance: FP64}         # its features: FP64, FP32, INT64, BOOL, or BYTES for texts",
         ]
     else:
         lines += [
@@ -224,7 +227,33 @@ def _model(found: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _app_model(found: Findings, app: App) -> str:
+    ready = f"  ready: {app.health}" if app.health is not None else "  # ready: /health"
+    paths = ", ".join(app.posts) or "/score"
+    lines = [
+        "# A web application: it is launched as it is, not a line of it changes.",
+        "model:",
+        f"  app: {app.target}",
+        f"{ready}   # a path of the app that answers 2xx when it can take requests",
+        "  # Which POST requests may be sent twice: tried again on the other release, copied to a shadow, recorded.",
+        "  # None that writes, mails or pays:",
+        f"  # predict_paths: [{paths}]",
+        "  # What each of their answers has to hold, by its place in the JSON:",
+        "  # answers: [{path: score, min: 0, max: 1}]",
+    ]
+    if found.model is not None:
+        lines.append(f"# Without the app, {found.model} alone is a service, too: model: {found.model}")
+    if not found.has_requirements:
+        lines += [
+            "# No requirements.lock was found: write down what the app needs, and it runs in a Python of its own:",
+            "# uv pip compile --generate-hashes requirements.in -o requirements.lock",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _reference(found: Findings) -> str:
+    if found.app is not None:
+        return "# Nothing is compared with training data: an app has no rows.\n"
     head = "# What the model was trained on: its profile travels inside the release, smoke requests come from it.\n"
     if found.reference is not None:
         return f"{head}reference: {found.reference}\n"
@@ -237,6 +266,8 @@ def _tests(found: Findings) -> str:
         "# What the model must reach on rows it has not seen. Name the column that holds the truth:",
         f"# quality: {{data: {holdout}, label: late, metrics: {{roc_auc: '>= 0.68'}}, latency_ms_p99_max: 20}}",
     ]
+    if found.app is not None:
+        return "tests:\n  command: pytest -q\n" if found.has_tests else "# tests:\n#   command: pytest -q\n"
     if found.has_tests:
         lines = ["tests:", "  command: pytest -q", "  # coverage_percent_min: 80", *(f"  {line}" for line in quality)]
     else:

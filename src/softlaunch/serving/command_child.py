@@ -121,12 +121,16 @@ class TreeMeter(meter.Meter):
 
     def watch(self) -> None:
         """As of a Meter. Pages that several of the processes share are counted for each of them."""
+        self.sample()
+        asyncio.get_running_loop().call_later(_SAMPLE_SECONDS, self.watch)
+
+    def sample(self) -> None:
+        """Looks now."""
         self._pids = tree(self._root)
         resident = sum(map(_resident_kib, self._pids))
         if resident:
             self.memory_kib = resident
             self.memory_headers = (("x-softlaunch-memory-kib", str(resident)),)
-        asyncio.get_running_loop().call_later(_SAMPLE_SECONDS, self.watch)
 
     def cpu_ns(self) -> int:
         """CPU time of the processes that were there at the last look, so far."""

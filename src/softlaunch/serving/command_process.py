@@ -31,6 +31,7 @@ async def serve(found: unpacked.Unpacked, chosen: settings.Settings, capture: ca
         counters.watch()
 
         async def ready() -> str:
+            counters.sample()  # what was seen while the program was still being loaded is no measure of it
             return await proxy.ready(found.content.ready_path)
 
         guard = asgi_guard.Guard(

@@ -98,6 +98,7 @@ def test_a_command_is_asked_checked_and_ended(serve, place) -> None:
     assert (0, True) == (server.process.returncode, is_gone(child)), said
 
 
+@pytest.mark.slow
 def test_a_stream_comes_as_it_is_made(serve, place) -> None:
     server = start(serve, place)
     own_code.probed(server)
@@ -120,6 +121,7 @@ def test_a_command_that_ends_takes_our_process_along(serve, place) -> None:
     assert "command-failed" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -135,6 +137,7 @@ def test_a_command_that_cannot_run_says_why(serve, place, words, said) -> None:
     assert said in printed
 
 
+@pytest.mark.slow
 def test_a_command_that_never_listens_says_where_it_should(serve, place) -> None:
     server = serve(own_code.command(place, {}, sys.executable, "-c", "import time; time.sleep(60)"))
 
@@ -143,6 +146,7 @@ def test_a_command_that_never_listens_says_where_it_should(serve, place) -> None
     assert "$PORT" in detail
 
 
+@pytest.mark.slow
 def test_a_command_that_ignores_sigterm_is_killed(serve, place) -> None:
     server = start(serve, place, "deaf", options=("--grace-seconds", "2.5"))
     child = child_of(server)
@@ -163,6 +167,7 @@ def test_kill_9_of_our_process_leaves_no_command_behind(serve, place) -> None:
     assert gone(child)
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_is_told_to_the_command(serve, place) -> None:
     source = """
     import asyncio, os
@@ -188,6 +193,7 @@ def test_a_client_that_leaves_is_told_to_the_command(serve, place) -> None:
     assert "the client left\n" == server.process.stdout.readline()
 
 
+@pytest.mark.slow
 def test_what_our_interpreter_needs_is_not_handed_on(serve, place) -> None:
     source = "import os; print(sorted(n for n in os.environ if n in ('PYTHONSAFEPATH', 'PORT')), flush=True); 1 / 0"
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -43,7 +43,6 @@ SHAPES: dict[str, dict[str, str]] = {
         "tests/test_model.py": "",
         "requirements.txt": "",
         "train.py": "",
-        "main.py": FASTAPI,
     },
     "names that need care": {
         "my model.joblib": "",
@@ -68,7 +67,7 @@ def test_the_starter_parses_whatever_lies_in_the_folder(shape: str, tmp_path: pa
 def test_the_commented_keys_parse_when_all_of_them_are_uncommented(shape: str, tmp_path: pathlib.Path) -> None:
     text = starter.starter(_folder(tmp_path, SHAPES[shape]))
     shown = re.compile(
-        r"^( *)# ((?:train|reference|coverage_percent_min|quality|integration|branch|after|key|fallback|env): )"
+        r"^( *)# ((?:train|ready|reference|coverage_percent_min|quality|integration|branch|after|key|fallback|env): )"
     )
 
     parsed = _parsed("\n".join(shown.sub(r"\1\2", line) for line in text.splitlines()))
@@ -77,7 +76,7 @@ def test_the_commented_keys_parse_when_all_of_them_are_uncommented(shape: str, t
     assert (parsed.environments[0].name, production.after) == ("integration", "integration")
     assert production.strategy.key_header == "x-user-id"
     assert production.fallback_body == b'{"late":0.2}'
-    assert parsed.reference is not None
+    assert parsed.reference is not None or parsed.model.source is spec.ModelSource.APP
 
 
 def test_the_commented_tests_parse_when_they_are_uncommented(tmp_path: pathlib.Path) -> None:
@@ -115,22 +114,24 @@ def test_a_training_script_without_a_model_becomes_the_model(tmp_path: pathlib.P
     assert parsed.model.source is spec.ModelSource.TRAIN
 
 
-def test_an_app_is_told_that_it_cannot_be_launched_yet_and_what_can(tmp_path: pathlib.Path) -> None:
+def test_an_app_is_launched_as_it_is(tmp_path: pathlib.Path) -> None:
+    routes = "@app.get('/healthz')\ndef h(): ...\n@app.post('/score')\ndef s(): ...\n"
+    text = starter.starter(_folder(tmp_path, {"main.py": FASTAPI + routes, "model.joblib": ""}))
+    parsed = _parsed(text)
+
+    assert (spec.ModelSource.APP, "main:app") == (parsed.model.source, parsed.model.app_target)
+    assert "/healthz" == parsed.model.ready_path
+    assert "# predict_paths: [/score]" in text
+    assert () == parsed.environments[0].predict_paths, "what may be sent twice is the owner's to say"
+    assert "model: model.joblib" in text
+
+
+def test_what_is_proposed_for_an_app_parses_when_it_is_uncommented(tmp_path: pathlib.Path) -> None:
     text = starter.starter(_folder(tmp_path, {"main.py": FASTAPI}))
+    for key in ("ready", "predict_paths", "answers"):
+        text = text.replace(f"  # {key}:", f"  {key}:")
 
-    assert "main.py:app is a web application" in text
-    assert "not built yet" in text
-    assert _parsed(text).model.python_target == "predictor.py:Predictor"
-
-
-def test_the_class_it_proposes_is_python(tmp_path: pathlib.Path) -> None:
-    text = starter.starter(_folder(tmp_path, {"main.py": FASTAPI}))
-    code = [line.removeprefix("#     ") for line in text.splitlines() if line.startswith("#     ")]
-    names: dict[str, type] = {}
-
-    exec("\n".join(code), names)  # what we tell people to write has to run
-
-    assert names["Predictor"]().predict([{"a": 1}, {"a": 2}]) == [{"score": 0.5}, {"score": 0.5}]
+    assert ("/score",) == _parsed(text).environments[0].predict_paths
 
 
 @pytest.mark.parametrize(
