@@ -113,7 +113,10 @@ def test_a_shadow_gets_copies_of_grpc_calls(bench: gateway_bench.Bench) -> None:
 def test_internal_headers_end_at_the_gateway_and_the_prediction_id_goes_through(bench: gateway_bench.Bench) -> None:
     bench.apply(rollout=False)
     for server in bench.stable:
-        server.answer_headers = "x-softlaunch-out: n:3\r\nx-softlaunch-cpu-us: 7\r\nx-softlaunch-served: 9\r\nx-softlaunch-prediction-id: abc:0"
+        server.answer_headers = (
+            "x-softlaunch-out: n:3\r\nx-softlaunch-cpu-us: 7\r\nx-softlaunch-served: 9\r\n"
+            "x-softlaunch-prediction-id: abc:0"
+        )
     (reply,) = gateway_grpc.send(
         bench, [gateway_grpc.Call(metadata=(("x-softlaunch-epoch", "5"), ("x-softlaunch-arm", "shadow")))]
     )
