@@ -203,6 +203,9 @@ def _column(tensor: Tensor | None, column: release.Column, row_count: int) -> li
 def _checked(column: release.Column, values: list[Any] | np.ndarray[Any, Any]) -> list[Any]:
     """The values as the model takes them; RowError names the first that it may not."""
     if isinstance(values, list):
+        quickly = _taken_quickly(column, values)
+        if quickly is not None:
+            return quickly
         return [predictions.check_value(column, value, row) for row, value in enumerate(values)]
     good, taken = _taken(column, values)
     if good.all():
@@ -212,6 +215,32 @@ def _checked(column: release.Column, values: list[Any] | np.ndarray[Any, Any]) -
     if column.nullable and values.dtype.kind == "f":
         plain = [None if math.isnan(value) else value for value in plain]
     return [predictions.check_value(column, _one(column, value), row) for row, value in enumerate(plain)]
+
+
+def _taken_quickly(column: release.Column, values: list[Any]) -> list[Any] | None:
+    """
+    What value by value would say of a plain list, several times as fast; None: look at each.
+
+    May refuse too much, never accept what the other would not.
+    """
+    kinds = set(map(type, values))
+    if column.datatype is release.Datatype.BYTES:
+        try:
+            "".join(values).encode()
+        except (TypeError, UnicodeEncodeError):
+            return None
+        return values
+    if column.datatype is release.Datatype.BOOL:
+        return values if kinds == {bool} else None
+    if not kinds <= ({int} if column.datatype is release.Datatype.INT64 else {int, float}):
+        return None
+    try:
+        array = np.array(values, dtype=np.int64 if column.datatype is release.Datatype.INT64 else np.float64)
+    except OverflowError:
+        return None
+    good, taken = _taken(column, array)
+    found: list[Any] | None = taken.tolist() if good.all() else None
+    return found
 
 
 def _taken(column: release.Column, values: np.ndarray[Any, Any]) -> tuple[Any, np.ndarray[Any, Any]]:

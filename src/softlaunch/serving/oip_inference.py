@@ -17,6 +17,7 @@ HEADER_BYTES = "inference-header-content-length"
 """Header of requests and answers whose document is followed by binary tensor data: the document's length."""
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 Columns: TypeAlias = Mapping[str, list[Any]]
 Read: TypeAlias = Callable[[readiness.Loaded], oip.InferRequest]
 Write: TypeAlias = Callable[[readiness.Loaded, oip.InferRequest, Columns], replies.Reply]
@@ -112,7 +113,7 @@ class HttpForm:
                     remedy="Send the length of the JSON document, which comes first in the body.",
                 )
         return oip.parse_request(
-            rows_codec.read_json(body[:end]),
+            _read_json(body[:end]),
             loaded.signature,
             binary=memoryview(body)[end:],
             keys=loaded.keys,
@@ -135,3 +136,11 @@ class HttpForm:
         return replies.Reply(
             200, b"".join([head, *answer.binary]), (("content-type", "application/octet-stream"), length)
         )
+
+
+def _read_json(document: bytes) -> Any:
+    """As rows_codec.read_json, which decides alone what is an error; several times as fast where there is none."""
+    try:
+        return _decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return rows_codec.read_json(document)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softlaunch import errors
-from softlaunch.core import oip, predictions, release
+from softlaunch.core import oip, oip_tensors, predictions, release
 
 SIGNATURE = release.Signature(
     inputs=(
@@ -129,6 +129,30 @@ def test_metadata_lists_the_tensors_of_the_signature() -> None:
         {"name": "b", "datatype": "FP64", "shape": [-1]},
     ] == found["inputs"]
     assert ["v"] == found["versions"]
+
+
+KINDS = st.sampled_from(sorted(release.Datatype))
+PLAIN = (
+    st.booleans()
+    | st.integers()
+    | st.integers(2**63 - 2, 2**64)
+    | st.floats()
+    | st.sampled_from([10**400, 3.5e38, "\ud800", "", "x"])
+)
+
+
+@given(KINDS, st.lists(PLAIN, min_size=1, max_size=3) | st.lists(st.floats(), min_size=1, max_size=3))
+def test_a_list_looked_at_as_a_whole_is_what_each_of_its_values_is(
+    datatype: release.Datatype, values: list[Any]
+) -> None:
+    column = release.Column(name="v", datatype=datatype)
+
+    quickly = oip_tensors._taken_quickly(column, values)
+
+    if quickly is not None:
+        slowly = [predictions.check_value(column, value, 0) for value in values]
+        assert slowly == quickly
+        assert [type(value) for value in slowly] == [type(value) for value in quickly]
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)

@@ -213,12 +213,6 @@ def test_a_model_that_raises_is_500_with_its_message_and_unmarked() -> None:
     assert not {"x-softlaunch-invalid", "x-softlaunch-shed"} & answer.headers.keys()
 
 
-def test_binary_tensors_are_refused() -> None:
-    headers = {"content-length": "2", "inference-header-content-length": "2"}
-
-    assert 400 == ask("POST", "/v2/models/svc/infer", b"{}", headers=headers).status
-
-
 @pytest.mark.parametrize(
     ("path", "body"),
     [
