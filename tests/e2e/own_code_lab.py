@@ -99,6 +99,13 @@ class OwnCode:
         replicas: list[dict[str, Any]] = found["replicas"]
         return replicas
 
+    def wait(self, condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+        """Returns once it holds."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, self.replicas()
+            time.sleep(0.05)
+
     def recorded(self, condition: Callable[[spool.Record], bool]) -> list[spool.Record]:
         """Records that fit, once there is one."""
         until = time.monotonic() + 10.0
