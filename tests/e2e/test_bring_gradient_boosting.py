@@ -1,4 +1,4 @@
-"""The examples of XGBoost, LightGBM and a pipeline with texts, as a new user would run them; two scikit-learns at once."""
+"""The examples of XGBoost, LightGBM and a pipeline with texts, run as a user would; two scikit-learns at once."""
 
 from __future__ import annotations
 
