@@ -93,6 +93,7 @@ _COMPANIONS = {
     (keys.MODEL, "train"): "path: m.onnx",
     (keys.MODEL, "python"): "inputs: {a: FP64}",
     (keys.MODEL, "compile"): "path: m.pkl",
+    (keys.MODEL, "allow_globals"): "path: m.pkl",
     (keys.MODEL, "features"): "path: m.pkl",
     (keys.MODEL, "inputs"): "path: m.pkl",
     (keys.MODEL, "ready"): "app: service:app",

@@ -3,8 +3,8 @@ Boosted trees for the compilers: converters of XGBoost and LightGBM for skl2onnx
 
 Compiled trees compare in float32. XGBoost compares so itself. LightGBM and scikit-learn's histogram boosting compare
 with float64 thresholds. Where data are float32 numbers, these are first rounded down to the next float32: for every
-float32 number x, x <= rounded exactly when x <= threshold. Where data are decimals they are left to the converters, which
-round to the nearest: a decimal that equals a threshold then stays on its side.
+float32 number x, x <= rounded exactly when x <= threshold. Where data are decimals they are left to the converters,
+which round to the nearest: a decimal that equals a threshold then stays on its side.
 """
 
 from __future__ import annotations
