@@ -1,7 +1,8 @@
 """
 Compiles a pickled scikit-learn model to ONNX, the same bytes for the same model.
 
-Asked: path, code, inputs (name, datatype), float32 (see onnx_boosting), onnx (where to). Answers: problem (why it could not, else None), form.
+Asked: path, code, inputs (name, datatype), float32 (see onnx_boosting), onnx (where to). Answers: problem (why it could
+not, else None), form.
 
 Numeric models take one float32 matrix of all features, which is the fastest to feed. A model that picks columns by name
 (ColumnTransformer), or takes text, gets one graph input per feature, named like it, of shape [N, 1].
