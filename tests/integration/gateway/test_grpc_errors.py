@@ -12,7 +12,7 @@ import gateway_grpc
 import grpc
 import pytest
 from tritonclient import grpc as tritonclient  # type: ignore[import-untyped]
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc  # type: ignore[import-untyped]
 
 STABLE = gateway_bench.STABLE.short
 Code = grpc.StatusCode

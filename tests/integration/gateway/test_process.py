@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import tempfile
@@ -164,3 +165,14 @@ def test_failed_writes_of_the_log_are_told_once(fresh: gateway_bench.Bench) -> N
     assert told.gap == "disk full: Envoy could not write to the attempt log 3 times"
     assert after.gap is None
     assert process.state.log_failures == 0
+
+
+def test_envoy_may_open_as_many_files_as_the_system_allows(fresh: gateway_bench.Bench) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
+    try:
+        fresh.gateway.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert (hard, hard) == psutil.Process(fresh.gateway.pid).rlimit(psutil.RLIMIT_NOFILE)

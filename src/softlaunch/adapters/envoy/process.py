@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import resource
 import secrets
 import subprocess
 import time
@@ -132,6 +133,7 @@ class EnvoyProcess:
                 code=errors.Code.GATEWAY_UNREACHABLE,
             ) from error
         pid = self._child.pid
+        _open_files_up(pid)
         with contextlib.suppress(psutil.Error):
             self.remember(msgspec.structs.replace(state, pid=pid, started_at=psutil.Process(pid).create_time()))
         try:
@@ -222,6 +224,13 @@ class EnvoyProcess:
             if self._clock.now() >= until:
                 return False
             self._clock.sleep(0.02)
+
+
+def _open_files_up(pid: int) -> None:
+    """As many open files as the system allows: a connection is one, and shells hand 1,024 down."""
+    with contextlib.suppress(psutil.Error, OSError):  # it has ended already, which is told elsewhere
+        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
 
 
 def _carries(pid: int, instance: str) -> bool:
