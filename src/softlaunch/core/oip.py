@@ -91,7 +91,7 @@ def parse_request(
         document: The JSON document.
         signature: What rows are checked against.
         binary: What followed it.
-        keys: Names of business keys.
+        keys: Names of business keys; one that is a feature's stays a feature.
         row_count_max: More rows are refused before they are made.
 
     Raises:
@@ -148,6 +148,7 @@ def assemble(
     for name in _STATEFUL:
         if envelope.parameters.get(name):
             raise _malformed(f"parameter {name!r} asks for a model that remembers, and none here does")
+    keys = [name for name in dict.fromkeys(keys) if all(name != column.name for column in signature.inputs)]
     key_tensors: list[oip_tensors.Tensor] = []
     if keys:
         key_tensors = [tensor for tensor in tensors if tensor.name in keys]

@@ -36,7 +36,7 @@ from typing import Any, NoReturn, Protocol
 
 from softlaunch import errors
 from softlaunch.core import fallbacks, oip, predictions, spec
-from softlaunch.serving import listener, replies, rows_codec
+from softlaunch.serving import listener, oip_inference, replies, rows_codec
 from softlaunch.serving.runtimes import model
 
 MARK = "x-softlaunch-fallback"
@@ -232,7 +232,9 @@ class FallbackApp:
         if parts == ["predict"]:
             return await _predicted(self.answers, rows_codec.read_json(body))
         if parts[:2] == ["v2", "models"] and parts[-1] == "infer" and len(parts) in (4, 6):
-            return await _inferred(self.answers, rows_codec.read_json(body), parts[2], self._features)
+            # An answer in JSON is understood by clients that asked for binary tensor data, too.
+            document, binary = oip_inference.split(body, scope.headers.get(oip_inference.HEADER_BYTES))
+            return await _inferred(self.answers, document, parts[2], self._features, binary=binary)
         raise MissError("unreadable", f"The fallback does not know what {scope.path[:200]} takes.")
 
     async def _bounded_body(self, proto: Any) -> bytes | None:
@@ -263,9 +265,11 @@ def _many(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {"predictions": found, "release": None}
 
 
-async def _inferred(answers: Answers, document: Any, name: str, features: Sequence[str]) -> replies.Reply:
+async def _inferred(
+    answers: Answers, document: Any, name: str, features: Sequence[str], *, binary: memoryview
+) -> replies.Reply:
     try:
-        request = oip.parse_untyped(document, features)
+        request = oip.parse_untyped(document, features, binary=binary)
     except errors.ConfigError as error:
         raise MissError("unreadable", error.message) from error
     found = await answers.rows(request.rows)

@@ -102,20 +102,11 @@ class HttpForm:
         Raises:
             ConfigError: it does not.
         """
-        end = len(body)
-        if header_bytes is not None:
-            is_number = header_bytes.isascii() and header_bytes.isdecimal() and len(header_bytes) < 16
-            end = int(header_bytes) if is_number else -1
-            if not 0 <= end <= len(body):
-                raise predictions.MalformedError(
-                    f"The header Inference-Header-Content-Length is {header_bytes[:40]!r}, the body has {len(body)} "
-                    "bytes.",
-                    remedy="Send the length of the JSON document, which comes first in the body.",
-                )
+        document, binary = split(body, header_bytes)
         return oip.parse_request(
-            _read_json(body[:end]),
+            document,
             loaded.signature,
-            binary=memoryview(body)[end:],
+            binary=binary,
             keys=loaded.keys,
             row_count_max=loaded.batcher.queue_rows_max,
         )
@@ -136,6 +127,29 @@ class HttpForm:
         return replies.Reply(
             200, b"".join([head, *answer.binary]), (("content-type", "application/octet-stream"), length)
         )
+
+
+def split(body: bytes, header_bytes: str | None) -> tuple[Any, memoryview]:
+    """
+    The decoded document of a body, and the bytes that follow it.
+
+    Args:
+        body: The document, and what follows it.
+        header_bytes: What Inference-Header-Content-Length says; None: all of it is the document.
+
+    Raises:
+        MalformedError: the header lies, or what it measures is no JSON.
+    """
+    if header_bytes is None:
+        return _read_json(body), memoryview(b"")
+    is_number = header_bytes.isascii() and header_bytes.isdecimal() and len(header_bytes) < 16
+    end = int(header_bytes) if is_number else -1
+    if not 0 <= end <= len(body):
+        raise predictions.MalformedError(
+            f"The header Inference-Header-Content-Length is {header_bytes[:40]!r}, the body has {len(body)} bytes.",
+            remedy="Send the length of the JSON document, which comes first in the body.",
+        )
+    return _read_json(body[:end]), memoryview(body)[end:]
 
 
 def _read_json(document: bytes) -> Any:

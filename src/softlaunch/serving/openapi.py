@@ -69,7 +69,7 @@ def example(loaded: readiness.Loaded) -> list[dict[str, Any]]:
     rows = [dict(zip((found.name for found in inputs), row, strict=True)) for row in loaded.examples]
     if not rows:
         rows = [{found.name: _made_up(found) for found in inputs}]
-    keys = dict.fromkeys(loaded.keys, "123")
+    keys = {name: "123" for name in loaded.keys if name not in rows[0]}
     return [{**row, **keys} for row in rows[:_EXAMPLE_ROWS_MAX]]
 
 
@@ -181,7 +181,7 @@ def _schemas(loaded: readiness.Loaded) -> dict[str, Any]:
         name: {"type": ["string", "integer"], "description": "Recorded; the model does not see it."}
         for name in loaded.keys
     }
-    row["properties"] |= keys
+    row["properties"] = keys | row["properties"]
     prediction = _object({found.name: _column(found) for found in outputs}, [found.name for found in outputs])
     answered_by = {"type": ["string", "null"], "description": "The release that answered; null: a fallback."}
     text: dict[str, Any] = {"type": "string"}

@@ -61,7 +61,9 @@ def page(service: str, version: str, loaded: readiness.Loaded, rows: Sequence[di
         ("GET", "/v2/health/ready", "whether predictions are answered"),
         ("GET", "/openapi.json", "this page for tools: OpenAPI 3.1"),
     ]
-    keys = "".join(_line(key, "text", "optional; recorded, the model does not see it") for key in loaded.keys)
+    features = [found.name for found in loaded.signature.inputs]
+    said = "optional; recorded, the model does not see it"
+    keys = "".join(_line(key, "text or number", said) for key in loaded.keys if key not in features)
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -119,6 +120,21 @@ def test_a_table_answers_in_the_model_server_s_shape(start: Callable[..., Server
             ] == answer.json()["outputs"]
         asked = {"inputs": [named], "outputs": [{"name": "label"}]}
         assert ["label"] == [found["name"] for found in client.post("/v2/models/d/infer", json=asked).json()["outputs"]]
+
+
+def test_binary_tensors_are_understood_and_answered_as_json(start: Callable[..., Server]) -> None:
+    raw = b"\2\0\0\0UA\2\0\0\0ZZ"
+    carrier = {"name": "carrier", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [carrier], "parameters": {"binary_data_output": True}}).encode()
+
+    with start(table()).wait_ready().client() as client:
+        headers = {"inference-header-content-length": str(len(head))}
+        found = client.post("/v2/models/toy/infer", content=head + raw, headers=headers)
+
+    assert 200 == found.status_code, found.text
+    assert {"label": [1, 0], "probability": [0.75, 0.5]} == {
+        output["name"]: output["data"] for output in found.json()["outputs"]
+    }
 
 
 def test_what_the_table_does_not_know_is_a_miss(start: Callable[..., Server]) -> None:

@@ -277,6 +277,23 @@ def test_a_key_that_is_none_is_named(inputs: list[Any], parameters: dict[str, An
         oip.parse_request(document, SIGNATURE, keys=("k",))
 
 
+def test_a_key_that_is_a_feature_is_a_feature() -> None:
+    document = {"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": [1]}], "parameters": {"b": 5}}
+
+    request = oip.parse_request(document, SIGNATURE, keys=("a", "b"))
+
+    assert ([(1.0, None)], {}) == (request.rows, request.keys)
+
+
+def test_who_has_no_signature_reads_binary_inputs_too() -> None:
+    raw = np.array([1.5, 2.5]).tobytes() + texts("x", "y")
+    inputs = [binary("a", raw[:16], [2]), binary("s", raw[16:], [2], "BYTES")]
+
+    request = oip.parse_untyped({"inputs": inputs}, binary=raw)
+
+    assert [{"a": 1.5, "s": "x"}, {"a": 2.5, "s": "y"}] == request.rows
+
+
 def test_keys_alone_are_no_request() -> None:
     tensor = {"name": "k", "shape": [1], "datatype": "BYTES", "data": ["x"]}
 
