@@ -52,7 +52,7 @@ def body(found: dict[str, Any], table: Table) -> str:
     light = [row for row in rows if row["light_ms"]]
     if light:
         parts.append(
-            f"At {found['light_rate']:g} requests/s (open loop, {light[0]['model']}); CPU time of a request at full load; "
+            f"At {found['light_rate']:g} requests/s (open loop, {light[0]['model']}); CPU of a request at full load; "
             "time from the start to the first answer:\n\n"
             + table(
                 ("server", "p50", "p99", "requests", "CPU", "starts in"),
