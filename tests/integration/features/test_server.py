@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from softlaunch.adapters.local import replay_sender
+from softlaunch.adapters.spool import local
 from softlaunch.core import lookup_recorded, lookups, release, release_json
 
 CODE = """
@@ -75,6 +77,7 @@ def written(folder: pathlib.Path) -> pathlib.Path:
 
 def start(folder: pathlib.Path, **variables: str) -> subprocess.Popen[str]:
     arguments = ["--release", str(written(folder)), "--socket", str(folder / "m.sock"), "--instance", "i"]
+    arguments += ["--spool", str(folder / "spool" / "wind" / "production")]
     return subprocess.Popen(
         [sys.executable, "-m", "softlaunch.serving", *arguments],
         env={**os.environ, **variables},
@@ -145,6 +148,33 @@ def test_a_replay_says_what_was_served(server: pathlib.Path, target: str) -> Non
     assert (200, "missing=0,late=0,stale=0") == (status, said)
     assert "18.0" in json.dumps(answer)
     assert 400 == ask(server, "POST", target, document, **{lookup_recorded.HEADER: "nonsense"})[0]
+
+
+def test_what_was_served_is_recorded_and_replayed_whatever_the_source_says_by_then(server: pathlib.Path) -> None:
+    rows = [{"origin": "JFK"}, {"origin": "EWR"}, {"origin": "LGA", "wind": 1.0}]
+    answer = ask(server, "POST", "/predict", {"rows": rows}, x_request_id="r-1")[2]
+    spool = local.LocalSpool(server.parent / "spool")
+    deadline = time.monotonic() + 20
+    while not (found := spool.find("r-1")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    (record,) = found
+    assert record.features is not None
+    assert {"wind": [[7.5, "fresh"], [3.0, "missing"], [1.0, "sent"]]} == json.loads(json.dumps(record.features))
+    replay = replay_sender.SocketSender([str(server)], release="c" * 12, timeout_seconds=20, thread_count=1)
+    with contextlib.closing(sqlite3.connect(server.parent / "weather.db")) as database, database:
+        database.execute("update weather set wind = 100.0")
+    try:
+        replay.send(record)
+        while not (sent := replay.collect()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        replay.close()
+        with contextlib.closing(sqlite3.connect(server.parent / "weather.db")) as database, database:
+            database.execute("update weather set wind = 7.5")
+    assert sent[0].answer is not None
+    assert answer["predictions"] == json.loads(sent[0].answer.answer)["predictions"]
+    assert sent[0].answer.features is None
 
 
 def test_what_is_not_looked_up_has_to_be_sent(server: pathlib.Path) -> None:
