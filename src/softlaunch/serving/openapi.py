@@ -23,6 +23,7 @@ _TYPES: Mapping[release.Datatype, Mapping[str, Any]] = {
     release.Datatype.FP64: {"type": "number", "format": "double"},
     release.Datatype.BYTES: {"type": "string"},
 }
+_TEXT: Mapping[str, Any] = {"type": "string"}
 _EXAMPLE_ROWS_MAX = 2
 _REFUSALS: Mapping[str, str] = {
     "400": "The body cannot be read.",
@@ -184,9 +185,6 @@ def _schemas(loaded: readiness.Loaded) -> dict[str, Any]:
     row["properties"] = keys | row["properties"]
     prediction = _object({found.name: _column(found) for found in outputs}, [found.name for found in outputs])
     answered_by = {"type": ["string", "null"], "description": "The release that answered; null: a fallback."}
-    text: dict[str, Any] = {"type": "string"}
-    tensors = {"type": "array", "items": _ref("Tensor"), "minItems": 1}
-    columns = {"type": "array", "items": _ref("TensorMetadata")}
     return {
         "Row": row,
         "Rows": _object({"rows": {"type": "array", "items": _ref("Row"), "minItems": 1}, **keys}, ["rows"]),
@@ -200,14 +198,24 @@ def _schemas(loaded: readiness.Loaded) -> dict[str, Any]:
             "type": "object",
             "required": ["error"],
             "properties": {
-                "error": text,
-                "remedy": text,
-                "code": text,
+                "error": _TEXT,
+                "remedy": _TEXT,
+                "code": _TEXT,
                 "row": {"type": ["integer", "null"]},
                 "column": {"type": ["string", "null"]},
-                "output": text,
+                "output": _TEXT,
             },
         },
+        **_protocol_schemas([found.name for found in outputs], keys),
+    }
+
+
+def _protocol_schemas(outputs: Sequence[str], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the Open Inference Protocol; its objects may have further members."""
+    text = _TEXT
+    tensors = {"type": "array", "items": _ref("Tensor"), "minItems": 1}
+    columns = {"type": "array", "items": _ref("TensorMetadata")}
+    return {
         "Tensor": {
             "type": "object",
             "required": ["name", "shape", "datatype"],
@@ -232,7 +240,7 @@ def _schemas(loaded: readiness.Loaded) -> dict[str, Any]:
                         "type": "object",
                         "required": ["name"],
                         "properties": {
-                            "name": {"enum": [found.name for found in outputs]},
+                            "name": {"enum": outputs},
                             "parameters": {"type": "object", "properties": {"binary_data": {"type": "boolean"}}},
                         },
                     },
