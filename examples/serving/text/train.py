@@ -137,10 +137,10 @@ out = pathlib.Path("model")
 out.mkdir(exist_ok=True)
 tokenizer.save(str(out / "tokenizer.json"))
 batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=TOKENS_MAX)
-ones = torch.ones(2, 7, dtype=torch.int64)
+ids, mask = torch.ones(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)  # one tensor twice is one input
 torch.onnx.export(
     Labelled(model.eval()),
-    (ones, ones),
+    (ids, mask),
     str(out / "model.onnx"),
     input_names=["input_ids", "attention_mask"],
     output_names=["label", "probabilities"],

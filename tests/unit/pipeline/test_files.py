@@ -89,3 +89,22 @@ def test_a_path_that_leads_out_is_refused(tmp_path, name) -> None:
 
     with pytest.raises(errors.ConfigError):
         files.inside(tmp_path / "in", name)
+
+
+def test_what_lies_in_the_model_s_folder_is_no_code() -> None:
+    named = frozenset({"model"})
+
+    assert not files.is_code("model/tokenizer.json", named)
+    assert not files.is_code("model/deep/a", named)
+    assert files.is_code("model.py", named)
+    assert files.is_code("code/model", named)
+
+
+def test_a_model_s_folder_is_copied_without_what_interpreters_leave(tmp_path) -> None:
+    (tmp_path / "from" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "from" / "__pycache__" / "x.pyc").write_bytes(b"x")
+    (tmp_path / "from" / "MLmodel").write_bytes(b"m")
+
+    files.copy_model(tmp_path / "from", tmp_path / "to" / "model")
+
+    assert ["MLmodel"] == list(files.walk(tmp_path / "to" / "model"))
