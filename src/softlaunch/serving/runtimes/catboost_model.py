@@ -108,5 +108,5 @@ def _column(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Labels as answers are checked: CatBoost spells booleans as text."""
     flat = labels.reshape(-1)
     if flat.dtype.kind in "US" and set(flat.tolist()) <= {"True", "False"}:
-        return flat == "True"
+        return np.array(flat == "True")
     return flat
