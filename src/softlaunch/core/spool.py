@@ -10,8 +10,8 @@ brings that codec (this layer has the standard library only), `frame` and `scan`
 depends on the segment's version:
 
     1   one Record, field by field
-    2   a Group: many records, one value after the other in a single flat array, and once what they share. Written a
-        group at a time, as a record of its own costs its process several times as much
+    2   a Group: many records, and once what they share. A frame of its own for every record costs the writing process
+        several times as much
 
 Rules of reading, which need to know nothing of the writer:
     * A frame that is whole and whose CRC fits is a record.
@@ -106,16 +106,15 @@ class Group(NamedTuple):
     """Seconds to be added to a value's `started`, which is on a clock of the process, for Unix seconds."""
     memory_kib: int
     dropped: int
-    width: int
-    """Values of one record: VALUE_NAMES, or the first of them."""
-    values: list[Any]
+    rows: list[list[Any]]
+    """Of every record the values of VALUE_NAMES, or the first of them."""
 
 
 VALUE_NAMES = (
     "request_id", "started", "flags", "path", "content_type", "request", "status", "answer", "service_us", "cpu_us",
     "key", "row_count", "output", "served_count", "keys", "features",
 )  # fmt: skip
-"""Of one record in Group.values. New ones go to the end."""
+"""Of one record in Group.rows. New ones go to the end."""
 VALUE_COUNT = len(VALUE_NAMES)
 REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
 
@@ -190,10 +189,9 @@ def header_bytes_max() -> int:
 
 def records(header: Header, group: Group) -> list[Record]:
     """The records of a group in a segment with that header, in their order."""
-    width, values = group.width, group.values
     found = []
-    for start in range(0, len(values) - width + 1, width):
-        known = tuple(values[start : start + min(width, VALUE_COUNT)])
+    for row in group.rows:
+        known = tuple(row[:VALUE_COUNT])
         (
             request_id, started, flags, path, content_type, request, status, answer, service_us, cpu_us,
             key, row_count, output, served_count, keys, features,
@@ -232,7 +230,7 @@ def records(header: Header, group: Group) -> list[Record]:
 
 def group_of(*found: Record) -> Group:
     """Records of one process as a group, for whoever writes segments otherwise than the model server."""
-    values: list[Any] = []
+    rows: list[list[Any]] = []
     for record in found:
         flags = (
             (record.arm == SHADOW) * FLAG_SHADOW
@@ -242,13 +240,14 @@ def group_of(*found: Record) -> Group:
             | record.cut * FLAG_CUT
             | record.redacted * FLAG_REDACTED
         )
-        values += (
+        row = [
             record.request_id, record.at, flags, record.path, record.content_type, record.request, record.status,
             record.answer, record.service_us, record.cpu_us, record.key, record.row_count, record.output,
             record.served_count, record.keys, record.features,
-        )  # fmt: skip
+        ]  # fmt: skip
+        rows.append(row)
     last = found[-1]
-    return Group(offset=0.0, memory_kib=last.memory_kib, dropped=last.dropped, width=VALUE_COUNT, values=values)
+    return Group(offset=0.0, memory_kib=last.memory_kib, dropped=last.dropped, rows=rows)
 
 
 def frame(payload: bytes, seed: int) -> bytes:

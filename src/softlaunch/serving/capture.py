@@ -1,12 +1,13 @@
 """
 Records of answered predictions, on their way to the spool.
 
-The event loop puts what it knows of an exchange into a buffer after its answer was handed over; a thread of its own
-encodes and writes. A full buffer, a full disk or a thread that is behind cost records, never time: what is dropped is
+The event loop encodes what it knows of an exchange into a buffer after its answer was handed over; a thread of its own
+writes. A full buffer, a full disk or a thread that is behind cost records, never time: what is dropped is
 counted, and the count stands in every later group, so that readers know a gap from a missing answer.
 
-The thread shares the interpreter with the event loop, so its work is the requests' time too. That is why the buffer is
-flat (no object per record, one msgpack call per group, in C), and what hardly changes is written once a group.
+Records become bytes at once and in C: to keep their dozen objects until a thread encodes and frees them takes twice the
+processor time, all of it under the interpreter's lock. What the thread does with whole groups of bytes (CRC, write)
+needs no lock. What hardly changes is written once a group.
 
 Which requests: every copy that went to a shadow and every request that was copied (they are pairs), and of the rest a
 share chosen by a hash of the request id, so that all processes choose the same. Requests without an id did not come
@@ -28,14 +29,10 @@ from softlaunch.serving import redaction, replies, segments
 
 FLUSH_SECONDS = 0.05
 """Between two writes, at most: what is older has been written."""
-_WIDTH = spool.VALUE_COUNT
-_BUFFER_COUNT_MAX = 20_000
-_BUFFER_VALUES_MAX = _BUFFER_COUNT_MAX * _WIDTH
 _BUFFER_BYTES_MAX = 32 * 2**20
-_GROUP_COUNT_MAX = 256
-"""Records encoded in one go: a tenth of a millisecond or two during which the event loop may have to wait."""
-_ENVELOPE_BYTES = 500
-"""A guess of what a record takes beside its bodies."""
+_GROUP_BYTES = 64 * 2**10
+"""A group ends with the record that makes it so large: some two hundred records, one write of a fraction of a
+millisecond."""
 _RETRY_SECONDS = 1.0
 """After a failed write nothing is tried for so long."""
 
@@ -61,9 +58,11 @@ class Capture:
         self._writer = writer
         self._percent = percent
         self._redactor = redactor
-        # Flat: _WIDTH values after each other for every record, see spool.VALUE_NAMES. The event loop only appends and
-        # the thread only takes from the front; under the interpreter's lock neither sees a part of a record.
-        self._buffer: list[Any] = []
+        self._lock = threading.Lock()
+        """Of the group being filled and the list of full ones; held for one record, or to take them all."""
+        self._filling = bytearray()
+        self._filling_count = 0
+        self._full: list[tuple[int, bytearray]] = []
         self._memory_kib = 0
         # Each counter has one thread that writes it; the difference is what waits.
         self._bytes_taken_in = 0
@@ -73,7 +72,9 @@ class Capture:
         self._wake = threading.Event()
         self._closing = False
         self._blocked_until = 0.0
-        self._encode = msgspec.msgpack.Encoder().encode
+        encoder = msgspec.msgpack.Encoder()
+        self._encode, self._encode_into = encoder.encode, encoder.encode_into
+        self._decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
         self._thread = threading.Thread(target=self._run, name="softlaunch-capture", daemon=True)
         self._thread.start()
 
@@ -115,30 +116,36 @@ class Capture:
         # Unpacked, not asked for by name: a third of what this method would cost.
         status, answer, reply_headers, _ = reply
         request, started, row_count, cpu_us, output, cut, keys, features = measured
-        size = len(request) + len(answer) + _ENVELOPE_BYTES
-        if cut or (size > spool.BODY_BYTES_MAX and max(len(request), len(answer)) > spool.BODY_BYTES_MAX):
+        if cut or len(request) > spool.BODY_BYTES_MAX or len(answer) > spool.BODY_BYTES_MAX:
             request = answer = b""
-            size = _ENVELOPE_BYTES
             flags |= spool.FLAG_CUT
         if reply_headers:
             if replies.INVALID_HEADER in reply_headers:
                 flags |= spool.FLAG_INVALID
             if replies.SHED_HEADERS[0] in reply_headers:
                 flags |= spool.FLAG_SHED
-        buffer = self._buffer
-        taken_in = self._bytes_taken_in + size
-        waiting = taken_in - self._bytes_written
-        if waiting > _BUFFER_BYTES_MAX or len(buffer) >= _BUFFER_VALUES_MAX:
+        if self._bytes_taken_in - self._bytes_written + len(request) + len(answer) > _BUFFER_BYTES_MAX:
             self._dropped_full += 1
             return
-        self._bytes_taken_in = taken_in
         self._memory_kib = memory_kib
-        buffer += (
+        row = (
             request_id, started, flags, path, get("content-type") or "", request, status, answer, service_us, cpu_us,
             get("x-softlaunch-key") or "", row_count, output, served_count, keys, features,
         )  # fmt: skip
-        if waiting > _BUFFER_BYTES_MAX // 4:
+        with self._lock:
+            filling = self._filling
+            before = len(filling)
+            self._encode_into(row, filling, -1)
+            self._filling_count += 1
+            self._bytes_taken_in += len(filling) - before
+            if len(filling) >= _GROUP_BYTES:
+                self._end_group()
+        if self._bytes_taken_in - self._bytes_written > _BUFFER_BYTES_MAX // 4:
             self._wake.set()
+
+    def _end_group(self) -> None:
+        self._full.append((self._filling_count, self._filling))
+        self._filling, self._filling_count = bytearray(), 0
 
     def close(self, *, timeout_seconds: float = 2.0) -> None:
         """Writes what waits and ends; what the disk does not take in time is lost."""
@@ -155,33 +162,29 @@ class Capture:
         self._writer.close()
 
     def _flush(self) -> None:
-        buffer = self._buffer
-        while buffer:
-            count = len(buffer)
-            taken = buffer[:count]
-            del buffer[:count]
-            # A record that came in since is in the sum already: a moment's error, not one that adds up.
-            taken_in = self._bytes_taken_in
-            if self._redactor is not None:
-                self._redactor.redact(taken)
-            for start in range(0, count, _GROUP_COUNT_MAX * _WIDTH):
-                self._write(taken[start : start + _GROUP_COUNT_MAX * _WIDTH])
-            self._bytes_written = taken_in
+        with self._lock:
+            if self._filling_count:
+                self._end_group()
+            taken, self._full = self._full, []
+        for count, records in taken:
+            self._write(count, records)
+            self._bytes_written += len(records)
 
-    def _write(self, values: list[Any]) -> None:
-        count = len(values) // _WIDTH
+    def _write(self, count: int, records: bytearray) -> None:
         if time.monotonic() < self._blocked_until:
             self._dropped_unwritten += count
             return
+        head = _array_head(count)
+        if self._redactor is not None:
+            rows = self._decode(head + records)
+            for row in rows:
+                self._redactor.redact(row)
+            head, records = b"", bytearray(self._encode(rows))
         offset = time.time() - time.perf_counter()
-        payload = self._encode((offset, self._memory_kib, self.dropped, _WIDTH, values))
+        shared = self._encode((offset, self._memory_kib, self.dropped, None))
+        payload = b"".join((shared[:-1], head, records))  # the rows in place of None
         if len(payload) > spool.FRAME_BYTES_MAX:
-            if count == 1:
-                self._dropped_unwritten += 1
-                return
-            middle = count // 2 * _WIDTH
-            self._write(values[:middle])
-            self._write(values[middle:])
+            self._dropped_unwritten += count
             return
         try:
             self._writer.append(payload)
@@ -192,3 +195,8 @@ class Capture:
             self._dropped_unwritten += count
         else:
             self._blocked_until = 0.0
+
+
+def _array_head(count: int) -> bytes:
+    """Of a MessagePack array with so many elements, which follow."""
+    return b"\xdd" + count.to_bytes(4, "big")

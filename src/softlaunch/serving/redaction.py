@@ -54,42 +54,38 @@ class Redactor:
         self._decode = msgspec.json.Decoder().decode
         self._encode = msgspec.json.Encoder().encode
 
-    def redact(self, values: list[Any]) -> None:
-        """Redacts records in place; `values` are laid out as those of a spool.Group."""
-        for start in range(0, len(values), spool.VALUE_COUNT):
-            self._redact_one(values, start)
-
-    def digest(self, value: Any) -> str:
-        """32 hex digits: HMAC-SHA256 of a text as it is, of anything else as JSON."""
-        data = value.encode(errors="surrogatepass") if isinstance(value, str) else self._encode(value)
-        return hmac.new(self._secret, data, hashlib.sha256).hexdigest()[:_DIGITS]
-
-    def _redact_one(self, values: list[Any], start: int) -> None:
-        if values[start + _KEY] and STICKY_KEY in self._rules:
-            values[start + _KEY] = self._replaced(STICKY_KEY, values[start + _KEY]) or ""
-        if values[start + _STATUS] >= _ERROR_STATUS:
-            values[start + _ANSWER] = b""
-        if values[start + _KEYS]:
-            values[start + _KEYS] = {
+    def redact(self, row: list[Any]) -> None:
+        """Redacts a record in place; `row` is one of a spool.Group."""
+        if row[_KEY] and STICKY_KEY in self._rules:
+            row[_KEY] = self._replaced(STICKY_KEY, row[_KEY]) or ""
+        if row[_STATUS] >= _ERROR_STATUS:
+            row[_ANSWER] = b""
+        if row[_KEYS]:
+            row[_KEYS] = {
                 name: [self._replaced(name, each) for each in column] if name in self._rules else column
-                for name, column in values[start + _KEYS].items()
+                for name, column in row[_KEYS].items()
             }
         changed: set[str] = set()
-        if values[start + _FEATURES]:
-            values[start + _FEATURES] = self._walked(values[start + _FEATURES], changed)
-        request = values[start + _REQUEST]
+        if row[_FEATURES]:
+            row[_FEATURES] = self._walked(row[_FEATURES], changed)
+        request = row[_REQUEST]
         if not request:
             return
         try:
             document = self._walked(self._decode(request), changed)
             self._redact_tensors(document, changed)
-            values[start + _REQUEST] = self._encode(document)
+            row[_REQUEST] = self._encode(document)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-            values[start + _REQUEST] = b""
-            values[start + _FLAGS] |= spool.FLAG_CUT | spool.FLAG_REDACTED
+            row[_REQUEST] = b""
+            row[_FLAGS] |= spool.FLAG_CUT | spool.FLAG_REDACTED
             return
         if changed - self._unseen:
-            values[start + _FLAGS] |= spool.FLAG_REDACTED
+            row[_FLAGS] |= spool.FLAG_REDACTED
+
+    def digest(self, value: Any) -> str:
+        """32 hex digits: HMAC-SHA256 of a text as it is, of anything else as JSON."""
+        data = value.encode(errors="surrogatepass") if isinstance(value, str) else self._encode(value)
+        return hmac.new(self._secret, data, hashlib.sha256).hexdigest()[:_DIGITS]
 
     def _walked(self, found: Any, changed: set[str]) -> Any:
         if isinstance(found, dict):

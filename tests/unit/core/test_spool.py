@@ -121,7 +121,7 @@ def test_a_group_gives_back_its_records_and_older_ones_their_defaults() -> None:
         10, 3, 2, True, {"order": [1]}, {"f": 1}, True,
     )  # fmt: skip
     group = spool.group_of(made, made._replace(request_id="other"))
-    narrow = group._replace(width=3, values=["id", 2.0, 0], offset=1.0)
+    narrow = group._replace(rows=[["id", 2.0, 0]], offset=1.0)
 
     assert [made, made._replace(request_id="other")] == spool.records(HEADER, group)
     (older,) = spool.records(HEADER, narrow)

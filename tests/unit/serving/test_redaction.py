@@ -29,7 +29,7 @@ def redacted(request: Any, rules: dict[str, spec.Redaction] | None = None, **mor
         shed=False, service_us=1, cpu_us=1, key="ada", row_count=1, output="", memory_kib=1, served_count=1, dropped=0,
     )._replace(**more)  # fmt: skip
     group = spool.group_of(record)
-    redactor(rules).redact(group.values)
+    redactor(rules).redact(group.rows[0])
     (found,) = spool.records(HEADER, group)
     return found
 
