@@ -44,7 +44,7 @@ class InferRequest:
     outputs: tuple[RequestedOutput, ...]
     """What to answer, in the order asked; all of the signature's when the request named none."""
     keys: Mapping[str, Sequence[Any]]
-    """Business keys by name, one value a row: text, a number, true or false."""
+    """Business keys by name, one value a row: text, a number, true, false or None."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -372,7 +372,7 @@ def _keys(
         if tensor.datatype != "BYTES" or tensor.shape not in ((row_count,), (row_count, 1)):
             raise _malformed(f"key {tensor.name!r} is not an input of datatype BYTES and shape [{row_count}]")
         for value in tensor.values:
-            if predictions.TAKEN[release.Datatype.BYTES](value) is None:
+            if value is not None and predictions.TAKEN[release.Datatype.BYTES](value) is None:
                 raise _malformed(f"key {tensor.name!r} holds {predictions.shown(value)}, which is no text")
         found[tensor.name] = tensor.values  # type: ignore[assignment]  # of BYTES it is a list
     return found

@@ -262,7 +262,7 @@ def test_business_keys_are_taken_out_of_parameters_and_inputs() -> None:
     [
         ([{"name": "k", "shape": [1], "datatype": "BYTES", "data": ["x"]}], {}),
         ([{"name": "k", "shape": [2], "datatype": "INT8", "data": [1, 2]}], {}),
-        ([{"name": "k", "shape": [2], "datatype": "BYTES", "data": ["x", None]}], {}),
+        ([{"name": "k", "shape": [2], "datatype": "BYTES", "data": ["x", 5]}], {}),
         ([{"name": "k", "shape": [2], "datatype": "BYTES", "data": ["x", "y"]}], {"k": "z"}),
         ([{"name": "k", "shape": [2], "datatype": "BYTES", "data": ["x", "y"]}] * 2, {}),
         ([], {"k": []}),
