@@ -95,13 +95,14 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
     rewrite: dict[str, Any] = {}
     if inner:
         rewrite = {"regex_rewrite": {"pattern": {"regex": f"^{re.escape(inner)}/"}, "substitution": "/"}}
-    ours: list[dict[str, Any]] = [{"path": f"{inner}/predict"}, {"safe_regex": {"regex": re.escape(inner) + _INFER}}]
+    ours = _standard(inner) if route.standard_paths else []
     theirs: list[dict[str, Any]] = [
         {"prefix": inner + path[:-1]} if path.endswith("*") else {"path": inner + path} for path in route.predict_paths
     ]
     kinds = [_Kind(match=path, headers=[post], repeatable=True) for path in ours]
     if not inner:  # a client of gRPC cannot put anything before the path; and `theirs` may have a word for every path
-        kinds.append(_Kind(match={"path": grpc_bridge.PREDICT_PATH}, headers=[post], repeatable=True, grpc=True))
+        if route.standard_paths or grpc_bridge.PREDICT_PATH in route.predict_paths:
+            kinds.append(_Kind(match={"path": grpc_bridge.PREDICT_PATH}, headers=[post], repeatable=True, grpc=True))
         kinds.append(_Kind(match={"prefix": grpc_bridge.SERVICE}, grpc=True))
     kinds.extend(_Kind(match=path, headers=[post], repeatable=True) for path in theirs)
     kinds.append(_Kind(match={"prefix": prefix}))
@@ -122,6 +123,10 @@ def _service(route: traffic.RouteSpec, *, prefix: str) -> list[dict[str, Any]]:
         for mirrored in (_mirroring(route) if kind.repeatable else (False,))
         for stickiness in populations.stickiness(route, population)
     ]
+
+
+def _standard(inner: str) -> list[dict[str, Any]]:
+    return [{"path": f"{inner}/predict"}, {"safe_regex": {"regex": re.escape(inner) + _INFER}}]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -231,3 +231,12 @@ def test_grpc_calls_are_never_answered_by_a_fixed_body_a_table_or_a_function() -
     assert calls
     assert not any("envoy.filters.http.custom_response" in entry["typed_per_filter_config"] for entry in calls)
     assert {"url"} == {name.split("/fallback/")[1].partition("-")[0] for name in members if "/fallback/" in name}
+
+
+@pytest.mark.parametrize(("named", "repeated"), [((), False), ((grpc_bridge.PREDICT_PATH,), True)])
+def test_of_an_app_calls_are_repeated_only_if_they_are_named(named: tuple[str, ...], *, repeated: bool) -> None:
+    route = dataclasses.replace(QUIET, standard_paths=False, predict_paths=named)
+    (host, _) = routes.document("production", [route])["virtual_hosts"]
+    found = [entry for entry in host["routes"] if grpc_bridge.BRIDGE in entry.get("typed_per_filter_config", {})]
+
+    assert repeated == any(entry["name"] == "predict" for entry in found)
