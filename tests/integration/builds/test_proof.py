@@ -157,13 +157,3 @@ def test_a_pickle_that_would_run_a_command_is_refused_unloaded_unless_it_is_allo
     with pytest.raises(errors.ConfigError) as refused:
         built(repository, home, files, allowed)
     assert errors.Code.MODEL_UNREADABLE is refused.value.code, "it was loaded, and is no model"
-
-
-def test_the_notes_list_what_loading_imports(repository, home) -> None:
-    files = {"model.joblib": kit.logistic(), "train.parquet": kit.frame()[["carrier", "hour", "temp", "late"]]}
-    model = spec.ModelSpec(source=spec.ModelSource.PATH, path="model.joblib")
-
-    result, _ = built(repository, home, files, model)
-
-    (told,) = [note for note in result.notes if note.startswith("Loading the model.joblib imports")]
-    assert "sklearn.linear_model._logistic.LogisticRegression" in told
