@@ -550,8 +550,8 @@ def hot_path(found: dict[str, Any]) -> str:
         middle = soak["samples"][len(soak["samples"]) // 2]
         last = soak["samples"][-1]
         prose += (
-            f" {last['requests']:,} requests through a spool of 64 MiB: {middle['mib']:.1f} MiB of memory after half of "
-            f"them, {last['mib']:.1f} after all."
+            f" {last['requests']:,} requests through a spool of 64 MiB: {middle['mib']:.1f} MiB of memory after half, "
+            f"{last['mib']:.1f} after all of them."
         )
     return measured("The model server's own path", prose, found, told)
 
