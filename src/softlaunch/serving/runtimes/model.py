@@ -5,27 +5,24 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from softlaunch import errors
 from softlaunch.core import predictions, release
-
 
 Cost: TypeAlias = Callable[[predictions.Row], float]
 
 
 class Model(Protocol):
     """
-    A model may have a further attribute, `cost: Cost | None`: about what a row costs, in any unit, when rows differ much
-    (the length of a text). Rows of similar cost then go into one call. See `cost_of`.
+    A model may have a further attribute, `cost: Cost | None`: about what a row costs, in any unit, when rows differ
+    much (the length of a text). Rows of similar cost then go into one call. See `cost_of`.
     """
 
     platform: str
     """How the Open Inference Protocol's metadata names the runtime."""
     float32_names: frozenset[str]
     """Features that the model computes in float32, whatever the signature says."""
-    cost: Callable[[predictions.Row], float] | None
-    """What a row adds to a call, at least about; None: each row alike. Any unit, asked on the event loop."""
 
     def answer(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
         """
