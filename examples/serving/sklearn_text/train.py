@@ -1,4 +1,4 @@
-"""Writes model.joblib: how likely a flight is late, by carrier and airports as text. The same data gives the same model."""
+"""Writes model.joblib: how likely a flight is late, by carrier and airports as text. Seeded: the same every time."""
 
 import joblib
 import pandas as pd

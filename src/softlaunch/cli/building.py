@@ -29,7 +29,7 @@ def build(
     *,
     pin: Annotated[
         bool,
-        typer.Option("--pin", help="Fetch a model given by URL or MLflow registry, pin it in softlaunch.lock; no build."),
+        typer.Option("--pin", help="Fetch a model given by URL or by MLflow, pin it in softlaunch.lock; no build."),
     ] = False,
     directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,

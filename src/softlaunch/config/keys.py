@@ -137,7 +137,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "MODULE:ATTRIBUTE",
                 "none",
                 "service:app",
-                "An ASGI app (FastAPI, Starlette, Litestar, Django) of your repository, run as it is; MODULE:FACTORY() too.",
+                "An ASGI app (FastAPI, Starlette, Django) of your repository, run as it is; MODULE:FACTORY() too.",
             ),
             Key(
                 "command",
@@ -258,8 +258,7 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "secrets": "Today `environments.NAME.env` takes $NAME, looked up where softlaunch runs.",
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
         },
-        MODEL: {
-        },
+        MODEL: {},
         VERIFY: {
             "replay": "Today `verify: {requests: N}` makes requests from the reference rows.",
             "load": "Today `tests.latency_ms_p99_max` bounds the latency of one row while building.",

@@ -44,9 +44,7 @@ class Shadowing:
                 candidate=record.candidate.short,
                 epoch=epoch,
             ),
-            rule=agreement.Rule(
-                tolerance=record.spec.strategy.agreement_tolerance, paths=record.spec.compared_paths
-            ),
+            rule=agreement.Rule(tolerance=record.spec.strategy.agreement_tolerance, paths=record.spec.compared_paths),
             request_timeout_seconds=record.spec.request_timeout_seconds,
         )
         self._summary = summary.Summary()

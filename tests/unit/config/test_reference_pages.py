@@ -73,8 +73,7 @@ _BASE = {
     keys.FALLBACK: "environments: {{production: {{fallback: {{{}}}}}}}\n",
     keys.STRATEGY: "environments: {{production: {{strategy: {{{}}}}}}}\n",
     keys.LOOKUP: (
-        "features: {{weather: {{{}}}}}\n"
-        "environments: {{production: {{env: {{WEATHER_URL: 'redis://cache'}}}}}}\n"
+        "features: {{weather: {{{}}}}}\nenvironments: {{production: {{env: {{WEATHER_URL: 'redis://cache'}}}}}}\n"
     ),
     keys.LOOKUP_FEATURE: "features: {{weather: {{python: 'l.py:f', by: [origin], features: {{wind: {{{}}}}}}}}}\n",
     keys.COHORT: "cohorts: {{internal: {{{}}}}}\n",
