@@ -98,7 +98,9 @@ def test_a_guardrail_that_only_observes_lets_the_drill_fail_and_enforce_shows_th
 
 
 def test_a_burning_candidate_is_given_away_without_a_latency_guardrail(machine) -> None:
-    code, found = _drill(machine, "cpu_burn", "--set", "ms=20", "--share", "30%", environment="staging")
+    code, found = _drill(
+        machine, "cpu_burn", "--set", "ms=20", "--share", "30%", "--patience", "4m", environment="staging"
+    )
 
     assert 0 == code, found
     # On a machine that is busy anyway, tries that come too late count as errors before enough of their cost was seen.

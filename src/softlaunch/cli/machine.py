@@ -87,7 +87,7 @@ def down(*, home: options.HomeOption = None, as_json: options.Json = False) -> N
     else:
         from softlaunch.wiring import control  # noqa: PLC0415 - as in `up`
 
-        _log_to_stderr()
+        output.log_to_stderr()
         stopped = control.stop_leftovers(place, setting.read(os.environ))
     if as_json:
         output.document({"stopped": stopped})
@@ -188,13 +188,6 @@ def _failed(log: pathlib.Path, began_at: int, *, exit_code: int) -> errors.Softl
         remedy=f"Look into {log}.",
         code=errors.Code.NOT_RUNNING,
     )
-
-
-def _log_to_stderr() -> None:
-    """What adapters log is for people; standard output is the command's answer."""
-    import structlog  # noqa: PLC0415 - as in `up`
-
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def _wait_gone(pid: int, place: homes.Home) -> None:

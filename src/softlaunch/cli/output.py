@@ -40,6 +40,13 @@ def plain(line: str) -> None:
     CONSOLE.print(line, markup=False)
 
 
+def log_to_stderr() -> None:
+    """What adapters log is for people; standard output is the command's answer."""
+    import structlog  # noqa: PLC0415  # few commands have adapters of their own that log
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 def failure(error: errors.SoftlaunchError, *, as_json: bool) -> int:
     """Prints an error with its remedy; returns the exit code."""
     if as_json:

@@ -117,6 +117,7 @@ def replay(
         if pair.agrees is not None and pair.request_id in wanted:
             answers.append((pair.request_id, pair.stable_answer, pair.candidate_answer))
 
+    output.log_to_stderr()
     with _ends_tidily(leashed=leashed), _progress(plan, quiet=as_json) as progress:
         report = recordings.replay(
             found_home,
