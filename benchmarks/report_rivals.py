@@ -24,7 +24,8 @@ def prose(found: dict[str, Any]) -> str:
         "Single-row requests/s of one worker, closed loop, medians of "
         f"{len(rows[0]['rates'])} rounds that start every server anew (in brackets the lowest and highest), and how "
         "many times that softlaunch answers with capture on. The models are scikit-learn's, with "
-        f'{found["features"]} features and trained on {found["training_rows"]:,} rows; "ONNX" rows of rivals call '
+        f"{found['features']} features and trained on {found['training_rows']:,} rows of float32 (which "
+        'compile exactly); "ONNX" rows of rivals call '
         "onnxruntime on a converted model, so that what compilation does and what the server does can be told apart. "
         "Rivals have the fastest settings found (below) and send whatever their own protocol wants; server and client "
         "(h2load) have one core each, rivals of several processes both where that was faster. softlaunch and FastAPI "
