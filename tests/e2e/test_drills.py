@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def test_a_burning_candidate_is_given_away_without_a_latency_guardrail(machine) 
         machine, "cpu_burn", "--set", "ms=20", "--share", "30%", "--patience", "4m", environment="staging"
     )
 
-    assert 0 == code, found
+    assert 0 == code, json.dumps(found, indent=1)
     # On a machine that is busy anyway, tries that come too late count as errors before enough of their cost was seen.
     assert found["drills"][0]["caught_by"] in {"cpu", "errors"}, found
 

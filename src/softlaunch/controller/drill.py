@@ -224,13 +224,17 @@ _DECIDE = "name it under `guardrails:` to make it decide, or try with --enforce 
 
 
 def watched_only(rollout: Mapping[str, Any], planted: drills.Fault) -> str:
-    """The guardrail that has seen the fault, should catch it and may not: it only observes. Empty: there is none."""
+    """
+    The guardrail that has seen the fault, should catch it and may not: it only observes.
+
+    Empty: there is none, or another one that may decide can still catch it.
+    """
     guardrails = (rollout["evidence"] or {}).get("guardrails", {})
-    for name in drills.CATCHERS[planted.name]:
-        found = guardrails.get(name)
-        if found is not None and found["verdict"] == messages.Verdict.FAIL.value and not found["enforcing"]:
-            return name
-    return ""
+    catchers = {name: guardrails[name] for name in drills.CATCHERS[planted.name] if name in guardrails}
+    if any(found["enforcing"] for found in catchers.values()):
+        return ""
+    seen = (name for name, found in catchers.items() if found["verdict"] == messages.Verdict.FAIL.value)
+    return next(seen, "")
 
 
 def _seconds(measured: Mapping[str, Any]) -> float | None:

@@ -216,3 +216,9 @@ def test_requests_that_came_after_a_slow_start_are_no_hole() -> None:
     assert "8 requests reached a candidate that was not ready." in early.problems
     found["measured"]["candidate_bad"] = 2
     assert "2 of 8 requests failed" in drill.score(found, drills.fault(Name.SLOW_START, {"seconds": 5.0})).problems[0]
+
+
+def test_a_guardrail_that_observes_does_not_end_a_drill_that_another_can_still_catch() -> None:
+    found = view(None, verdict="inconclusive", latency=guardrail("fail", 20.0, enforcing=False), cpu=guardrail())
+
+    assert "" == drill.watched_only(found, drills.fault(Name.CPU_BURN))
