@@ -80,9 +80,13 @@ def answering(
     return app
 
 
-async def _ask(found: asgi_guard.Guard, path: str, body: bytes, method: str, headers) -> Said:
+async def _ask(
+    found: asgi_guard.Guard, path: str, body: bytes, method: str, headers, *, ends_apart: bool = False
+) -> Said:
     said = Said(status=0, headers=[], parts=[])
-    inbox = [{"type": "http.request", "body": body, "more_body": False}]
+    inbox = [{"type": "http.request", "body": body, "more_body": ends_apart}]
+    if ends_apart:
+        inbox.append({"type": "http.request", "body": b"", "more_body": False})
 
     async def receive() -> Any:
         return inbox.pop(0) if inbox else {"type": "http.disconnect"}
@@ -106,8 +110,10 @@ async def _ask(found: asgi_guard.Guard, path: str, body: bytes, method: str, hea
     return said
 
 
-def ask(found, path="/score", body=b'{"distance": 1}', *, method="POST", headers=(ID, JSON)) -> Said:
-    return asyncio.run(_ask(found, path, body, method, headers))
+def ask(
+    found, path="/score", body=b'{"distance": 1}', *, method="POST", headers=(ID, JSON), ends_apart: bool = False
+) -> Said:
+    return asyncio.run(_ask(found, path, body, method, headers, ends_apart=ends_apart))
 
 
 def test_a_good_answer_leaves_as_the_app_made_it_and_is_measured_and_recorded() -> None:
@@ -214,6 +220,21 @@ def test_a_large_request_reaches_the_app_and_is_recorded_as_cut() -> None:
 
     assert 200 == said.status
     assert (b"", True) == (kept.records[0][3].request, kept.records[0][3].cut)
+
+
+@pytest.mark.parametrize(
+    ("declared", "recorded"), [(((b"content-length", b"4"),), (b"1234", False)), ((), (b"", True))]
+)
+def test_an_answer_that_comes_before_the_empty_last_part_of_the_request_is_recorded(declared, recorded) -> None:
+    async def app(scope, receive, send) -> None:
+        await receive()  # a program that counts the bytes asks for no more
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": b'{"late": 0.5}'})
+
+    kept = Kept()
+    ask(guard(app, capture=kept), body=b"1234", headers=(ID, JSON, *declared), ends_apart=True)
+
+    assert recorded == (kept.records[0][3].request, kept.records[0][3].cut)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/score"), ("POST", "/other"), ("POST", "/score/1")])
