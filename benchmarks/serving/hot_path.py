@@ -1,11 +1,12 @@
 """
 What the model server's own path costs: a bare granian echo, the server without recording, and with it, side by side.
 
-All three run throughout; short slices alternate, and every figure is a median of ratios or differences within a round,
-because machines are noisy and shared. CPU seconds a request are the steadier figure there; they are told beside the
-rates. The echo is an RSGI application on the same uvloop and the same embedded granian
-that reads the body and sends it back. Closed loop: 64 connections, each sending its next single-row request when the
-last was answered, from raw sockets in this process; then, for the p99, an open loop at a rate far below saturation.
+All three run throughout, on one core, this process on another one, as in rivals.py; short slices alternate, and every
+figure is a median of ratios or differences within a round, because machines are noisy and shared. CPU seconds a
+request are the steadier figure there; they are told beside the rates. The echo is an RSGI application on the same
+uvloop and the same embedded granian that reads the body and sends it back. Closed loop: 64 connections, each sending
+its next single-row request when the last was answered, from raw sockets in this process; then, for the p99, an open
+loop at a rate far below saturation.
 
     python benchmarks/serving/hot_path.py --out benchmarks/results/serving_hot_path.json
 
@@ -41,6 +42,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONNECTIONS = 64
 NEW_REQUEST_ID_COUNT = 4_096
 """Request bytes made beforehand, each with an id of its own."""
+SERVER_CORE, CLIENT_CORE = 0, 1
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 ECHO = """
@@ -188,7 +190,7 @@ def servers(directory: pathlib.Path, *names: str, spool_bytes_max: int = 2**28) 
         elif name == "capture":
             spool = directory / "spool" / "bench" / "production"
             command += ["--spool", str(spool), "--spool-bytes-max", str(spool_bytes_max)]
-        started.append(Server(name, path, subprocess.Popen(command)))
+        started.append(Server(name, path, subprocess.Popen(["taskset", "-c", str(SERVER_CORE), *command])))
     try:
         for server in started:
             if server.name == "echo":
@@ -344,6 +346,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2_000_000, help="of the soak (%(default)s)")
     parser.add_argument("--out", type=pathlib.Path)
     chosen = parser.parse_args()
+    os.sched_setaffinity(0, {CLIENT_CORE})
     load_before = os.getloadavg()[1]
     before: dict[str, Any] = {}
     if chosen.out is not None and chosen.out.exists():
@@ -353,8 +356,7 @@ def main() -> None:
         print(json.dumps({**found["soak"], "samples": "..."}, indent=1))
     else:
         found = {**before, **compare(chosen)}
-        command = "python benchmarks/serving/hot_path.py --out benchmarks/results/serving_hot_path.json"
-        found["about"] = about(load_before, command)
+        found["about"] = about(load_before, " ".join(["python", "benchmarks/serving/hot_path.py", *sys.argv[1:]]))
         print(json.dumps({name: found[name] for name in ("rows", "bars")}, indent=1))
     if chosen.out is not None:
         chosen.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -124,16 +124,18 @@ def throughput(
     )
 
 
-def light_latency(running: rivals_servers.Running, model: rivals_models.Model, *, seconds: float) -> list[float]:
-    """Milliseconds from each planned start to its answer, at LIGHT_RATE requests a second, open loop, ascending."""
+def light_latency(
+    running: rivals_servers.Running, model: rivals_models.Model, *, seconds: float, rate: float = LIGHT_RATE
+) -> list[float]:
+    """Milliseconds from each planned start to its answer, at so many requests a second, open loop, ascending."""
     asked = [rivals_servers.request(running.variant, row) for row in model.rows]
     requests = [
         traffic.Request(path=each.path, headers=each.headers, body=each.body)
-        for each in (asked[number % len(asked)] for number in range(int(LIGHT_RATE * seconds)))
+        for each in (asked[number % len(asked)] for number in range(int(rate * seconds)))
     ]
     path = str(running.socket) if running.socket is not None else None
     load = traffic.Load(traffic.Target(port=running.port, socket=path, authority="bench"), requests)
-    report = traffic.run(load.run_open(arrivals.poisson(LIGHT_RATE, seed=0)))
+    report = traffic.run(load.run_open(arrivals.poisson(rate, seed=0)))
     if report.failed:
         raise RuntimeError(f"{running.variant.key}: {report.failed} of {report.planned} failed at light load")
     return [latency * 1e3 for latency in report.latencies]

@@ -19,6 +19,8 @@ from softlaunch.core import predictions, release
 BOUND_TOLERANCE = 1e-6
 """A float32 softmax sums to 1 within a few 1e-7; an answer this far outside its bounds is rounding, not nonsense."""
 
+_FEW = 128
+"""Up to so many values Python's own loops are faster than NumPy's calls."""
 
 _KINDS: Mapping[release.Datatype, str] = {
     release.Datatype.BOOL: "b",
@@ -63,34 +65,41 @@ def check(outputs: Sequence[release.Column], answer: Mapping[str, Any], row_coun
         values = answer.get(column.name)
         if values is None:
             return _shapeless(column, row_count, f"Output {column.name!r} is missing from the model's answer.")
-        if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if isinstance(values, np.ndarray) and values.ndim != 1:
-            shape = list(values.shape)
-            return _shapeless(column, row_count, f"Output {column.name!r} has shape {shape}, not [{row_count}].")
-        if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str | bytes):
+        if isinstance(values, np.ndarray):
+            if values.ndim == 2 and values.shape[1] == 1:
+                values = values[:, 0]
+            if values.ndim != 1:
+                shape = list(values.shape)
+                return _shapeless(column, row_count, f"Output {column.name!r} has shape {shape}, not [{row_count}].")
+        elif not isinstance(values, Sequence) or isinstance(values, str | bytes):
             said = f"Output {column.name!r} is {predictions.shown(values)}, not a sequence of {row_count}."
             return _shapeless(column, row_count, said)
         if len(values) != row_count:
             said = f"Output {column.name!r} has {len(values)} rows where {row_count} were asked."
             return _shapeless(column, row_count, said)
-        if isinstance(values, np.ndarray) and _is_good(column, values):
-            columns[column.name] = values.tolist()
-        else:
-            columns[column.name] = _checked_values(column, values, invalid)
+        plain = _good_values(column, values) if isinstance(values, np.ndarray) else None
+        columns[column.name] = _checked_values(column, values, invalid) if plain is None else plain
     return CheckedAnswer(columns=columns, invalid=invalid)
 
 
-def _is_good(column: release.Column, values: np.ndarray[Any, Any]) -> bool:
-    """Whether the whole array can leave as it is; False means look closer."""
+def _good_values(column: release.Column, values: np.ndarray[Any, Any]) -> list[Any] | None:
+    """The array as plain values if all of it can leave as it is; None means look closer."""
     kind = values.dtype.kind
     if kind not in _KINDS[column.datatype]:
-        return False
-    if kind == "f" and not np.isfinite(values).all():
-        return False
-    if column.minimum is not None and values.size and values.min() < column.minimum:
-        return False
-    return not (column.maximum is not None and values.size and values.max() > column.maximum)
+        return None
+    plain: list[Any] = values.tolist()
+    if not plain or kind in "bU":
+        return plain
+    low, high = column.minimum, column.maximum
+    if len(plain) <= _FEW:
+        if kind == "f" and not math.isfinite(sum(plain)):
+            return None
+        least, most = min(plain), max(plain)
+    else:
+        if kind == "f" and not np.isfinite(values).all():
+            return None
+        least, most = values.min(), values.max()
+    return None if (low is not None and least < low) or (high is not None and most > high) else plain
 
 
 def _checked_values(column: release.Column, values: Any, invalid: dict[int, InvalidRow]) -> list[Any]:

@@ -28,6 +28,7 @@ from softlaunch.core import release
 LABEL = "label"
 PROBABILITY = "probability"
 PREDICTION = "prediction"
+_SCORE, _TARGET = f"{PROBABILITY}_", f"{PREDICTION}_"
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -175,24 +176,41 @@ def answer_columns(
         probabilities: Shape [N, classes], or [N] or [N, 1] holding the second class alone.
         values: A regressor's answer, shape [N] or [N, targets].
     """
-    columns: dict[str, np.ndarray[Any, Any]] = {}
-    scores = [found.name for found in outputs if found.name == PROBABILITY or found.name.startswith(f"{PROBABILITY}_")]
-    targets = [found.name for found in outputs if found.name == PREDICTION or found.name.startswith(f"{PREDICTION}_")]
-    for found in outputs:
-        if found.name == LABEL and labels is not None:
+    return AnswerLayout(outputs).columns(labels=labels, probabilities=probabilities, values=values)
+
+
+class AnswerLayout:
+    """`answer_columns` for one signature: what depends on it alone is found out once, not at every call."""
+
+    def __init__(self, outputs: Sequence[release.Column]) -> None:
+        self._has_label = any(found.name == LABEL for found in outputs)
+        self._label_is_bool = any(found.name == LABEL and found.datatype is release.Datatype.BOOL for found in outputs)
+        self._scores = [name for found in outputs if (name := found.name) == PROBABILITY or name.startswith(_SCORE)]
+        self._targets = [name for found in outputs if (name := found.name) == PREDICTION or name.startswith(_TARGET)]
+
+    def columns(
+        self,
+        *,
+        labels: np.ndarray[Any, Any] | None = None,
+        probabilities: np.ndarray[Any, Any] | None = None,
+        values: np.ndarray[Any, Any] | None = None,
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """See answer_columns."""
+        columns: dict[str, np.ndarray[Any, Any]] = {}
+        if labels is not None and self._has_label:
             flat = labels.reshape(-1)
-            columns[LABEL] = flat.astype(bool) if found.datatype is release.Datatype.BOOL else flat
-    if probabilities is not None and scores:
-        matrix = probabilities.reshape(len(probabilities), -1)
-        if scores == [PROBABILITY]:
-            columns[PROBABILITY] = matrix[:, -1]
-        elif matrix.shape[1] == len(scores):
-            columns.update({name: matrix[:, number] for number, name in enumerate(scores)})
-    if values is not None and targets:
-        matrix = values.reshape(len(values), -1)
-        if matrix.shape[1] == len(targets):
-            columns.update({name: matrix[:, number] for number, name in enumerate(targets)})
-    return columns
+            columns[LABEL] = flat.astype(bool) if self._label_is_bool else flat
+        if probabilities is not None and self._scores:
+            matrix = probabilities.reshape(len(probabilities), -1)
+            if self._scores == [PROBABILITY]:
+                columns[PROBABILITY] = matrix[:, -1]
+            elif matrix.shape[1] == len(self._scores):
+                columns.update({name: matrix[:, number] for number, name in enumerate(self._scores)})
+        if values is not None and self._targets:
+            matrix = values.reshape(len(values), -1)
+            if matrix.shape[1] == len(self._targets):
+                columns.update({name: matrix[:, number] for number, name in enumerate(self._targets)})
+        return columns
 
 
 def _checked_row(signature: release.Signature, names: frozenset[str], number: int, row: Any) -> Row:

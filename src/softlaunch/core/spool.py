@@ -43,6 +43,8 @@ BODY_BYTES_MAX = 2**20
 """Larger requests or answers are recorded without their bodies (`cut`)."""
 
 PRIMARY, SHADOW = "primary", "shadow"
+MIRRORED = "mirrored"
+"""What the gateway calls a request that it has copied, as it calls the copy SHADOW."""
 
 _SEGMENT = struct.Struct("<HII")
 _FRAME = struct.Struct("<4sII")

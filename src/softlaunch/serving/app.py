@@ -43,6 +43,7 @@ DISCARD_BYTES_MAX = 64 * 2**20
 
 
 _OK = 200
+_PREDICT, _JSON = "/predict", "application/json"
 
 
 class App:
@@ -87,7 +88,7 @@ class App:
         self.in_flight += 1
         try:
             path = scope.path
-            if path == "/predict" and scope.method == "POST":
+            if path == _PREDICT and scope.method == "POST":
                 asked = scope.headers  # a copy, every time it is asked for
                 reply = await self._predict(asked, proto)
             else:
@@ -118,6 +119,8 @@ class App:
                         _us_since(measured.started),
                         self.meter.memory_kib,
                         self.meter.served_count,
+                        # Whatever the client calls it, JSON is what was read.
+                        _JSON if path == _PREDICT else asked.get("content-type") or "",
                     )
                 self.meter.served_count += 1
         except asyncio.CancelledError:
@@ -166,8 +169,7 @@ class App:
             if loaded.lookups is not None:
                 recorded = headers.get(lookup_recorded.HEADER)
                 rows, features = await loaded.lookups.resolve(rows, request.keys, recorded)
-            deadline = deadlines.of(headers, started)
-            outcome = await loaded.batcher.submit(rows, proto.client_disconnect, deadline)
+            outcome = await loaded.batcher.submit(rows, proto.client_disconnect, deadlines.of_http(headers, started))
         except (errors.ConfigError, batching.Overloaded, batching.TooManyRows) as refusal:
             return outcomes.measured(outcomes.refused(refusal, loaded.batcher), body, started, row_count)
         if type(outcome) is batching.Answered:
@@ -186,7 +188,7 @@ class App:
 
     async def _other(self, path: str, scope: Any, proto: Any) -> replies.Reply:
         method = scope.method
-        if path == "/predict":
+        if path == _PREDICT:
             return replies.wrong_method(method, "POST")
         if path == "/v2" or path.startswith("/v2/"):
             return await self._oip.handle(self, path, method, scope, proto)

@@ -178,6 +178,7 @@ class Guard:
                 service_us=_us_since(measured.started),
                 memory_kib=self._meter.memory_kib,
                 served_count=self._meter.served_count,
+                content_type=recorded.headers.get("content-type", ""),
             )
         self._meter.served_count += 1
 

@@ -37,6 +37,9 @@ _RETRY_SECONDS = 1.0
 """After a failed write nothing is tried for so long."""
 
 
+_FLAGS = {spool.MIRRORED: spool.FLAG_MIRRORED, spool.SHADOW: spool.FLAG_SHADOW}
+
+
 def is_chosen(request_id: str, percent: float) -> bool:
     """Whether a request is recorded at this share; the same in every process."""
     return zlib.crc32(request_id.encode()) < percent / 100.0 * 2**32
@@ -93,6 +96,7 @@ class Capture:
         service_us: int,
         memory_kib: int,
         served_count: int,
+        content_type: str,
     ) -> None:
         """
         Records one exchange if it is chosen; costs a microsecond or two and never waits.
@@ -106,11 +110,11 @@ class Capture:
             service_us: From the request's last byte to the answer.
             memory_kib: Of the process.
             served_count: Prediction requests answered before.
+            content_type: Of the request.
         """
         get = headers.get
-        flags = spool.FLAG_MIRRORED if get("x-softlaunch-mirrored") is not None else 0
-        if get("x-softlaunch-arm") == spool.SHADOW:
-            flags |= spool.FLAG_SHADOW
+        arm = get("x-softlaunch-arm")
+        flags = 0 if arm is None else _FLAGS.get(arm, 0)
         if not flags and self._percent < 100.0 and not is_chosen(request_id, self._percent):
             return
         # Unpacked, not asked for by name: a third of what this method would cost.
@@ -129,7 +133,7 @@ class Capture:
             return
         self._memory_kib = memory_kib
         row = (
-            request_id, started, flags, path, get("content-type") or "", request, status, answer, service_us, cpu_us,
+            request_id, started, flags, path, content_type, request, status, answer, service_us, cpu_us,
             get("x-softlaunch-key") or "", row_count, output, served_count, keys, features,
         )  # fmt: skip
         with self._lock:

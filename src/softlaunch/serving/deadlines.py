@@ -16,10 +16,17 @@ _GRPC_SECONDS = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1
 
 def of(headers: Any, now: float) -> float:
     """
-    The earliest deadline in the request's headers, on the clock of `now`; infinity when there is none.
+    The earliest deadline in the headers of a request by gRPC, on the clock of `now`; infinity when there is none.
 
     What cannot be read is no deadline: a request is better answered late than refused for a header.
     """
+    left = of_http(headers, now)
+    text = headers.get(_GRPC)
+    return left if text is None else min(left, now + _grpc_seconds(text))
+
+
+def of_http(headers: Any, now: float) -> float:
+    """As `of`, without gRPC's own header: every one that is looked for costs the hot path a third of a microsecond."""
     left = math.inf
     text = headers.get(_CLIENT)
     if text is not None:
@@ -27,9 +34,6 @@ def of(headers: Any, now: float) -> float:
     text = headers.get(_ENVOY)
     if text is not None:
         left = min(left, _milliseconds(text))
-    text = headers.get(_GRPC)
-    if text is not None:
-        left = min(left, _grpc_seconds(text))
     return now + left
 
 

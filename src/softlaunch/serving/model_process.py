@@ -78,6 +78,8 @@ async def _load(
     accepted = signature if lookups is None else lookups.optional
 
     cpu_clock = meter.cpu_clock(chosen.threads)
+    # A planted fault may sleep, and what several threads compute cannot be told from what the loop does.
+    calls_anywhere = model.calls_anywhere(loaded) and chosen.threads == 1 and faulty is None
 
     def loaded_with(answer: faults.Answer) -> readiness.Loaded:
         return readiness.Loaded(
@@ -89,6 +91,7 @@ async def _load(
                 queue_rows_max=chosen.queue_rows_max,
                 cpu_clock=cpu_clock,
                 cost=model.cost_of(loaded),
+                calls_anywhere=calls_anywhere,
             ),
             codec=rows_codec.RowsCodec(accepted, found.version, keys=chosen.capture_keys),
             keys=chosen.capture_keys,

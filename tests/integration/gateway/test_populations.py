@@ -157,7 +157,7 @@ def test_what_is_mirrored_is_known_on_both_sides_and_in_the_log(bench: gateway_b
     count = 2000
     answers = bench.send(count)
     stable = [head for server in bench.stable for head in server.heads]
-    mirrored = ids(stable, x_softlaunch_mirrored="1", x_softlaunch_epoch="900")
+    mirrored = ids(stable, x_softlaunch_arm="mirrored", x_softlaunch_epoch="900")
     settle(bench, len(mirrored))
     copies = ids(bench.candidate.heads, x_softlaunch_arm="shadow")
     logged = {attempt.request_id for attempt in bench.attempts(at_least=count) if attempt.epoch == 900}
@@ -166,9 +166,8 @@ def test_what_is_mirrored_is_known_on_both_sides_and_in_the_log(bench: gateway_b
     assert mirrored == copies == logged
     assert len(copies) == bench.candidate.attempts
     assert abs(len(copies) - count * 0.3) < 4 * math.sqrt(count * 0.3 * 0.7)
-    assert not any("x-softlaunch-mirrored" in head for head in bench.candidate.heads)
     assert {"flights.localhost"} == {head["host"] for head in bench.candidate.heads}
-    assert not any("x-softlaunch-arm" in head for head in stable)
+    assert len(mirrored) == sum("x-softlaunch-arm" in head for head in stable)
     assert {b'{"rows":[{}]}'} == set(bench.candidate.bodies)
 
 
@@ -188,7 +187,7 @@ def test_nothing_but_predictions_is_ever_mirrored(bench: gateway_bench.Bench) ->
 
 
 def test_a_client_cannot_say_that_it_is_a_copy_or_was_copied(bench: gateway_bench.Bench) -> None:
-    forged = [("x-softlaunch-arm", "shadow"), ("x-softlaunch-mirrored", "1"), ("x-softlaunch-epoch", "7")]
+    forged = [("x-softlaunch-arm", "shadow"), ("x-softlaunch-epoch", "7")]
     route = bench.apply(rollout=False, shadow=shadow(bench, 1))
     answers = asked(bench, *forged, ("x-softlaunch-mirror-to", "flights/production/stable/x"), count=50)
     bench.apply(rollout=False)
@@ -196,7 +195,7 @@ def test_a_client_cannot_say_that_it_is_a_copy_or_was_copied(bench: gateway_benc
     heads = [head for server in bench.stable for head in server.heads]
 
     assert [] == gateway_bench.failed(answers)
-    assert not any(name in head for head in heads for name in ("x-softlaunch-arm", "x-softlaunch-mirrored"))
+    assert not any("x-softlaunch-arm" in head for head in heads)
     assert {str(route.epoch + 1)} == {head["x-softlaunch-epoch"] for head in heads}
 
 
@@ -211,10 +210,9 @@ def test_with_shares_and_cohorts_only_what_stable_answers_is_mirrored(bench: gat
         stable = [head for server in bench.stable for head in server.heads]
         seen = epochs(bench, 2 * USERS)
 
-        assert ids(stable, x_softlaunch_mirrored="1") == ids(bench.candidate.heads, x_softlaunch_arm="shadow")
-        assert len(stable) == len(ids(stable, x_softlaunch_mirrored="1"))
+        assert ids(stable, x_softlaunch_arm="mirrored") == ids(bench.candidate.heads, x_softlaunch_arm="shadow")
+        assert len(stable) == len(ids(stable, x_softlaunch_arm="mirrored"))
         assert len(own) + len(stable) == 2 * USERS
-        assert not any("x-softlaunch-mirrored" in head for head in own)
         assert {(900, STABLE), (101, CANDIDATE)} | ({(route.epoch, CANDIDATE)} if weight else set()) == set(seen)
         assert abs(seen[101, CANDIDATE] - 0.8 * USERS) < 4 * math.sqrt(USERS * 0.8 * 0.2)
 

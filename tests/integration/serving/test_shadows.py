@@ -44,7 +44,7 @@ def ask_both(stable: Any, candidate: Any) -> None:
 
     def ask(number: int) -> None:
         body = {"x": number, "y": 1}
-        for server, mark in ((stable, {"x-softlaunch-mirrored": "1"}), (candidate, {"x-softlaunch-arm": "shadow"})):
+        for server, mark in ((stable, {"x-softlaunch-arm": "mirrored"}), (candidate, {"x-softlaunch-arm": "shadow"})):
             answer = clients[server.socket].post("/predict", json=body, headers={"x-request-id": f"r{number}", **mark})
             assert answer.status_code == 200
 

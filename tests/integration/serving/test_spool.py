@@ -56,7 +56,7 @@ def test_a_server_records_what_it_answered_and_a_kill_leaves_it(
 
     with server.client() as client:
         for number in range(50):
-            headers = {"x-request-id": f"r{number}", "x-softlaunch-mirrored": "1", "x-softlaunch-key": "ada"}
+            headers = {"x-request-id": f"r{number}", "x-softlaunch-arm": "mirrored", "x-softlaunch-key": "ada"}
             body = {"x": number, "y": 0} if number % 10 else {"x": "no"}
             answer = client.post("/predict", json=body, headers=headers)
             if number % 10:

@@ -290,3 +290,93 @@ def test_when_every_deadline_has_passed_the_model_is_left_alone() -> None:
 
     with_batcher(model, story)
     assert [[3]] == model.calls
+
+
+class Clocked:
+    """A model whose calls take as much CPU time as it is told, by a clock of its own; it notes the threads."""
+
+    def __init__(self, row_seconds: float) -> None:
+        self.row_seconds = row_seconds
+        self.now_ns = 0
+        self.on_loop: list[bool] = []
+        self.loop_thread = threading.get_ident()
+
+    def __call__(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
+        self.now_ns += int(self.row_seconds * len(rows) * 1e9)
+        self.on_loop.append(threading.get_ident() == self.loop_thread)
+        if rows[0][0] < 0:
+            raise ValueError("negative")
+        return {"double": np.array([row[0] * 2 for row in rows])}
+
+
+def with_brief(
+    model: Clocked, story: Callable[[batching.Batcher], Awaitable[None]], *, calls_anywhere: bool = True
+) -> None:
+    async def run() -> None:
+        thread = model_thread.ModelThread()
+        batcher = batching.Batcher(
+            model,
+            OUTPUTS,
+            thread=thread,
+            batch_rows_max=64,
+            queue_rows_max=64,
+            cpu_clock=lambda: model.now_ns,
+            calls_anywhere=calls_anywhere,
+        )
+        try:
+            await asyncio.wait_for(story(batcher), 10)
+        finally:
+            thread.close()
+
+    asyncio.run(run())
+
+
+async def one_after_another(batcher: batching.Batcher, *sizes: int) -> None:
+    for size in sizes:
+        assert 2.0 * size == doubled(await batcher.submit(rows(*[float(size)] * size)))[0]
+
+
+@pytest.mark.parametrize(
+    ("row_seconds", "sizes", "on_loop"),
+    [
+        (20e-6, (1, 2, 15, 15), [False, True, True, True]),
+        (20e-6, (1, 16, 1), [False, False, True]),
+        (400e-6, (1, 1, 1), [False, False, False]),
+    ],
+)
+def test_brief_calls_are_made_on_the_loop_once_their_time_is_known(row_seconds, sizes, on_loop) -> None:
+    model = Clocked(row_seconds)
+    with_brief(model, lambda batcher: one_after_another(batcher, *sizes))
+    assert on_loop == model.on_loop
+
+
+def test_a_model_that_turns_slow_is_called_in_its_thread_again() -> None:
+    model = Clocked(20e-6)
+
+    async def story(batcher: batching.Batcher) -> None:
+        await one_after_another(batcher, 8, 8)
+        model.row_seconds = 1e-3
+        await one_after_another(batcher, 1, 1, 1)
+
+    with_brief(model, story)
+    assert [False, True, True, False, False] == model.on_loop
+
+
+def test_a_model_that_keeps_to_its_thread_is_never_called_elsewhere() -> None:
+    model = Clocked(1e-6)
+    with_brief(model, lambda batcher: one_after_another(batcher, 1, 1, 1), calls_anywhere=False)
+    assert [False, False, False] == model.on_loop
+
+
+def test_what_queued_during_brief_calls_is_answered_and_a_poisoned_row_fails_alone() -> None:
+    model = Clocked(1e-6)
+
+    async def story(batcher: batching.Batcher) -> None:
+        await one_after_another(batcher, 1)
+        outcomes = await asyncio.gather(*(batcher.submit(rows(value)) for value in (-1.0, 2.0, 3.0)))
+        assert isinstance(outcomes[0], batching.Failed)
+        assert [[4.0], [6.0]] == [doubled(each) for each in outcomes[1:]]
+        await one_after_another(batcher, 5)
+
+    with_brief(model, story)
+    assert all(model.on_loop[1:])

@@ -52,14 +52,24 @@ def add(
 ) -> None:
     measured = replies.Measured(body, time.perf_counter(), 3, 40, "n:0.5", **more)
     made = reply or replies.Reply(200, b"{}")
-    to.add("/predict", headers, headers["x-request-id"], made, measured, service_us=700, memory_kib=9, served_count=2)
+    to.add(
+        "/predict",
+        headers,
+        headers["x-request-id"],
+        made,
+        measured,
+        service_us=700,
+        memory_kib=9,
+        served_count=2,
+        content_type=headers.get("content-type", ""),
+    )
 
 
 def test_an_exchange_is_recorded_with_what_the_gateway_said_of_it() -> None:
     writer = Writer()
     to = capture(writer)
 
-    headers = {"x-request-id": "id", "x-softlaunch-mirrored": "1", "x-softlaunch-key": "ada", "content-type": "a/b"}
+    headers = {"x-request-id": "id", "x-softlaunch-arm": "mirrored", "x-softlaunch-key": "ada", "content-type": "a/b"}
     add(to, headers)
     to.close()
 
@@ -76,7 +86,7 @@ def test_pairs_are_recorded_at_any_share() -> None:
     to = capture(writer, percent=0.0)
 
     add(to, {"x-request-id": "plain"})
-    add(to, {"x-request-id": "pair", "x-softlaunch-mirrored": "1"})
+    add(to, {"x-request-id": "pair", "x-softlaunch-arm": "mirrored"})
     add(to, {"x-request-id": "pair", "x-softlaunch-arm": "shadow"})
     to.close()
 

@@ -191,8 +191,7 @@ def _shadow(route: traffic.RouteSpec, shadow: traffic.ShadowRoute, outside: addr
     cluster["circuit_breakers"] = {"thresholds": [SHADOW_LIMITS]}
     options = cluster["typed_extension_protocol_options"][_OPTIONS]
     options["common_http_protocol_options"]["max_stream_duration"] = f"{route.request_timeout_seconds:.6f}s"
-    mutations = [{"remove": "x-softlaunch-mirrored"}, _overwrite("x-softlaunch-arm", "shadow")]
-    options["http_filters"] = _upstream_filters(request_mutations=mutations)
+    options["http_filters"] = _upstream_filters(request_mutations=[_overwrite("x-softlaunch-arm", "shadow")])
     return cluster
 
 

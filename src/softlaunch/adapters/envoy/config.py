@@ -75,7 +75,6 @@ INTERNAL_HEADERS = (
 FORBIDDEN_HEADERS = (
     "x-softlaunch-recorded-features",
     "x-softlaunch-arm",
-    "x-softlaunch-mirrored",
     "x-softlaunch-probe",
     routes.EPOCH_HEADER,
     routes.MIRROR_HEADER,

@@ -177,7 +177,7 @@ def _entry(
         shadow = names.shadow(route, route.shadow.candidate)
         on_stable = [
             _set(EPOCH_HEADER, str(route.shadow.epoch)),
-            _set("x-softlaunch-mirrored", "1"),
+            _set("x-softlaunch-arm", "mirrored"),
             _set(MIRROR_HEADER, shadow),
         ]
         # The header, not the cluster: of a weighted route only stable's part has it.

@@ -16,7 +16,8 @@ Cost: TypeAlias = Callable[[predictions.Row], float]
 class Model(Protocol):
     """
     A model may have a further attribute, `cost: Cost | None`: about what a row costs, in any unit, when rows differ
-    much (the length of a text). Rows of similar cost then go into one call. See `cost_of`.
+    much (the length of a text). Rows of similar cost then go into one call. See `cost_of`. And another one,
+    `calls_anywhere = True`, when it may be called in any thread and does nothing but compute. See `calls_anywhere`.
     """
 
     platform: str
@@ -28,7 +29,7 @@ class Model(Protocol):
         """
         Outputs by name for checked rows, in their order.
 
-        Called from one thread only. Raises whatever the model raises.
+        Called from one thread only, unless `calls_anywhere`. Raises whatever the model raises.
         """
         ...
 
@@ -60,6 +61,12 @@ def cost_of(found: Model) -> Cost | None:
     """What the model says of a row's cost; None when it says nothing."""
     cost: Cost | None = getattr(found, "cost", None)
     return cost
+
+
+def calls_anywhere(found: Model) -> bool:
+    """Whether the model says that it only computes, in whichever thread: it waits for nothing and keeps nothing."""
+    anywhere: bool = getattr(found, "calls_anywhere", False)
+    return anywhere
 
 
 def unloadable(message: str, *, remedy: str) -> errors.ConfigError:

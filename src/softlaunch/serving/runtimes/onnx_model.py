@@ -55,6 +55,7 @@ class OnnxModel:
 
     platform = "onnx_onnxv1"
     cost = None
+    calls_anywhere = True
 
     def __init__(self, path: pathlib.Path, signature: release.Signature, *, thread_count: int) -> None:
         """
@@ -79,6 +80,8 @@ class OnnxModel:
         self._fetch = graph_outputs.fetched(nodes, signature)
         self._names = list(self._fetch.values())
         self._roles = list(self._fetch)
+        self._has_roles = not graph_outputs.ROLES.isdisjoint(self._roles)
+        self._layout = predictions.AnswerLayout(signature.outputs)
 
     def answer(self, rows: Sequence[predictions.Row]) -> Mapping[str, Any]:
         """See model.Model.answer."""
@@ -88,10 +91,9 @@ class OnnxModel:
             columns = list(zip(*rows, strict=True))
             fed = {feed.name: _fed(feed, columns[feed.position]) for feed in self._feeds}
         found = dict(zip(self._roles, self._session.run(self._names, fed), strict=True))
-        if not graph_outputs.ROLES.isdisjoint(found):
-            raw = {role: array(value, self._signature) for role, value in found.items()}
-            return predictions.answer_columns(self._signature.outputs, **raw)
-        return found
+        if not self._has_roles:
+            return found
+        return self._layout.columns(**{role: array(value, self._signature) for role, value in found.items()})
 
 
 def load(found: model.Loading) -> OnnxModel:
