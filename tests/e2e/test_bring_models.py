@@ -69,6 +69,25 @@ def test_catboost_takes_texts_and_missing_values_as_they_are(machine) -> None:
     assert 422 == service.ask({**dear, "district": 7}).status_code
 
 
+def test_a_catboost_regressor_answers_numbers(spare) -> None:
+    train = spare.folder / "train.py"
+    train.write_text(
+        train.read_text()
+        .replace("CatBoostClassifier", "CatBoostRegressor")
+        .replace('flats["dear"], cat', "price, cat")
+    )
+    spare.name = "rents"
+    spare.describe("{path: model.cbm, train: python train.py}\nreference: flats.parquet")
+    spare.deploy()
+
+    dear, cheap = spare.answers(
+        {"district": "old town", "area": 110, "year": 1995}, {"district": "station", "area": 30, "year": None}
+    )
+
+    assert {"prediction"} == set(dear)
+    assert dear["prediction"] > 400 > 200 > cheap["prediction"]
+
+
 def test_a_pytorch_program_answers_for_any_number_of_rows(machine) -> None:
     if bring_lab.wheel_of("torch") is None:
         pytest.skip("no CPU-only torch wheel in a folder named by PIP_FIND_LINKS: the ordinary one takes gigabytes")
@@ -82,6 +101,30 @@ def test_a_pytorch_program_answers_for_any_number_of_rows(machine) -> None:
     assert answers[0] == answers[2] == service.answers(worn)[0]
     assert answers[0]["probability"] > 0.9
     assert answers[1]["probability"] < 0.1
+
+
+SCRIPTED = """
+import torch
+
+class Pressure(torch.nn.Module):
+    def forward(self, temperature, litres):
+        return {"pressure": temperature / litres}
+
+torch.jit.save(torch.jit.script(Pressure()), "model.pt")
+"""
+
+
+def test_a_torchscript_program_is_fed_each_feature_by_the_name_of_its_input(machine) -> None:
+    if bring_lab.wheel_of("torch") is None:
+        pytest.skip("no CPU-only torch wheel in a folder named by PIP_FIND_LINKS: the ordinary one takes gigabytes")
+    service = bring_lab.brought(machine, "torch", name="vessels", folder="scripted")
+    service.write("train.py", SCRIPTED)
+    service.describe("{path: model.pt, train: python train.py, inputs: {litres: FP64, temperature: FP64}}")
+    service.deploy()
+
+    answers = service.answers({"temperature": 10, "litres": 4}, {"temperature": 9, "litres": 6})
+
+    assert [{"prediction": 2.5}, {"prediction": 1.5}] == answers
 
 
 def test_a_pytorch_program_for_one_number_of_rows_is_refused(machine) -> None:
