@@ -32,7 +32,7 @@ _DTYPES: Mapping[str, str] = {
     **{name: f"<{name[0].lower()}{int(name.lstrip('UINT')) // 8}" for name in INTEGERS},
 }
 _NUMERIC = FLOATS | INTEGERS
-_ACCEPTED: Mapping[release.Datatype, frozenset[str]] = {
+ACCEPTED: Mapping[release.Datatype, frozenset[str]] = {
     release.Datatype.BOOL: frozenset({"BOOL"}),
     release.Datatype.INT64: _NUMERIC,
     release.Datatype.FP32: _NUMERIC,
@@ -263,7 +263,7 @@ def _one(column: release.Column, value: Any) -> Any:
 
 
 def _check_datatype(tensor: Tensor, column: release.Column) -> None:
-    accepted = _ACCEPTED[column.datatype]
+    accepted = ACCEPTED[column.datatype]
     if tensor.datatype not in accepted:
         raise predictions.RowError(
             f"Feature {column.name!r} is {column.datatype}, input {tensor.name!r:.100} is {tensor.datatype}.",

@@ -10,7 +10,7 @@ import msgspec
 
 from softlaunch import errors
 from softlaunch.core import lookup_recorded, oip, oip_tensors, predictions
-from softlaunch.serving import batching, deadlines, outcomes, readiness, replies, rows_codec
+from softlaunch.serving import batching, deadlines, oip_quick, outcomes, readiness, replies, rows_codec
 from softlaunch.serving.features import told
 
 HEADER_BYTES = "inference-header-content-length"
@@ -89,6 +89,8 @@ class HttpForm:
     def __init__(self, *, service: str, version: str) -> None:
         self._service = service
         self._version = version
+        self._quick: oip_quick.QuickReader | None = None
+        self._quick_for: readiness.Loaded | None = None
 
     def read(self, body: bytes, header_bytes: str | None, loaded: readiness.Loaded) -> oip.InferRequest:
         """
@@ -102,6 +104,12 @@ class HttpForm:
         Raises:
             ConfigError: it does not.
         """
+        if header_bytes is None:
+            if self._quick is None or self._quick_for is not loaded:
+                self._quick, self._quick_for = oip_quick.QuickReader(loaded.signature, keys=loaded.keys), loaded
+            request = self._quick.read(body, loaded.batcher.queue_rows_max)
+            if request is not None:
+                return request
         document, binary = split(body, header_bytes)
         return oip.parse_request(
             document,
