@@ -72,9 +72,7 @@ def test_catboost_takes_texts_and_missing_values_as_they_are(machine) -> None:
 def test_a_catboost_regressor_answers_numbers(spare) -> None:
     train = spare.folder / "train.py"
     train.write_text(
-        train.read_text()
-        .replace("CatBoostClassifier", "CatBoostRegressor")
-        .replace('flats["dear"], cat', "price, cat")
+        train.read_text().replace("CatBoostClassifier", "CatBoostRegressor").replace('flats["dear"], cat', "price, cat")
     )
     spare.name = "rents"
     spare.describe("{path: model.cbm, train: python train.py}\nreference: flats.parquet")
