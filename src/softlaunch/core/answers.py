@@ -88,7 +88,7 @@ def _good_values(column: release.Column, values: np.ndarray[Any, Any]) -> list[A
     if kind not in _KINDS[column.datatype]:
         return None
     plain: list[Any] = values.tolist()
-    if not plain or kind in "bU":
+    if not plain or kind in ("b", "U"):
         return plain
     low, high = column.minimum, column.maximum
     if len(plain) <= _FEW:
