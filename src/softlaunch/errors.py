@@ -79,6 +79,7 @@ class Code(enum.StrEnum):
     DOWNLOAD_FAILED = "download-failed"
     TRAIN_FAILED = "train-failed"
     PIN_FILE = "pin-file"
+    PIN_STALE = "pin-stale"
     SIGNATURE_UNKNOWN = "signature-unknown"
     TABLE_UNREADABLE = "table-unreadable"
     TABLE_COLUMNS = "table-columns"
@@ -123,6 +124,13 @@ class Code(enum.StrEnum):
     COMMAND_FAILED = "command-failed"
     LOOKUP_MISMATCH = "lookup-mismatch"
     LOOKUP_UNUSABLE = "lookup-unusable"
+    IMAGE_FILE = "image-file"
+    IMAGE_BASE = "image-base"
+    IMAGE_PACKAGES = "image-packages"
+    IMAGE_STORE = "image-store"
+    IMAGE_TOOL = "image-tool"
+    NO_IMAGE = "no-image"
+    IMAGE_RELEASE = "image-release"
 
 
 class SoftlaunchError(Exception):
