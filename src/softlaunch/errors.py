@@ -131,6 +131,11 @@ class Code(enum.StrEnum):
     IMAGE_TOOL = "image-tool"
     NO_IMAGE = "no-image"
     IMAGE_RELEASE = "image-release"
+    FOLLOW_URL = "follow-url"
+    NO_FOLLOW = "no-follow"
+    GIT_REFUSED = "git-refused"
+    REVERT_CONFLICT = "revert-conflict"
+    SHIP_UNREADY = "ship-unready"
 
 
 class SoftlaunchError(Exception):

@@ -10,7 +10,20 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import attach, building, complaints, drill, insight, launch, look, machine, output, people, replay
+from softlaunch.cli import (
+    attach,
+    building,
+    complaints,
+    drill,
+    insight,
+    launch,
+    locking,
+    look,
+    machine,
+    output,
+    people,
+    replay,
+)
 
 APP = typer.Typer(
     name="softlaunch",
@@ -23,7 +36,7 @@ APP = typer.Typer(
 
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
-    ("Launch", (building.build, launch.deploy, attach.attach, launch.watch)),
+    ("Launch", (building.build, locking.lock, launch.deploy, attach.attach, launch.watch)),
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, insight.explain, insight.rejudge)),

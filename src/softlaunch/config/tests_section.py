@@ -47,7 +47,7 @@ def _quality(field: fields.Field) -> tuple[spec.QualitySpec, fields.Field | None
     section = fields.Section(field, keys.QUALITY)
     data, label, metrics = section.need("data"), section.need("label"), section.need("metrics")
     found = spec.QualitySpec(
-        data=data.file_path(suffixes=(".parquet", ".csv"), example="data/holdout.parquet") if data is not None else "",
+        data=data.data_place(suffixes=(".parquet", ".csv"), example="data/holdout.parquet") if data is not None else "",
         label=label.text("a column name", example="late") if label is not None else "",
         gates=_gates(metrics) if metrics is not None else (),
     )

@@ -8,8 +8,8 @@ import sys
 import tempfile
 
 from softlaunch import errors
-from softlaunch.adapters.build_tools import downloads as http_downloads
 from softlaunch.adapters.build_tools import tables as arrow_tables
+from softlaunch.adapters.data_sources import by_scheme
 from softlaunch.adapters.git import source as git_source
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.oci import registry as oci_registry
@@ -24,6 +24,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
+from softlaunch.wiring import locking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,8 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
         environments=environments,
         workbench=local_workbench.LocalWorkbench(environments.import_path()),
         tables=arrow_tables.ArrowTables(),
-        downloads=http_downloads.HttpDownloads(),
+        downloads=by_scheme.Downloads(),
+        materials=locking.materials_of(directory),
         clock=local_clock.SystemClock(),
         cache=home.cache,
         serving_python=pathlib.Path(sys.executable),
@@ -140,7 +142,7 @@ def pin(home: homes.Home, directory: pathlib.Path) -> dict[str, str]:
     service = service_file.load(directory / service_file.FILE_NAME)
     uri = service.model.mlflow_uri
     if uri is None:
-        return obtain.pin(service, directory, http_downloads.HttpDownloads())
+        return obtain.pin(service, directory, by_scheme.Downloads())
     home.prepare()
     environments = uv_environments.UvEnvironments(home.venvs)
     lock_name = files.lock_name(directory)

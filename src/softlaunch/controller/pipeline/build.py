@@ -13,6 +13,7 @@ import datetime
 import errno
 import pathlib
 import tempfile
+from collections.abc import Mapping
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import (
@@ -20,6 +21,7 @@ from softlaunch.controller.pipeline import (
     assemble,
     compilation,
     files,
+    materials,
     obtain,
     own_code,
     profiling,
@@ -30,7 +32,7 @@ from softlaunch.controller.pipeline import (
     signature,
     workshop,
 )
-from softlaunch.core import lookup_values, release, spec
+from softlaunch.core import lookup_values, pins, release, spec
 from softlaunch.ports import python_env, source
 
 NO_TESTS = "no tests"
@@ -110,6 +112,7 @@ class _Build:
         if self.service.model.source in own_code.SOURCES:
             return self._of_own_code(checkout, lock, work, interpreter, notes)
         with workshop.step(self.progress, "model") as step:
+            supplied = materials.supply(self.service, shop, checkout=checkout, work=work)
             model_file, step.detail = obtain.obtain(
                 self.service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock
             )
@@ -120,7 +123,7 @@ class _Build:
         with workshop.step(self.progress, "tests") as step:
             passed = service_tests.run(tests, shop, work=work, interpreter=interpreter)
             step.detail, step.skipped = passed or NO_TESTS, passed is None
-        original, content, described, found = self._described(checkout, lock, model_file, interpreter)
+        original, content, described, found = self._described(checkout, lock, model_file, interpreter, supplied)
         draft, content = self._compiled(original, content, found, interpreter, notes)
         with workshop.step(self.progress, "quality") as step:
             judged = quality.judge(tests, draft, described=described, found=found, shop=shop, scratch=self.scratch)
@@ -183,10 +186,11 @@ class _Build:
         lock: bytes | None,
         model_file: pathlib.Path | None,
         interpreter: python_env.Interpreter,
+        supplied: Mapping[pins.Role, pathlib.Path],
     ) -> tuple[answering.Draft, release.ReleaseContent, signature.Described, signature.Tables]:
         """The release that serves the model as it was obtained, ready to answer."""
         with workshop.step(self.progress, "signature") as step:
-            found = self._tables(checkout)
+            found = self._tables(checkout, supplied)
             directory = self.scratch / "release"
             assemble.lay_out(self.service, checkout, directory, lock=lock)
             described = signature.describe(
@@ -257,15 +261,17 @@ class _Build:
             gates=gates,
         )
 
-    def _tables(self, checkout: pathlib.Path) -> signature.Tables:
-        wanted = self.service.tests.quality if self.service.tests is not None else None
-        names = (self.service.reference, wanted.data if wanted is not None else None)
-        paths = [files.inside(checkout, name) if name is not None else None for name in names]
+    def _tables(self, checkout: pathlib.Path, supplied: Mapping[pins.Role, pathlib.Path]) -> signature.Tables:
+        named = pins.names(self.service)
+        paths = [
+            supplied.get(role) or (files.inside(checkout, named[role]) if role in named else None)
+            for role in (pins.Role.REFERENCE, pins.Role.HOLDOUT)
+        ]
         for path in paths:
             if path is not None and path.is_file() and files.is_lfs_pointer(path):
                 raise errors.ConfigError(
                     f"The table {path.name} is a Git LFS pointer, not the data itself.",
-                    remedy="Commit the file itself.",
+                    remedy="Commit the file itself, or push it with `git lfs push`.",
                     code=errors.Code.TABLE_UNREADABLE,
                 )
         reference, holdout = [self.shop.tables.read(path) if path is not None else None for path in paths]

@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import enum
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from softlaunch import errors
 from softlaunch.core import release
-from softlaunch.ports import clock, download, python_env, registry, source, tables
+from softlaunch.ports import clock, download, materials, python_env, registry, source, tables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class Workshop:
     """The interpreter that serves ONNX models: softlaunch's own."""
     loader: str
     """Module of the model server that reads a release directory and loads its model (read, load_model)."""
+    materials: Sequence[materials.Materials] = ()
+    """Ways of keeping files outside of Git, asked in this order."""
     test_timeout_seconds: float = 1_800.0
     train_timeout_seconds: float = 21_600.0
 
