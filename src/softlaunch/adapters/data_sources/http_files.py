@@ -14,7 +14,6 @@ from softlaunch.ports import download
 _TIMEOUT = httpx.Timeout(30.0, read=120.0)
 _ATTEMPTS_MAX = 5
 """In one call, as long as the server answers at all; a guess. What is there by then stays for the next call."""
-_CHUNK_BYTES = 1 << 20
 
 
 class HttpFiles:
@@ -75,7 +74,7 @@ class HttpFiles:
                 tag = _strong(answer)
                 parts.begin(path, tag)
             with path.open("ab") as file:
-                for chunk in answer.iter_raw(_CHUNK_BYTES):
+                for chunk in answer.iter_raw():
                     file.write(chunk)
         return tag
 

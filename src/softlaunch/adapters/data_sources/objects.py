@@ -8,6 +8,7 @@ keeps versions gives the version that was pinned, whatever has been written over
 
 from __future__ import annotations
 
+import datetime
 import os
 import pathlib
 import urllib.parse
@@ -19,6 +20,8 @@ from softlaunch.ports import download
 
 _VERSION, _TAG = "version:", "etag:"
 _ATTEMPTS_MAX = 5
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=30)}
+"""Of the library, within one attempt; its own three minutes are long for somebody who mistyped a host."""
 _CHUNK_BYTES = 4 << 20
 _UNVERSIONED = ("", "null")
 """What buckets without versions call the only one."""
@@ -36,7 +39,8 @@ class ObjectFiles:
                     found = self._once(url, path, version)
                     return download.Fetched(sha256=parts.sha256(path), version=found)
                 except Exception as error:
-                    if isinstance(error, errors.SoftlaunchError | OSError):
+                    # The library's FileNotFoundError has no number; those of this disk have one.
+                    if isinstance(error, errors.SoftlaunchError) or getattr(error, "errno", None) is not None:
                         raise
                     more, _ = parts.known(path)
                     if attempt == _ATTEMPTS_MAX or more <= before:
@@ -62,6 +66,8 @@ class ObjectFiles:
         wanted = version.removeprefix(_VERSION) if version.startswith(_VERSION) else ""
         if wanted:
             options["version"] = wanted
+            if known != version:
+                size = 0  # what is there is of another version than the one that is asked for
         if size:
             if _total(obstore.head(store, key), known) == size:
                 return known
@@ -123,9 +129,9 @@ def _opened(url: str) -> tuple[Any, str]:
     options = {"allow_http": True} if parts_.scheme == "s3" and plain else {}
     try:
         if parts_.scheme == "az":
-            opened: Any = stores.AzureStore(container, account_name=parts_.netloc)
+            opened: Any = stores.AzureStore(container, account_name=parts_.netloc, retry_config=_RETRIES)
         else:
-            opened = stores.from_url(root, client_options=options)  # type: ignore[call-overload]
+            opened = stores.from_url(root, client_options=options, retry_config=_RETRIES)  # type: ignore[call-overload]
     except Exception as error:  # as in `version`
         raise _failed(url, error) from error
     return opened, key
