@@ -94,6 +94,11 @@ class Home:
         return self.root / "releases"
 
     @property
+    def images(self) -> pathlib.Path:
+        """Container images of releases, an OCI image layout."""
+        return self.root / "images"
+
+    @property
     def venvs(self) -> pathlib.Path:
         """Python environments, one per lock digest."""
         return self.root / "venvs"
@@ -102,6 +107,11 @@ class Home:
     def cache(self) -> pathlib.Path:
         """What can be made again: downloads, trained models."""
         return self.root / "cache"
+
+    @property
+    def repositories(self) -> pathlib.Path:
+        """Copies of git repositories that are followed, and their checkouts."""
+        return self.root / "repositories"
 
     @property
     def gateway(self) -> pathlib.Path:
@@ -153,6 +163,7 @@ class Home:
             self.releases,
             self.venvs,
             self.cache,
+            self.repositories,
             self.gateway,
             self.spool,
             self.evidence,

@@ -87,8 +87,25 @@ class Stored:
     annotations: Mapping[str, str]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is known of an image by its bytes."""
+
+    digest: release.Digest
+    service: str
+    release: release.Digest
+    architecture: str
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
 class ImageBuilder(Protocol):
     """Makes images in one OCI layout directory; what is in it already is not made again."""
+
+    @property
+    def root(self) -> pathlib.Path:
+        """The layout's directory."""
+        ...
 
     def build(self, recipe: Recipe, annotations: Mapping[str, str]) -> Image:
         """
@@ -102,6 +119,15 @@ class ImageBuilder(Protocol):
 
     def images(self) -> tuple[Stored, ...]:
         """Every image of the layout, the oldest first."""
+        ...
+
+    def describe(self, digest: release.Digest) -> Description:
+        """
+        An image of the layout, read again.
+
+        Raises:
+            UnavailableError: its bytes are not what they are named for.
+        """
         ...
 
     def context(self, recipe: Recipe, directory: pathlib.Path, base: str) -> None:

@@ -76,11 +76,11 @@ def _rootfs(recipe: images.Recipe, into: store.Store) -> Opened:
     top = recipe.base.directory
     if not (top / "bin").exists() or not (top / "lib").exists():
         raise _unusable(top, "is no root directory: bin and lib are missing")
-    entries = tarring.tree(top, "", is_root=True, skip=_is_pseudo)
+    entries = tarring.tree(top, "", is_root=True, skip=is_pseudo)
     config = {
         "architecture": recipe.architecture,
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": {},
     }
     return Opened(
         layers=(into.layer("base", entries, recipe.compression),),
@@ -90,7 +90,8 @@ def _rootfs(recipe: images.Recipe, into: store.Store) -> Opened:
     )
 
 
-def _is_pseudo(relative: str) -> bool:
+def is_pseudo(relative: str) -> bool:
+    """What a root has only while a kernel runs it."""
     first, slash, _ = relative.partition("/")
     return bool(slash) and first in _PSEUDO
 

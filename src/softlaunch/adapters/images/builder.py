@@ -17,7 +17,7 @@ from typing import Any
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.adapters.images import bases, packages, store, tarring
+from softlaunch.adapters.images import bases, contexts, packages, store, tarring
 from softlaunch.core import release
 from softlaunch.ports import images
 
@@ -26,6 +26,7 @@ SITE, SERVER, RELEASE = f"{TOP}/site", f"{TOP}/server", f"{TOP}/release"
 PORT = 8080
 USER = "65532:65532"
 """Nobody, by number: Kubernetes' runAsNonRoot refuses names. The number is that of distroless images."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EPOCH = "1970-01-01T00:00:00Z"
 _RECIPE = 1
 """Part of the memory's keys: counts changes of how dependencies are laid out."""
@@ -47,6 +48,11 @@ class OciBuilder:
         self._store = store.Store(root)
         self._memory = memory
 
+    @property
+    def root(self) -> pathlib.Path:
+        """See ports.images.ImageBuilder.root."""
+        return self._store.root
+
     def build(self, recipe: images.Recipe, annotations: Mapping[str, str]) -> images.Image:
         """See ports.images.ImageBuilder.build."""
         base = bases.opened(recipe, self._store)
@@ -56,7 +62,7 @@ class OciBuilder:
             layers.append(self._layer("interpreter", interpreter(recipe.interpreter), recipe))
         dependencies, note, listed = self._dependencies(recipe, python)
         layers.append(dependencies)
-        layers.append(self._layer("server", server(), recipe))
+        layers.append(self._layer("server", server(python.path), recipe))
         for name, entries in (("model", model(recipe.directory)), ("code", code(recipe.directory))):
             if entries:
                 layers.append(self._layer(name, entries, recipe))
@@ -87,9 +93,63 @@ class OciBuilder:
             for each in self._store.index()
         )
 
+    def describe(self, digest: release.Digest) -> images.Description:
+        """See ports.images.ImageBuilder.describe."""
+        manifest = json.loads(self._store.read(digest))
+        config = json.loads(self._store.read(release.Digest(manifest["config"]["digest"])))
+        told = config["config"]
+        return images.Description(
+            digest=digest,
+            service=told["Labels"]["dev.softlaunch.service"],
+            release=release.Digest(told["Labels"]["dev.softlaunch.release"]),
+            architecture=config["architecture"],
+            command=tuple(told["Entrypoint"]),
+            variables=dict(each.partition("=")[::2] for each in told["Env"]),
+        )
+
     def context(self, recipe: images.Recipe, directory: pathlib.Path, base: str) -> None:
         """See ports.images.ImageBuilder.context."""
-        raise NotImplementedError
+        found = bases.opened(recipe, self._store)
+        python = _python(recipe, found.python)
+        requirements, _ = packages.resolve(
+            recipe.lock,
+            recipe.packages,
+            python=python.version,
+            architecture=recipe.architecture,
+            memory=self._memory,
+        )
+        with tempfile.TemporaryDirectory(prefix="softlaunch-image-") as scratch:
+            target = pathlib.Path(scratch) / "site"
+            packages.install(
+                requirements,
+                target,
+                python=python.version,
+                architecture=recipe.architecture,
+                interpreter=python.path,
+            )
+            parts = {
+                "interpreter": [] if recipe.interpreter is None else interpreter(recipe.interpreter),
+                "dependencies": tarring.tree(target, SITE),
+                "server": server(python.path),
+                "model": model(recipe.directory),
+                "code": code(recipe.directory),
+            }
+            if recipe.base.kind is images.BaseKind.ROOTFS:
+                parts = {"base": tarring.tree(recipe.base.directory, "", is_root=True, skip=bases.is_pseudo), **parts}
+            env = {**variables(_environment(found).get("PATH", PATH))}
+            contexts.write(
+                directory,
+                contexts.Plan(
+                    base=base,
+                    parts=parts,
+                    variables=env,
+                    labels=labels(recipe, found.digest),
+                    command=command(recipe, python.path),
+                    port=PORT,
+                    user=USER,
+                    workdir=f"/{RELEASE}",
+                ),
+            )
 
     def export(self, digest: release.Digest, output: pathlib.Path) -> None:
         """See ports.images.ImageBuilder.export."""
@@ -119,9 +179,7 @@ class OciBuilder:
     def _layer(self, name: str, entries: list[tarring.Entry], recipe: images.Recipe) -> images.Layer:
         return self._store.layer(name, entries, recipe.compression)
 
-    def _dependencies(
-        self, recipe: images.Recipe, python: bases.Python
-    ) -> tuple[images.Layer, str, tuple[str, ...]]:
+    def _dependencies(self, recipe: images.Recipe, python: bases.Python) -> tuple[images.Layer, str, tuple[str, ...]]:
         """The layer, a note, and what is in it. Not even unpacked again when the layout has what the memory names."""
         requirements, note = packages.resolve(
             recipe.lock,
@@ -177,10 +235,10 @@ def interpreter(directory: pathlib.Path) -> list[tarring.Entry]:
     return tarring.tree(directory, bases.INTERPRETER)
 
 
-def server() -> list[tarring.Entry]:
-    """softlaunch's model server in the image."""
+def server(python: str) -> list[tarring.Entry]:
+    """Our model server in the image, and the interpreter under the names that commands call it by."""
     package = pathlib.Path(softlaunch.__file__).parent
-    found: list[tarring.Entry] = []
+    found = [tarring.Entry(name=f"{TOP}/bin/{name}", mode=0o777, link=python) for name in ("python", "python3")]
     for name in _SERVED:
         path = package / name
         if path.is_dir():
@@ -227,7 +285,7 @@ def command(recipe: images.Recipe, python: str) -> list[str]:
 def variables(path: str) -> dict[str, str]:
     """Environment of the container."""
     return {
-        "PATH": f"/{SITE}/bin:{path}",
+        "PATH": f"/{SITE}/bin:/{TOP}/bin:{path}",
         "PORT": str(PORT),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": f"/{SITE}:/{SERVER}",
@@ -254,6 +312,10 @@ def labels(recipe: images.Recipe, base: release.Digest | None) -> dict[str, str]
     return found
 
 
+def _environment(base: bases.Opened) -> dict[str, str]:
+    return dict(each.partition("=")[::2] for each in (base.config.get("config") or {}).get("Env") or ())
+
+
 def _python(recipe: images.Recipe, found: bases.Python | None) -> bases.Python:
     if recipe.interpreter is not None:
         return bases.interpreter_python(recipe.interpreter)
@@ -274,9 +336,8 @@ def _config(
     listed: tuple[str, ...],
 ) -> dict[str, Any]:
     inherited = dict(base.config.get("config") or {})
-    env = dict(each.partition("=")[::2] for each in inherited.get("Env") or ())
-    path = env.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    env |= variables(path)
+    env = _environment(base)
+    env |= variables(env.get("PATH", PATH))
     history = [each for each in base.config.get("history") or () if isinstance(each, dict)]
     if sum(not each.get("empty_layer", False) for each in history) != len(base.layers):
         history = [{"created": EPOCH, "created_by": "base"} for _ in base.layers]
@@ -325,5 +386,3 @@ def _manifest(
         ],
         "annotations": labels(recipe, base.digest),
     }
-
-

@@ -1,5 +1,5 @@
 """
-The packages of an image: resolved to exact versions with hashes, unpacked by uv, freed of everything that tells a machine.
+The packages of an image: resolved to versions with hashes, unpacked by uv, freed of everything that tells a machine.
 
 The release's lock is kept to. What serving needs beside it has softlaunch's own versions, so that one softlaunch makes
 one image of a release, whatever registries have published since. uv works from its cache alone when that suffices.
@@ -161,7 +161,9 @@ def _own_versions(lock: bytes | None) -> list[str]:
     """What softlaunch itself runs with, but what the lock decides."""
     locked = _names(lock)
     found = {_canonical(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(found.items()) if name not in locked and "+" not in version]
+    return [
+        f"{name}=={version}" for name, version in sorted(found.items()) if name not in locked and "+" not in version
+    ]
 
 
 def _names(lock: bytes | None) -> set[str]:

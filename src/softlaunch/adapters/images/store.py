@@ -215,8 +215,7 @@ class Store:
                 with os.fdopen(descriptor, "wb") as file:
                     sink = _Hashing(file)
                     yield sink, pathlib.Path(name)
-                    if expected is not None and sink.digest != expected:
-                        raise damaged(self.root, expected, "holds other bytes than it is named for")
+                    self._expect(expected, sink.digest)
                     file.flush()
                     os.fsync(file.fileno())
                     os.fchmod(file.fileno(), 0o644)
@@ -224,6 +223,10 @@ class Store:
             except BaseException:
                 pathlib.Path(name).unlink(missing_ok=True)
                 raise
+
+    def _expect(self, expected: release.Digest | None, found: release.Digest) -> None:
+        if expected is not None and found != expected:
+            raise damaged(self.root, expected, "holds other bytes than it is named for")
 
     def _replace(self, name: str, raw: bytes) -> None:
         path = self.root / name
@@ -278,5 +281,3 @@ def damaged(root: pathlib.Path, digest: release.Digest, what: str) -> errors.Una
         remedy="Make the layout anew: fetch the base, or build the image, again.",
         code=errors.Code.IMAGE_STORE,
     )
-
-

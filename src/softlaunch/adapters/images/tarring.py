@@ -38,7 +38,9 @@ class Entry:
         return self.source is None and self.link is None
 
 
-def tree(top: pathlib.Path, below: str, *, is_root: bool = False, skip: Callable[[str], bool] | None = None) -> list[Entry]:
+def tree(
+    top: pathlib.Path, below: str, *, is_root: bool = False, skip: Callable[[str], bool] | None = None
+) -> list[Entry]:
     """
     Everything in the directory `top`, as it shall lie below `below` in the image.
 
@@ -55,7 +57,11 @@ def tree(top: pathlib.Path, below: str, *, is_root: bool = False, skip: Callable
 
 
 def _walk(
-    top: pathlib.Path, inside: str, below: str, is_root: bool, skip: Callable[[str], bool] | None  # noqa: FBT001 - of `tree`
+    top: pathlib.Path,
+    inside: str,
+    below: str,
+    is_root: bool,  # noqa: FBT001 - of `tree`
+    skip: Callable[[str], bool] | None,
 ) -> Iterator[Entry]:
     with os.scandir(top / inside) as found:
         names = sorted((each.name for each in found), key=os.fsencode)
@@ -95,12 +101,14 @@ def parents(entries: Iterable[Entry]) -> list[Entry]:
 
 def write(sink: Any, entries: Iterable[Entry]) -> None:
     """
-    Writes the entries, in the given order, to whatever has write().
+    Appends the entries, in the given order, to a sink.
 
     Raises:
         ConfigError: a file is shorter than it was when it was opened: somebody writes to it.
     """
-    with tarfile.open(fileobj=cast("IO[bytes]", sink), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+    with tarfile.open(
+        fileobj=cast("IO[bytes]", sink), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20
+    ) as archive:
         for entry in entries:
             info = tarfile.TarInfo(entry.name)
             info.mode = entry.mode
