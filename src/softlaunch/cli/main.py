@@ -15,6 +15,7 @@ from softlaunch.cli import (
     building,
     complaints,
     drill,
+    following,
     insight,
     launch,
     locking,
@@ -37,6 +38,7 @@ APP = typer.Typer(
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
     ("Launch", (building.build, locking.lock, launch.deploy, attach.attach, launch.watch)),
+    ("Follow git", (following.follow, following.unfollow, following.sync)),
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
