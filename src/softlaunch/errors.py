@@ -79,7 +79,6 @@ class Code(enum.StrEnum):
     DOWNLOAD_FAILED = "download-failed"
     TRAIN_FAILED = "train-failed"
     PIN_FILE = "pin-file"
-    PIN_STALE = "pin-stale"
     SIGNATURE_UNKNOWN = "signature-unknown"
     TABLE_UNREADABLE = "table-unreadable"
     TABLE_COLUMNS = "table-columns"
@@ -136,6 +135,8 @@ class Code(enum.StrEnum):
     GIT_REFUSED = "git-refused"
     REVERT_CONFLICT = "revert-conflict"
     SHIP_UNREADY = "ship-unready"
+    PIN_STALE = "pin-stale"
+    SECRET_UNREADABLE = "secret-unreadable"
 
 
 class SoftlaunchError(Exception):

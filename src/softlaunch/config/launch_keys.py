@@ -39,6 +39,12 @@ ATTACH = (
     Key("ready", "path", "none: an open port", "/healthz", "Answers 2xx when the version behind a URL is ready."),
 )
 
+SECRET = (
+    Key("file", "path", "none", "/run/secrets/api-key", "A file where softlaunch runs, from / or ~/ on."),
+    Key("env", "name", "none", "API_KEY", "A variable of the environment softlaunch runs in."),
+    Key("vault", "PATH#FIELD", "none", "secret/data/tips#password", "A field of Vault's key-value engine, version 2."),
+)
+
 CAPTURE = (
     Key("percent", "percent, above 0%", "100%", "10%", "Share of the predictions that are recorded."),
     Key("disk", "size, 1MiB to 1TiB", "1GiB", "256MiB", "The records' room on disk; the oldest go first."),
@@ -333,10 +339,17 @@ ENVIRONMENT = (
     ),
     Key(
         "env",
-        "mapping of name to text",
+        "mapping of name to text or secret",
         "none",
         "{CARRIER_API: $CARRIER_API}",
-        "Environment variables of the model servers; $NAME is looked up where softlaunch runs.",
+        "Environment variables of the model servers; $NAME is looked up where softlaunch runs, a mapping is a secret.",
+    ),
+    Key(
+        "secrets",
+        "mapping of name to secret",
+        "none",
+        "{API_KEY: {file: /run/secrets/api-key}}",
+        "Variables whose values are kept elsewhere, and are read when a model server starts; $NAME is {env: NAME}.",
     ),
     Key(
         "request_timeout",

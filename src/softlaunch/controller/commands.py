@@ -14,7 +14,7 @@ from softlaunch import errors
 from softlaunch.controller import launches, pinning
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
-from softlaunch.core import env_references, release, spec
+from softlaunch.core import env_references, release, secret_references, spec
 from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.ports import registry, store
 
@@ -87,6 +87,7 @@ class Commands:
         """
         self._check_exists(request.release)
         env_references.resolve(request.environment.env, self._variables)
+        self._check_secrets(request.environment)
         if not request.drill:
             self._check_real(request.release)
         place = (request.service, request.environment.name)
@@ -116,9 +117,10 @@ class Commands:
 
     def _refresh(self, live: store.LiveRecord, request: DeployRequest) -> Deployed:
         """The release is live already; what the environment says around it may have changed."""
-        if live.spec.env != request.environment.env:
+        if (live.spec.env, live.spec.secrets) != (request.environment.env, request.environment.secrets):
             raise errors.ConfigError(
-                f"{request.release.short} is already live in {request.environment.name}, with another `env:`.",
+                f"{request.release.short} is already live in {request.environment.name}, with another `env:` or"
+                " `secrets:`.",
                 remedy="A changed environment is launched with a changed release: commit the change that needs "
                 "it, or deploy another release first.",
                 code=errors.Code.ENV_CHANGED,
@@ -393,6 +395,16 @@ class Commands:
                 f"The registry has no release {digest.short}.",
                 remedy="Build it with `softlaunch build REF`.",
                 code=errors.Code.NO_RELEASE,
+            )
+
+    def _check_secrets(self, environment: spec.EnvironmentSpec) -> None:
+        """Those of variables; files and Vault are asked when a replica starts, and not before."""
+        missing = secret_references.missing(environment.secrets, self._variables)
+        if missing:
+            raise errors.ConfigError(
+                f"These environment variables are not set: {', '.join(missing)}.",
+                remedy="Set them where softlaunch is started.",
+                code=errors.Code.ENV_REFERENCE,
             )
 
     def _check_real(self, digest: release.Digest) -> None:

@@ -47,6 +47,7 @@ def arm_specs(
             release=digest,
             number=number,
             env=environment.env,
+            secrets=environment.secrets,
             keys=() if environment.capture is None else environment.capture.keys,
             capture=environment.capture,
             predict_paths=environment.predict_paths,
@@ -65,6 +66,7 @@ def fallback_specs(live: store.LiveRecord) -> list[fleet.ReplicaSpec]:
             release=fallback_identity(found),
             number=0,
             env=live.spec.env,
+            secrets=live.spec.secrets,
             fallback=found,
         )
         for found in live.spec.fallbacks

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from softlaunch.core import answer_checks, lookups
+from softlaunch.core import answer_checks, lookups, secret_references
 
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
@@ -365,6 +365,8 @@ class EnvironmentSpec:
     notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where changes of state are told: a name to a URL as apprise reads it, or $NAME of a variable that holds one."""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
+    """Variables whose values are kept elsewhere, and where."""
     request_timeout_seconds: float = 5.0
 
 

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from softlaunch.core import release, spec
+from softlaunch.core import release, secret_references, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class ReplicaSpec:
     release: release.Digest
     number: int
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
+    """Read when the process is started; in its environment they win over `env`."""
     keys: tuple[str, ...] = ()
     """Business keys its requests may carry, recorded or not."""
     capture: spec.CaptureSpec | None = None

@@ -29,6 +29,7 @@ from softlaunch.core import env_references, fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import fleet
 from softlaunch.serving import fallback as fallback_server
+from softlaunch.wiring import secrecy
 
 _PORT_MAX = 65_535
 
@@ -45,14 +46,17 @@ def gateway(home: homes.Home, settings: setting.Settings) -> envoy_gateway.Envoy
 
 
 def fleet_of(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_fleet.LocalFleet:
-    return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher(home, settings, shelves))
+    return local_fleet.LocalFleet(
+        run_dir=home.run, logs_dir=home.logs, launcher=launcher(home, settings, shelves), redact=secrecy.REDACTOR.text
+    )
 
 
 def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_launch.Launcher:
+    secrecy.install()
     environments = uv_environments.UvEnvironments(home.venvs)
 
     def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
-        variables = env_references.resolve(spec.env, os.environ)
+        variables = {**env_references.resolve(spec.env, os.environ), **secrecy.resolve(spec.secrets)}
         if spec.fallback is not None:
             return local_launch.Launch(
                 python=pathlib.Path(sys.executable),
