@@ -21,11 +21,18 @@ class Follow(pydantic.BaseModel):
 
     service: str = pydantic.Field(pattern=schemas.NAME)
     url: str = pydantic.Field(max_length=2_000)
-    folder: str = pydantic.Field(default="", max_length=500, pattern=r"^(?!/)(?!.*\.\.)[^\x00-\x1f:]*$")
+    folder: str = pydantic.Field(default="", max_length=500, pattern=r"^([^/\x00-\x1f:][^\x00-\x1f:]*)?$")
     every_seconds: float = pydantic.Field(default=10.0, ge=EVERY_SECONDS_MIN, le=86_400.0)
     on_rollback: gitops.OnRollback = gitops.OnRollback.REVERT
     require_signed_commits: bool = False
     by: str = ""
+
+    @pydantic.field_validator("folder")
+    @classmethod
+    def _inside(cls, folder: str) -> str:
+        if ".." in folder.split("/"):
+            raise ValueError("leads out of the repository")
+        return folder
 
 
 class Sync(pydantic.BaseModel):

@@ -31,7 +31,9 @@ class MemoryRepository:
 
     # ------------------------------------------------------------------------------------------ what people do
 
-    def commit(self, files: Mapping[str, bytes], *, branch: str, also: Sequence[str] = (), new: bool = True) -> str:
+    def commit(
+        self, files: Mapping[str, bytes], *, branch: str = "main", also: Sequence[str] = (), new: bool = True
+    ) -> str:
         """
         A commit with exactly these files, pushed.
 

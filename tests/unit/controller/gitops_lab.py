@@ -12,7 +12,8 @@ from softlaunch.config import service_file
 from softlaunch.controller import commands, follow_state, follow_views, following
 from softlaunch.core import gitops, release, spec
 from softlaunch.ports import shipper
-from softlaunch.testing import repository, shipper as shippers, simulator, virtual_traffic
+from softlaunch.testing import repository, simulator, virtual_traffic
+from softlaunch.testing import shipper as shippers
 
 YAML = b"""
 service: demo

@@ -108,13 +108,13 @@ class GitReverts:
             return self._text("rev-parse", "--verify", f"{last}^{{tree}}")
         with tempfile.TemporaryDirectory(prefix="softlaunch-revert-") as scratch:
             index = {"GIT_INDEX_FILE": str(pathlib.Path(scratch) / "index")}
+            below = ("-r", "-z", "--full-tree")
+            gone = self._git.run(self._bare, "ls-tree", *below, "--name-only", bad, "--", f"{self._folder}/").stdout
+            back = self._git.run(self._bare, "ls-tree", *below, last, "--", f"{self._folder}/").stdout
+            none = b"0 " + b"0" * len(bad) + b"\t"
+            entries = b"".join(none + path + b"\0" for path in gone.split(b"\0") if path) + back
             self._git.run(self._bare, "read-tree", bad, variables=index)
-            listed = self._git.run(self._bare, "ls-files", "-z", "--", self._folder, variables=index).stdout
-            self._git.run(self._bare, "update-index", "--force-remove", "-z", "--stdin", variables=index, ask=listed)
-            if self._git.run(self._bare, "cat-file", "-e", f"{last}:{self._folder}", check=False).returncode == 0:
-                self._git.run(
-                    self._bare, "read-tree", f"--prefix={self._folder}/", f"{last}:{self._folder}", variables=index
-                )
+            self._git.run(self._bare, "update-index", "-z", "--index-info", variables=index, ask=entries)
             return self._git.run(self._bare, "write-tree", variables=index).stdout.decode().strip()
 
     def _way(self, commit: str) -> list[str]:
