@@ -130,6 +130,7 @@ class Code(enum.StrEnum):
     IMAGE_TOOL = "image-tool"
     NO_IMAGE = "no-image"
     IMAGE_RELEASE = "image-release"
+    IMAGE_REGISTRY = "image-registry"
     FOLLOW_URL = "follow-url"
     NO_FOLLOW = "no-follow"
     GIT_REFUSED = "git-refused"
@@ -137,6 +138,13 @@ class Code(enum.StrEnum):
     SHIP_UNREADY = "ship-unready"
     PIN_STALE = "pin-stale"
     SECRET_UNREADABLE = "secret-unreadable"
+    KEY_NAME = "key-name"
+    KEY_EXISTS = "key-exists"
+    KEY_UNREADABLE = "key-unreadable"
+    KEY_LOCKED = "key-locked"
+    NO_KEY = "no-key"
+    UNSIGNED = "unsigned"
+    MODEL_SIGNATURE = "model-signature"
 
 
 class SoftlaunchError(Exception):

@@ -15,7 +15,9 @@ from softlaunch.cli import (
     building,
     complaints,
     drill,
+    evidence,
     following,
+    imaging,
     insight,
     launch,
     locking,
@@ -43,11 +45,14 @@ for _panel, _commands in (
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
     ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
     ("Compare", (replay.replay, replay.compare)),
+    ("Prove", (evidence.verify, evidence.attest)),
     ("Try the net", (drill.drill,)),
 ):
     for _command in _commands:
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)
 APP.command("next", rich_help_panel="Begin")(insight.next_step)
+APP.add_typer(evidence.KEY, name="key", rich_help_panel="People and programs")
+APP.add_typer(imaging.IMAGE, name="image", rich_help_panel="Launch")
 APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")
 APP.add_typer(people.WEBHOOK, name="webhook", rich_help_panel="People and programs")
 

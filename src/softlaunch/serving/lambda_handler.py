@@ -129,7 +129,7 @@ def _text(body: bytes) -> str | None:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: pathlib.Path) -> None:
-        super().__init__("localhost")
+        super().__init__("localhost", timeout=None)
         self._path = str(path)
 
     def connect(self) -> None:
@@ -260,11 +260,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
         server = ModelServer(arguments, pathlib.Path(directory))
         try:
             server.wait_ready()
+            code = serve(api, server)
         except RuntimeError as error:
             api.fail(None, error)
-            sys.exit(1)
-        try:
-            code = serve(api, server)
+            code = 1
+        except KeyboardInterrupt:
+            code = 130
         finally:
             server.stop()
     sys.exit(code)
