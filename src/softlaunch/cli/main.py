@@ -53,6 +53,7 @@ for _panel, _commands in (
 APP.command("next", rich_help_panel="Begin")(insight.next_step)
 APP.add_typer(evidence.KEY, name="key", rich_help_panel="People and programs")
 APP.add_typer(imaging.IMAGE, name="image", rich_help_panel="Launch")
+APP.add_typer(exporting.EXPORT, name="export", rich_help_panel="Where you are")
 APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")
 APP.add_typer(people.WEBHOOK, name="webhook", rich_help_panel="People and programs")
 
