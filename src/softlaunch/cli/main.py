@@ -16,6 +16,7 @@ from softlaunch.cli import (
     complaints,
     drill,
     evidence,
+    exporting,
     following,
     imaging,
     insight,
@@ -52,6 +53,8 @@ for _panel, _commands in (
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)
 APP.command("next", rich_help_panel="Begin")(insight.next_step)
 APP.add_typer(evidence.KEY, name="key", rich_help_panel="People and programs")
+for _name, _export in imaging.EXPORTS.items():
+    exporting.EXPORT.command(_name)(_export)
 APP.add_typer(imaging.IMAGE, name="image", rich_help_panel="Launch")
 APP.add_typer(exporting.EXPORT, name="export", rich_help_panel="Where you are")
 APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from softlaunch.config import (
     attach_section,
     cohorts_section,
+    evidence_section,
     fallback_section,
     fields,
     keys,
@@ -19,7 +20,7 @@ from softlaunch.config import (
     strategy_section,
     yaml_tree,
 )
-from softlaunch.core import spec
+from softlaunch.core import evidence_policy, spec
 from softlaunch.core.rollout import plan
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -93,7 +94,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
     replicas, verify, fallback = section.get("replicas"), section.get("verify"), section.get("fallback")
     env, timeout, own = section.get("env"), section.get("request_timeout"), section.get("cohorts")
     capture, replay, notify = section.get("capture"), section.get("replay"), section.get("notify")
-    paths, secrets = section.get("predict_paths"), section.get("secrets")
+    paths, secrets, evidence = section.get("predict_paths"), section.get("secrets"), section.get("evidence")
     cohorts = cohorts_section.merged(cohorts_section.read(own) if own is not None else (), common.cohorts)
     found_strategy = (
         strategy_section.read(strategy, tuple(cohort.name for cohort in cohorts)) if strategy is not None else None
@@ -122,6 +123,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
                 ("replay", replay),
                 ("env", env),
                 ("secrets", secrets),
+                ("evidence", evidence),
             ),
         )
         found_capture = None
@@ -152,6 +154,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
         notify={**common.notify, **(notify_section.read(notify) if notify is not None else {})},
         env=found_env,
         secrets=found_secrets,
+        evidence=evidence_section.read(evidence) if evidence is not None else evidence_policy.EvidenceSpec(),
         request_timeout_seconds=(
             timeout.duration_seconds(minimum=0.05, maximum=600, stand_in=5) if timeout is not None else 5.0
         ),

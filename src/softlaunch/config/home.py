@@ -79,6 +79,11 @@ class Home:
         return self.root / "webhook.secret"
 
     @property
+    def keys(self) -> pathlib.Path:
+        """Keys that sign, mode 0600, and public keys that are trusted."""
+        return self.root / "keys"
+
+    @property
     def state_file(self) -> pathlib.Path:
         """The SQLite database; only the control plane opens it."""
         return self.root / "state.db"

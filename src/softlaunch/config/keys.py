@@ -22,6 +22,7 @@ QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
 ENVIRONMENT = "environments.NAME"
 ATTACH = "environments.NAME.attach"
+EVIDENCE = "environments.NAME.evidence"
 SECRET = "environments.NAME.secrets.NAME"
 VERIFY = "environments.NAME.verify"
 FALLBACK = "environments.NAME.fallback"
@@ -226,6 +227,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
         LOOKUP_FEATURE: lookup_keys.LOOKUP_FEATURE,
         COHORT: launch_keys.COHORT,
         ENVIRONMENT: launch_keys.ENVIRONMENT,
+        EVIDENCE: launch_keys.EVIDENCE,
         VERIFY: (
             Key(
                 "requests",

@@ -51,6 +51,7 @@ def arm_specs(
             keys=() if environment.capture is None else environment.capture.keys,
             capture=environment.capture,
             predict_paths=environment.predict_paths,
+            evidence=environment.evidence,
         )
         for number in range(environment.replica_count)
     ]

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from softlaunch.core import answer_checks, lookups, secret_references
+from softlaunch.core import answer_checks, evidence_policy, lookups, secret_references
 
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
@@ -367,6 +367,7 @@ class EnvironmentSpec:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
     """Variables whose values are kept elsewhere, and where."""
+    evidence: evidence_policy.EvidenceSpec = dataclasses.field(default_factory=evidence_policy.EvidenceSpec)
     request_timeout_seconds: float = 5.0
 
 

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from softlaunch.core import release, secret_references, spec
+from softlaunch.core import evidence_policy, release, secret_references, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class ReplicaSpec:
     """What the process writes to the spool; None: nothing."""
     predict_paths: tuple[str, ...] = ()
     """Of an app or a command: whose POST requests are predictions."""
+    evidence: evidence_policy.EvidenceSpec = dataclasses.field(default_factory=evidence_policy.EvidenceSpec)
+    """What the release has to show before its model is loaded."""
     fallback: spec.FallbackSpec | None = None
     """Set: the process is a fallback server, and `release` only its identity."""
 

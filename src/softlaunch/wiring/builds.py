@@ -24,7 +24,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
-from softlaunch.wiring import locking
+from softlaunch.wiring import evidence, locking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,9 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
         serving_python=pathlib.Path(sys.executable),
         loader=unpacked.__name__,
     )
-    return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+    result = building.build(service, commit, shop, progress=progress)
+    evidence.of_build(home, repository, commit, service, result=result, progress=progress)
+    return Built(commit=commit, spec=service, result=result)
 
 
 def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Digest:

@@ -37,7 +37,7 @@ from softlaunch.controller import (
     shelf,
 )
 from softlaunch.ports import store
-from softlaunch.wiring import places, recordings, repositories
+from softlaunch.wiring import evidence, places, recordings, repositories
 
 NOTIFY_SECONDS = 1.0
 REPLAY_TURN_SECONDS = 2.0
@@ -130,6 +130,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             registry=registry,
             choose_port=lambda name, used: places.choose_port(settings, name, used),
             variables=os.environ,
+            proofs=evidence.of(home),
         )
         replays = stack.enter_context(
             contextlib.closing(

@@ -29,7 +29,7 @@ from softlaunch.core import env_references, fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import fleet
 from softlaunch.serving import fallback as fallback_server
-from softlaunch.wiring import secrecy
+from softlaunch.wiring import evidence, secrecy
 
 _PORT_MAX = 65_535
 
@@ -53,6 +53,7 @@ def fleet_of(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
 
 def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_launch.Launcher:
     secrecy.install()
+    proofs = evidence.of(home)
     environments = uv_environments.UvEnvironments(home.venvs)
 
     def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
@@ -66,6 +67,8 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
                 arguments=("--spec", str(_fallback_file(home, spec))),
             )
         directory, content = shelves.take(spec.release)
+        if content.drill is None:  # a drill's release is made here, and no user may launch one
+            proofs.require(spec.release, spec.evidence)
         arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
         arguments = (*arguments, *(f"--capture-key={name}" for name in spec.keys))
         if spec.capture is not None:
