@@ -270,6 +270,14 @@ def export_azure_functions(
     _export("azure-functions", (release, image), write, (1024, timeout, None, None), home=home, as_json=as_json)
 
 
+EXPORTS = {
+    "lambda": export_lambda,
+    "cloud-run": export_cloud_run,
+    "azure-functions": export_azure_functions,
+}
+"""Further commands of `softlaunch export`."""
+
+
 def _export(
     platform: str,
     what: tuple[str, str],
