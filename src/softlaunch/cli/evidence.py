@@ -20,7 +20,6 @@ _ReleaseArgument = Annotated[str, typer.Argument(help="Digest, commit, branch or
 _PassphraseOption = Annotated[
     str, typer.Option("--passphrase-env", metavar="NAME", help="Environment variable that holds the passphrase.")
 ]
-_File = Annotated[pathlib.Path | None, typer.Option(dir_okay=False, exists=True)]
 
 
 def verify(
@@ -65,10 +64,10 @@ def verify(
 def attest(
     release: _ReleaseArgument,
     *,
-    junit: _File = None,
-    coverage: _File = None,
-    load: _File = None,
-    training: _File = None,
+    junit: Annotated[pathlib.Path | None, typer.Option(help="JUnit report of the tests.")] = None,
+    coverage: Annotated[pathlib.Path | None, typer.Option(help="Report of the tests' coverage.")] = None,
+    load: Annotated[pathlib.Path | None, typer.Option(help="Report of a load test.")] = None,
+    training: Annotated[pathlib.Path | None, typer.Option(help="Record of the training run.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Name of the key that signs.")] = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
@@ -244,7 +243,9 @@ def sign_model(
 def verify_model(
     directory: Annotated[pathlib.Path, typer.Argument(exists=True, file_okay=False, help="Folder of the model.")],
     *,
-    signature: Annotated[pathlib.Path, typer.Option(exists=True, dir_okay=False)] = pathlib.Path("model.sig"),
+    signature: Annotated[
+        pathlib.Path, typer.Option(exists=True, dir_okay=False, help="The signature, a Sigstore bundle.")
+    ] = pathlib.Path("model.sig"),
     key: Annotated[str, typer.Option("--key", help="A name of `key list` or a PEM file.")] = _DEFAULT,
     home: options.HomeOption = None,
     as_json: options.Json = False,

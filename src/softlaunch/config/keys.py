@@ -190,6 +190,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "Run in the checkout, in the release's own Python; must end with 0.",
             ),
             Key(
+                "timeout",
+                "duration, 1s to 24h",
+                "30m",
+                "10m",
+                "After this long `command` and everything it started is killed, and the build refused.",
+            ),
+            Key(
                 "coverage_percent_min",
                 "number, 0 to 100",
                 "none",
@@ -227,7 +234,6 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
         LOOKUP_FEATURE: lookup_keys.LOOKUP_FEATURE,
         COHORT: launch_keys.COHORT,
         ENVIRONMENT: launch_keys.ENVIRONMENT,
-        EVIDENCE: launch_keys.EVIDENCE,
         VERIFY: (
             Key(
                 "requests",
@@ -238,6 +244,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
             ),
         ),
         ATTACH: launch_keys.ATTACH,
+        EVIDENCE: launch_keys.EVIDENCE,
         SECRET: launch_keys.SECRET,
         FALLBACK: launch_keys.FALLBACK,
         CAPTURE: launch_keys.CAPTURE,

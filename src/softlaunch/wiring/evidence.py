@@ -99,6 +99,7 @@ def of_build(
             locks=tuple(_committed(repository, commit, (*files.LOCK_FILES, lockfile.NAME))),
             inputs=tuple(_inputs(repository, commit, service)),
             blobs=tuple(releases.check(result.digest)),
+            tested=service.tests is not None and service.tests.command is not None,
             versions={"softlaunch": softlaunch.__version__, "python": platform.python_version()},
         )
         added = of(home).attach(provenance.statements(build), signer)
@@ -165,9 +166,7 @@ def verify(home: homes.Home, reference: str, *, key_names: Sequence[str], thresh
         judgement=of(home).verify(digest, keys=trusted, threshold=threshold),
         key_names={key.key_id: key.name for key in trusted},
         others=tuple(
-            each.artifact_type
-            for each in releases.referrers(digest)
-            if each.artifact_type != intoto.ARTIFACT_TYPE
+            each.artifact_type for each in releases.referrers(digest) if each.artifact_type != intoto.ARTIFACT_TYPE
         ),
     )
 

@@ -79,6 +79,7 @@ _BASE = {
     keys.COHORT: "cohorts: {{internal: {{{}}}}}\n",
     keys.CAPTURE: "environments: {{production: {{capture: {{{}}}}}}}\n",
     keys.SECRET: "environments: {{production: {{secrets: {{API_KEY: {{{}}}}}}}}}\n",
+    keys.EVIDENCE: "environments: {{production: {{evidence: {{{}}}}}}}\n",
     keys.ATTACH: "environments: {{production: {{attach: {{{}}}}}}}\n",
     keys.REPLAY: "environments: {{production: {{replay: {{{}}}}}}}\n",
     keys.VALUES: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",
