@@ -144,7 +144,7 @@ def stored(reference: str, shop: Shop) -> images.Stored:
     Raises:
         ConfigError: there is none.
     """
-    listed = shop.builder.images()
+    listed = shop.builder.listed()
     for each in reversed(listed):
         if reference in (each.digest.value, each.digest.short, each.annotations.get(NAME_ANNOTATION)):
             return each

@@ -117,7 +117,7 @@ class ImageBuilder(Protocol):
         """
         ...
 
-    def images(self) -> tuple[Stored, ...]:
+    def listed(self) -> tuple[Stored, ...]:
         """Every image of the layout, the oldest first."""
         ...
 

@@ -92,7 +92,7 @@ def images(home: homes.Home) -> list[dict[str, Any]]:
             "base": each.annotations.get(imaging.BASE_ANNOTATION, ""),
             "revision": each.annotations.get(imaging.REVISION_ANNOTATION),
         }
-        for each in _shop(home).builder.images()
+        for each in _shop(home).builder.listed()
     ]
 
 

@@ -86,8 +86,8 @@ class OciBuilder:
             notes=(note,) if note else (),
         )
 
-    def images(self) -> tuple[images.Stored, ...]:
-        """See ports.images.ImageBuilder.images."""
+    def listed(self) -> tuple[images.Stored, ...]:
+        """See ports.images.ImageBuilder.listed."""
         return tuple(
             images.Stored(digest=release.Digest(each["digest"]), annotations=each.get("annotations", {}))
             for each in self._store.index()
