@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ Kind = secret_references.SecretKind
 class KeyValue(http.server.BaseHTTPRequestHandler):
     """Vault's key-value engine, version 2, as far as reading goes."""
 
-    data = {"db": {"password": VALUE, "port": 5432}}
+    data: ClassVar = {"db": {"password": VALUE, "port": 5432}}
     sealed = False
 
     def log_message(self, *arguments):

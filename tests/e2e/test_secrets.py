@@ -1,4 +1,4 @@
-"""Secrets of an environment reach the model servers, and nothing else: no file of the home, no answer, no process list."""
+"""Secrets of an environment reach the model servers, and no file of the home, no answer and no process list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ environments:
     env: {{LEVEL: debug, D: {{file: {file}}}}}
     secrets: {{A: {{file: {file}}}, B: $KEEPER_B, C: {{vault: "secret/data/keeper#{field}"}}}}
 """
-MODEL = '''\
+MODEL = """\
 import hashlib, os, sys
 
 class Keeper:
@@ -43,7 +43,7 @@ class Keeper:
 
     def predict(self, rows):
         return [{"digest": hashlib.sha256(os.environ.get(row["name"], "").encode()).hexdigest()} for row in rows]
-'''
+"""
 
 
 class Vault(http.server.BaseHTTPRequestHandler):

@@ -60,9 +60,10 @@ def test_a_log_shows_no_value_wherever_it_stands_in_an_event(redactor) -> None:
         def __repr__(self):
             return f"Client({SECRET})"
 
-    log.warning(f"failed with {SECRET}", told={"lines": [SECRET, {"deep": SECRET}]}, client=Client(), count=3)
+    event = f"failed with {SECRET}"
+    log.warning(event, told={"lines": [SECRET, {"deep": SECRET}]}, client=Client(), count=3)
     try:
-        raise ValueError(SECRET)
+        int(SECRET)
     except ValueError:
         log.exception("broke")
     log.warning("whole", sentence="as it was")

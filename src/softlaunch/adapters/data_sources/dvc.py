@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ruamel.yaml
+import ruamel.yaml.error
 
 from softlaunch import errors
 from softlaunch.core import pins
@@ -207,7 +208,7 @@ def _md5(outs: Any, path: str, file: str, *, wanted: bool) -> str | None:
 def _yaml(path: pathlib.Path) -> dict[str, Any]:
     try:
         found = ruamel.yaml.YAML(typ="safe", pure=True).load(path.read_text())
-    except (ruamel.yaml.YAMLError, UnicodeDecodeError) as error:
+    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
         raise _broken(path.name, "it is no YAML") from error
     if not isinstance(found, dict):
         raise _broken(path.name, "it is no mapping")
