@@ -24,7 +24,7 @@ code = int((pathlib.Path(home) / f"{environment}.exit").read_text())
 print("a word on the way", file=sys.stderr)
 if code < 90:
     print(json.dumps({"release": "DIGEST", "text": f"shipped {commit} of {pathlib.Path(directory).name}"}))
-sys.exit(code)
+sys.exit(code if code < 100 else code - 100)  # 101: as a program that cannot be imported
 """.replace("DIGEST", DIGEST)
 
 
@@ -122,10 +122,11 @@ def test_what_is_closed_is_not_told(pipelines) -> None:
     assert () == tuple(pipelines.port.ended())
 
 
-def test_a_pipeline_that_dies_without_a_word_is_one_to_be_tried_again(tmp_path) -> None:
+@pytest.mark.parametrize("code", [99, 101, 102])
+def test_a_pipeline_that_dies_without_a_word_is_one_to_be_tried_again(tmp_path, code) -> None:
     made = Processes(tmp_path)
     made.port.start(order())
-    made.end("production", 99)
+    made.end("production", code)
 
     (found,) = wait(made.port)
 

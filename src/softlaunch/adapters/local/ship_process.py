@@ -132,7 +132,9 @@ def _result(run: _Run, log: pathlib.Path) -> shipper.Shipped:
     code = run.process.returncode
     found = _document(raw)
     text = next((str(found[key]) for key in ("error", "text", "reason") if found.get(key)), "")
-    if code not in (0, 1, 2, 3, _NEIGHBOUR):  # a signal, or a bug: another try may go better
+    if not found or code not in (0, 1, 2, 3, _NEIGHBOUR):
+        # A signal, a bug, a program that is just being replaced: no answer about the commit, and another try may go
+        # better.
         text, code = text or f"It ended with {code} and said nothing more: see {log.name}.", _NEIGHBOUR
     released = found.get("release")
     return shipper.Shipped(
