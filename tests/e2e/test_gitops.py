@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import process_lab
 import pytest
@@ -65,7 +65,7 @@ class Users:
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(2)]
 
-    def __enter__(self) -> Users:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

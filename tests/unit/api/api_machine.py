@@ -100,6 +100,7 @@ def _client(
     predictions: dict[str, tuple[str, str, str]],
     shelves: pathlib.Path,
 ) -> fastapi.testclient.TestClient:
+    source = _following(world, shelves)
     found = app.create(
         loop=world.loop,
         operations=world.commands,
@@ -118,8 +119,9 @@ def _client(
             registry=world.registry,
             shelf=shelf.Shelf(world.registry, shelves),
         ),
-        follow=_following(world, shelves),
+        follow=source,
     )
+    found.state.following = source
     return fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})
 
 
