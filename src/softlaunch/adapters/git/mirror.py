@@ -111,6 +111,8 @@ class GitMirror:
             top.mkdir(mode=_PRIVATE, parents=True)
             self._git.run(top, "init", "--quiet", "--initial-branch", branch, "--", ".")
             (top / ".git" / "objects" / "info" / "alternates").write_bytes(os.fsencode(self.bare / "objects") + b"\n")
+            # Git LFS finds its server beside the remote.
+            self._git.run(top, "config", "remote.origin.url", self._url)
         (top / ".git" / "index.lock").unlink(missing_ok=True)  # of one that was killed: nobody else is at work here
         self._git.run(top, "update-ref", f"refs/heads/{branch}", _known(commit))
         self._git.run(top, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
