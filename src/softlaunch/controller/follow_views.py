@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softlaunch.controller import follow_state, following
+from softlaunch.controller import follow_state, follow_work, following
 from softlaunch.core import gitops
 
 
@@ -29,7 +29,7 @@ def follows(source: following.Following) -> list[dict[str, Any]]:
 
 
 def _environment(
-    work: following.Work, target: follow_state.Target, facts: gitops.Facts, decision: gitops.Decision
+    work: follow_work.Work, target: follow_state.Target, facts: gitops.Facts, decision: gitops.Decision
 ) -> dict[str, Any]:
     running, release = facts.running, decision.pin.release if decision.pin is not None else ""
     revert = work.state.reverts.get(follow_state.revert_key(target.branch, release)) if release else None

@@ -24,11 +24,11 @@ from collections.abc import Callable
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller import follow_facts, follow_look, follow_reverts, follow_state
+from softlaunch.controller import follow_facts, follow_look, follow_reverts, follow_state, follow_work
 from softlaunch.controller import loop as loops
 from softlaunch.core import gitops
 from softlaunch.ports import registry as registries
-from softlaunch.ports import repository, shipper
+from softlaunch.ports import shipper
 from softlaunch.ports import store as stores
 
 LOG = structlog.get_logger()
@@ -36,35 +36,6 @@ KIND = "git"
 """Of history records."""
 _TOLD = (gitops.Standing.HELD, gitops.Standing.FAILED, gitops.Standing.PINNED, gitops.Standing.ROLLED_BACK)
 _COMMIT_LENGTH_MIN = 7
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Workspace:
-    """One repository, opened."""
-
-    copy: repository.Repository
-    reverts: repository.Reverts
-    close: Callable[[], None] = lambda: None
-
-
-@dataclasses.dataclass(kw_only=True)
-class Work:
-    """One follow, and what is being done for it."""
-
-    follow: follow_state.Follow
-    space: Workspace
-    state: follow_state.State
-    due_at: float = 0.0
-    seen: follow_look.Seen | None = None
-    looking: concurrent.futures.Future[follow_look.Seen] | None = None
-    checking_out: dict[str, concurrent.futures.Future[pathlib.Path]] = dataclasses.field(default_factory=dict)
-    reverting: dict[str, concurrent.futures.Future[follow_state.Revert]] = dataclasses.field(default_factory=dict)
-    trees: dict[str, str] = dataclasses.field(default_factory=dict)
-    saved: object = None
-
-    def pipelines(self) -> dict[str, gitops.Attempt]:
-        """Those that run, by environment."""
-        return {name: found for name, found in self.state.attempts.items() if found.exit_code is None}
 
 
 class Following:
@@ -88,7 +59,7 @@ class Following:
         store: stores.Store,
         registry: registries.Registry,
         shipper: shipper.Shipper,
-        open_space: Callable[[follow_state.Follow], Workspace],
+        open_space: Callable[[follow_state.Follow], follow_work.Workspace],
         read_service: follow_look.ReadService,
         executor: concurrent.futures.Executor,
     ) -> None:
@@ -100,7 +71,7 @@ class Following:
         self._observer = follow_facts.Observer(loop=loop, store=store, registry=registry)
         self._follows = follow_state.Follows(store)
         self._lock = threading.RLock()
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, follow_work.Work] = {}
 
     # ------------------------------------------------------------------------------------------ what may be asked
 
@@ -121,7 +92,7 @@ class Following:
             self._follows.put(follow, state)
             if before is not None:
                 before.space.close()
-            self._works[follow.service] = Work(follow=follow, space=space, state=state)
+            self._works[follow.service] = follow_work.Work(follow=follow, space=space, state=state)
 
     def remove(self, service: str) -> None:
         """
@@ -171,7 +142,9 @@ class Following:
                 work.due_at = 0.0
             return [work.follow.service for work in works]
 
-    def everything(self) -> list[tuple[Work, list[tuple[follow_state.Target, gitops.Facts, gitops.Decision]]]]:
+    def everything(
+        self,
+    ) -> list[tuple[follow_work.Work, list[tuple[follow_state.Target, gitops.Facts, gitops.Decision]]]]:
         """What each follow says now, environment by environment; for views."""
         with self._lock:
             now = self._loop.now()
@@ -210,15 +183,15 @@ class Following:
 
     # ---------------------------------------------------------------------------------------------------- looking
 
-    def _work(self, follow: follow_state.Follow) -> Work:
+    def _work(self, follow: follow_state.Follow) -> follow_work.Work:
         work = self._works.get(follow.service)
         if work is None:
             state = self._follows.state(follow.service)
-            work = Work(follow=follow, space=self._open(follow), state=state)
+            work = follow_work.Work(follow=follow, space=self._open(follow), state=state)
             self._works[follow.service] = work
         return work
 
-    def _look(self, work: Work, now: float) -> None:
+    def _look(self, work: follow_work.Work, now: float) -> None:
         work.due_at = now + work.follow.every_seconds
         question = follow_look.Question(
             follow=work.follow,
@@ -239,7 +212,7 @@ class Following:
 
         work.looking = self._executor.submit(job)
 
-    def _take_look(self, work: Work, now: float) -> None:
+    def _take_look(self, work: follow_work.Work, now: float) -> None:
         assert work.looking is not None
         looked, work.looking, state = work.looking, None, work.state
         state.polled_at = now
@@ -265,7 +238,7 @@ class Following:
                 seen_at=before.seen_at if before.tip == target.commit else now,
             )
 
-    def _accept(self, works: list[Work], accept: str) -> None:
+    def _accept(self, works: list[follow_work.Work], accept: str) -> None:
         for work in works:
             for target in work.state.targets.values():
                 if len(accept) >= _COMMIT_LENGTH_MIN and target.trouble and target.commit.startswith(accept):
@@ -280,7 +253,7 @@ class Following:
 
     # --------------------------------------------------------------------------------------------------- settling
 
-    def _settle(self, work: Work, now: float) -> None:
+    def _settle(self, work: follow_work.Work, now: float) -> None:
         for target in work.state.targets.values():
             facts, decision = self._decide(work, target, now)
             self._tell(work, target, decision, now)
@@ -289,13 +262,15 @@ class Following:
             elif decision.pin is not None and facts.running is not None:
                 self._revert(work, target, decision.pin, facts.running, now)
 
-    def _decide(self, work: Work, target: follow_state.Target, now: float) -> tuple[gitops.Facts, gitops.Decision]:
+    def _decide(
+        self, work: follow_work.Work, target: follow_state.Target, now: float
+    ) -> tuple[gitops.Facts, gitops.Decision]:
         facts = self._observer.facts(
-            work.follow.service, target, work.state, trees=work.trees, busy=_busy(work, target)
+            work.follow.service, target, work.state, trees=work.trees, busy=follow_work.busy(work, target)
         )
         return facts, gitops.decide(facts, now)
 
-    def _tell(self, work: Work, target: follow_state.Target, decision: gitops.Decision, now: float) -> None:
+    def _tell(self, work: follow_work.Work, target: follow_state.Target, decision: gitops.Decision, now: float) -> None:
         mark = f"{decision.standing} {target.commit}"
         if work.state.told.get(target.environment) == mark:
             return
@@ -303,13 +278,13 @@ class Following:
         if decision.standing in _TOLD:
             self._note(work, target.environment, f"Git, {decision.standing}: {decision.reason}", now)
 
-    def _note(self, work: Work, environment: str, text: str, now: float) -> None:
+    def _note(self, work: follow_work.Work, environment: str, text: str, now: float) -> None:
         with self._loop.lock:
             self._loop.ledger.note((work.follow.service, environment), at=now, rollout_id=None, kind=KIND, text=text)
 
     # --------------------------------------------------------------------------------------------------- pipelines
 
-    def _begin(self, work: Work, target: follow_state.Target) -> None:
+    def _begin(self, work: follow_work.Work, target: follow_state.Target) -> None:
         before = work.state.attempts.get(target.environment)
         again = before is not None and before.commit == target.commit
         count = before.count + 1 if before is not None and again else 1
@@ -321,7 +296,7 @@ class Following:
             place.checkout, target.environment, branch=target.branch, commit=target.commit
         )
 
-    def _start_checked_out(self, work: Work, now: float) -> None:
+    def _start_checked_out(self, work: follow_work.Work, now: float) -> None:
         for environment, checkout in list(work.checking_out.items()):
             if not checkout.done():
                 continue
@@ -337,7 +312,7 @@ class Following:
                 failed = shipper.Shipped(order=order, exit_code=4, release="", text=error.message)
                 self._shipped(work, failed, now)
 
-    def _shipped(self, work: Work, found: shipper.Shipped, now: float) -> bool:
+    def _shipped(self, work: follow_work.Work, found: shipper.Shipped, now: float) -> bool:
         """Whether that pipeline was this follow's."""
         attempt = work.state.attempts.get(found.order.environment)
         if found.order.service != work.follow.service or attempt is None or attempt.commit != found.order.commit:
@@ -364,7 +339,7 @@ class Following:
 
     def _revert(
         self,
-        work: Work,
+        work: follow_work.Work,
         target: follow_state.Target,
         pin: gitops.Pinned,
         running: gitops.Running,
@@ -389,7 +364,7 @@ class Following:
         reverts = work.space.reverts
         work.reverting[task.key] = self._executor.submit(follow_reverts.write, task, reverts, now=now)
 
-    def _take_reverts(self, work: Work) -> None:
+    def _take_reverts(self, work: follow_work.Work) -> None:
         for key, future in list(work.reverting.items()):
             if not future.done():
                 continue
@@ -405,18 +380,8 @@ class Following:
                     if target.branch == branch:
                         self._note(work, target.environment, found.text, found.tried_at)
 
-    def _save(self, work: Work) -> None:
+    def _save(self, work: follow_work.Work) -> None:
         document = {**work.state.document(), "polled_at": 0.0}
         if document != work.saved:
             self._follows.save(work.follow.service, work.state)
             work.saved = document
-
-
-def _busy(work: Work, target: follow_state.Target) -> str:
-    """A pipeline on the way to one environment passes those before it: it is not disturbed there."""
-    for environment in work.pipelines():
-        other = work.state.targets.get(environment)
-        passed = other.chain if other is not None else (environment,)
-        if set(passed) & set(target.chain):
-            return f"It waits for the pipeline to {environment}."
-    return ""

@@ -14,7 +14,7 @@ from softlaunch.adapters.git import mirror, reverts
 from softlaunch.adapters.local import ship_process
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
-from softlaunch.controller import follow_state, following
+from softlaunch.controller import follow_state, follow_work, following
 from softlaunch.controller import loop as loops
 from softlaunch.ports import registry, store
 
@@ -28,14 +28,14 @@ def directory(home: homes.Home, url: str, folder: str) -> pathlib.Path:
     return home.repositories / name
 
 
-def opener(home: homes.Home) -> Callable[[follow_state.Follow], following.Workspace]:
+def opener(home: homes.Home) -> Callable[[follow_state.Follow], follow_work.Workspace]:
     """Opens the repository of a follow."""
 
-    def opened(follow: follow_state.Follow) -> following.Workspace:
+    def opened(follow: follow_state.Follow) -> follow_work.Workspace:
         url = mirror.check_url(follow.url)
         copy = mirror.GitMirror(url, directory(home, url, follow.folder), folder=follow.folder)
         back = reverts.GitReverts(copy, url, folder=follow.folder)
-        return following.Workspace(copy=copy, reverts=back, close=copy.close)
+        return follow_work.Workspace(copy=copy, reverts=back, close=copy.close)
 
     return opened
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from softlaunch import errors
 from softlaunch.config import service_file
-from softlaunch.controller import commands, follow_state, follow_views, following
+from softlaunch.controller import commands, follow_state, follow_views, follow_work, following
 from softlaunch.core import gitops, release, spec
 from softlaunch.ports import shipper
 from softlaunch.testing import repository, simulator, virtual_traffic
@@ -145,7 +145,7 @@ class Lab:
             store=self.world.store,
             registry=self.world.registry,
             shipper=self.shipper,
-            open_space=lambda _: following.Workspace(copy=self.server, reverts=self.server),
+            open_space=lambda _: follow_work.Workspace(copy=self.server, reverts=self.server),
             read_service=service_file.parse_bytes,
             executor=Inline(),
         )
