@@ -112,6 +112,7 @@ def build_with(tool: str, order: Order, shop: Shop, context: pathlib.Path) -> tu
         ConfigError: as build; or the tool is not installed.
         UnavailableError: as build; or the tool failed.
     """
+    shop.tools.check(tool)  # before minutes of preparing
     prepared = _prepared(order, shop)
     if prepared.recipe.base.kind is images.BaseKind.LAYOUT and order.base.startswith("oci:") and tool != "buildah":
         raise errors.ConfigError(

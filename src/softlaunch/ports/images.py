@@ -174,12 +174,21 @@ class Transport(Protocol):
 class BuildTool(Protocol):
     """A program of the user's that builds images from a Dockerfile."""
 
+    def check(self, tool: str) -> None:
+        """
+        Returns when the tool can be run.
+
+        Raises:
+            ConfigError: it is none of buildah, docker and kaniko, or not installed.
+        """
+        ...
+
     def run(self, tool: str, context: pathlib.Path, tag: str) -> None:
         """
         Builds the context with buildah, docker or kaniko.
 
         Raises:
-            ConfigError: the program is not installed.
+            ConfigError: as check.
             UnavailableError: it failed.
         """
         ...

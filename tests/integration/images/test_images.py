@@ -19,7 +19,7 @@ import time
 import pytest
 
 from softlaunch import errors
-from softlaunch.adapters.images import packages
+from softlaunch.adapters.images import contexts, packages
 from softlaunch.core import release
 from softlaunch.ports import images
 
@@ -344,3 +344,48 @@ def test_a_damaged_memory_is_forgotten_and_the_image_is_the_same(made) -> None:
         path.write_text("{")
 
     assert image.digest == image_kit.builder_in(place).build(recipe, {}).digest
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("docker", ["build", "--tag", "demo:v1"]),
+        ("buildah", ["build", "--isolation", "chroot", "--timestamp", "0", "--tag", "demo:v1"]),
+        ("kaniko", ["--context", "--destination", "demo:v1", "--reproducible"]),
+    ],
+)
+def test_a_backend_is_run_on_a_dockerfile_with_a_tar_for_each_layer(made, monkeypatch, tool, words) -> None:
+    _, recipe, place = made
+    program = place / "bin" / ("executor" if tool == "kaniko" else tool)
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word" >> {place}/said; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    context = place / "context"
+
+    image_kit.builder_in(place).context(recipe, context, "python:3.11-slim")
+    contexts.Tools().run(tool, context, "demo:v1")
+
+    assert words == [word for word in (place / "said").read_text().splitlines() if str(context) not in word]
+    lines = (context / "Dockerfile").read_text().splitlines()
+    assert "FROM scratch" == lines[0]  # a root directory is a layer itself
+    added = [line.split()[1] for line in lines if line.startswith("ADD ")]
+    assert ["base.tar", "dependencies.tar", "server.tar", "model.tar", "code.tar"] == added
+    assert {"USER 65532:65532", 'ENV PYTHONPATH="/softlaunch/site:/softlaunch/server"'} < set(lines)
+    with tarfile.open(context / "model.tar") as archive:
+        assert "softlaunch/release/model/weights.bin" in archive.getnames()
+
+
+def test_a_backend_that_fails_or_is_not_there_is_named(made, monkeypatch) -> None:
+    _, _, place = made
+    monkeypatch.setenv("PATH", str(place / "bin"))
+    with pytest.raises(errors.ConfigError, match="not installed"):
+        contexts.Tools().check("buildah")
+    (place / "bin").mkdir()
+    (place / "bin" / "buildah").write_text("#!/bin/sh\necho 'no space left' >&2\nexit 3\n")
+    (place / "bin" / "buildah").chmod(0o755)
+
+    with pytest.raises(errors.UnavailableError, match="exit code 3: no space left") as raised:
+        contexts.Tools().run("buildah", place, "demo:v1")
+
+    assert errors.Code.IMAGE_TOOL is raised.value.code

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import sys
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -83,7 +84,7 @@ class OciBuilder:
             config_digest=config,
             layers=tuple(layers),
             python=python.path,
-            notes=(note,) if note else (),
+            notes=tuple(each for each in (note, _version_note(python)) if each),
         )
 
     def listed(self) -> tuple[images.Stored, ...]:
@@ -310,6 +311,13 @@ def labels(recipe: images.Recipe, base: release.Digest | None) -> dict[str, str]
     if base is not None:
         found["org.opencontainers.image.base.digest"] = base.value
     return found
+
+
+def _version_note(python: bases.Python) -> str:
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if python.version == own:
+        return ""
+    return f"the image runs Python {python.version}; releases are built and tested with {own} here"
 
 
 def _environment(base: bases.Opened) -> dict[str, str]:

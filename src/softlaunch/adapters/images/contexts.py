@@ -68,16 +68,14 @@ def _quoted(value: str) -> str:
 class Tools:
     """See ports.images.BuildTool."""
 
+    def check(self, tool: str) -> None:
+        """See ports.images.BuildTool.check."""
+        _program(tool, _words(tool, pathlib.Path(), ""))
+
     def run(self, tool: str, context: pathlib.Path, tag: str) -> None:
         """See ports.images.BuildTool.run."""
         words = _words(tool, context, tag)
-        program = shutil.which(words[0])
-        if program is None:
-            raise errors.ConfigError(
-                f"The program {words[0]} of the backend {tool} is not installed.",
-                remedy="Install it, or build without --backend.",
-                code=errors.Code.IMAGE_TOOL,
-            )
+        program = _program(tool, words)
         try:
             found = subprocess.run(
                 [program, *words[1:]],
@@ -93,6 +91,17 @@ class Tools:
         if found.returncode:
             last = " ".join((found.stderr or found.stdout).split())[-600:]
             raise _failed(tool, f"ended with exit code {found.returncode}: {last or 'it said nothing'}")
+
+
+def _program(tool: str, words: Sequence[str]) -> str:
+    program = shutil.which(words[0])
+    if program is None:
+        raise errors.ConfigError(
+            f"The program {words[0]} of the backend {tool} is not installed.",
+            remedy="Install it, or build without --backend.",
+            code=errors.Code.IMAGE_TOOL,
+        )
+    return program
 
 
 def _words(tool: str, context: pathlib.Path, tag: str) -> list[str]:
