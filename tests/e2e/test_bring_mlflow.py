@@ -145,6 +145,8 @@ def test_a_committed_directory_is_served_too_and_a_damaged_one_named(tips) -> No
     fetched = next(path for path in (tips.machine.home.cache / "mlflow").iterdir() if (path / "MLmodel").is_file())
     shutil.copytree(fetched, tips.folder / "model")
     tips.describe("model")
+    assert "softlaunch.lock pins the model as models:/tips@champion" in tips.refused()
+    (tips.folder / "softlaunch.lock").unlink()
     assert tips.built()["release"]
 
     (tips.folder / "model" / "model.pkl").write_bytes(b"\x80\x05no pickle")
