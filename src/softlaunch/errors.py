@@ -145,6 +145,8 @@ class Code(enum.StrEnum):
     NO_KEY = "no-key"
     UNSIGNED = "unsigned"
     MODEL_SIGNATURE = "model-signature"
+    PIPELINE_RUNS = "pipeline-runs"
+    NO_PIPELINE = "no-pipeline"
 
 
 class SoftlaunchError(Exception):

@@ -27,6 +27,7 @@ from softlaunch.cli import (
     output,
     people,
     replay,
+    shipping,
 )
 
 APP = typer.Typer(
@@ -40,11 +41,11 @@ APP = typer.Typer(
 
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
-    ("Launch", (building.build, locking.lock, launch.deploy, attach.attach, launch.watch)),
+    ("Launch", (building.build, locking.lock, launch.deploy, shipping.ship, attach.attach, launch.watch)),
     ("Follow git", (following.follow, following.unfollow, following.sync)),
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
-    ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
+    ("Look", (look.status, look.history, shipping.pipelines, insight.explain, insight.rejudge)),
     ("Compare", (replay.replay, replay.compare)),
     ("Prove", (evidence.verify, evidence.attest)),
     ("Try the net", (drill.drill,)),

@@ -114,6 +114,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def pipelines(self) -> pathlib.Path:
+        """Runs of `softlaunch ship`: SERVICE/ENVIRONMENT/N/."""
+        return self.root / "pipelines"
+
+    @property
     def repositories(self) -> pathlib.Path:
         """Copies of git repositories that are followed, and their checkouts."""
         return self.root / "repositories"

@@ -86,6 +86,8 @@ class QualitySpec:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TestsSpec:
     command: str | None = None
+    timeout_seconds: float = 1_800.0
+    """Of the command; then its whole process group is killed."""
     coverage_percent_min: float | None = None
     quality: QualitySpec | None = None
     latency_ms_p99_max: float | None = None

@@ -31,13 +31,16 @@ class Workshop:
     """Module of the model server that reads a release directory and loads its model (read, load_model)."""
     materials: Sequence[materials.Materials] = ()
     """Ways of keeping files outside of Git, asked in this order."""
-    test_timeout_seconds: float = 1_800.0
+    reports: pathlib.Path | None = None
+    """Directory that gets what the tests printed, junit.xml and coverage.xml; None: they are not kept."""
     train_timeout_seconds: float = 21_600.0
 
 
 class StepState(enum.StrEnum):
     STARTED = "started"
     DONE = "done"
+    CACHED = "cached"
+    """Done before with the same inputs."""
     SKIPPED = "skipped"
     FAILED = "failed"
 
@@ -56,6 +59,7 @@ class Step:
 
     detail: str = ""
     skipped: bool = False
+    cached: bool = False
 
 
 @contextlib.contextmanager
@@ -68,7 +72,8 @@ def step(progress: Progress, name: str) -> Iterator[Step]:
     except errors.SoftlaunchError as error:
         progress(name, StepState.FAILED, error.message)
         raise
-    progress(name, StepState.SKIPPED if under_way.skipped else StepState.DONE, under_way.detail)
+    ended = StepState.CACHED if under_way.cached else StepState.DONE
+    progress(name, StepState.SKIPPED if under_way.skipped else ended, under_way.detail)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
