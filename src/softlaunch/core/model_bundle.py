@@ -90,8 +90,9 @@ def digests(payload: bytes) -> dict[str, str]:
     predicate, subjects = found.get("predicate"), found.get("subject")
     try:
         listed = _listed(predicate)
-        (subject,) = subjects if isinstance(subjects, list) else ()
-        signed = subject["digest"]["sha256"]
+        if not isinstance(subjects, list) or len(subjects) != 1:
+            raise dsse_types.MalformedError("its statement has not exactly one subject")
+        signed = subjects[0]["digest"]["sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise dsse_types.MalformedError("its statement lists no files") from error
     if signed != _root(listed):

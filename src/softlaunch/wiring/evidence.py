@@ -42,7 +42,8 @@ class LazyKeys:
 
     def trusted(self, names: Sequence[str] = ()) -> Sequence[signing.PublicKey]:
         """See ports.signing.Keys.trusted."""
-        return directory(self._home).trusted(names)
+        found: Sequence[signing.PublicKey] = directory(self._home).trusted(names)
+        return found
 
 
 class LazyVerifier:
@@ -203,7 +204,7 @@ def attest(
 
 
 def _reports(kind: intoto.Kind, found: Mapping[str, pathlib.Path]) -> dict[str, Any]:
-    reports = []
+    reports: list[dict[str, Any]] = []
     for name, path in found.items():
         try:
             raw = path.read_bytes()
