@@ -117,7 +117,8 @@ def _target(
     if not commit:
         trouble = f"The repository has no branch {branch!r}."
         return follow_state.Target(environment=name, branch=branch, commit="", trouble=trouble, chain=(name,))
-    chain, trouble = (name,), ""
+    chain: tuple[str, ...] = (name,)
+    trouble = ""
     try:
         service = reader.service(branch)
         found = service.environment(name)
