@@ -7,7 +7,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -45,6 +44,20 @@ assert delivery.MINUTES_PER_KM["car"] < 3
 class Shop(bring_lab.Service):
     def ship(self, ref: str, environment: str = "production", **variables: str) -> process_lab.Answered:
         return self.machine.command("ship", ref, "--env", environment, timeout=90, **self.variables(variables))
+
+    def started(self, **variables: str) -> subprocess.Popen[bytes]:
+        """A run to production that goes on."""
+        return subprocess.Popen(
+            [
+                *self.machine.verb("ship", "main", "--env", "production"),
+                "--home",
+                str(self.machine.home.root),
+                "--json",
+            ],
+            cwd=self.folder,
+            env={**self.machine.environment(), **self.variables(variables)},
+            stdout=subprocess.DEVNULL,
+        )
 
     def variables(self, more: dict[str, str]) -> dict[str, str]:
         return {"CHECKED": str(self.checked), **more}
@@ -96,7 +109,7 @@ def test_a_merge_goes_through_integration_to_users_with_one_digest(shop) -> None
     assert there.document["release"] != before
     assert there.document["release"] == here.document["release"]
     assert there.document["commit"] != here.document["commit"]
-    assert {name: there.document["release"] for name in ("integration", "production")} == shop.live()
+    assert dict.fromkeys(("integration", "production"), there.document["release"]) == shop.live()
     assert [{"minutes": 30.0}] == shop.answers({"vehicle": "car", "km": 10})
     tests = next(step for step in here.document["steps"] if step["name"] == "tests")
     assert tests["cached"]
@@ -127,13 +140,7 @@ def test_failing_tests_leave_production_as_it_was(shop) -> None:
 def test_a_run_that_is_killed_goes_on_and_tests_nothing_twice(shop) -> None:
     shop.pace(2.2)
     runs = shop.machine.home.pipelines / "delivery" / "production"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "softlaunch.cli.main", "ship", "main", "--env", "production"]
-        + ["--home", str(shop.machine.home.root), "--json"],
-        cwd=shop.folder,
-        env={**shop.machine.environment(), **shop.variables({})},
-        stdout=subprocess.DEVNULL,
-    )
+    process = shop.started()
     until = time.monotonic() + 60
     while not _past_tests(runs):
         assert time.monotonic() < until
@@ -154,13 +161,7 @@ def test_the_second_of_two_at_once_names_the_first(shop) -> None:
     shop.pace(2.3)
     runs = shop.machine.home.pipelines / "delivery" / "production"
     before = {each.name for each in runs.iterdir()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "softlaunch.cli.main", "ship", "main", "--env", "production"]
-        + ["--home", str(shop.machine.home.root), "--json"],
-        cwd=shop.folder,
-        env={**shop.machine.environment(), **shop.variables({"CHECK_SECONDS": "4"})},
-        stdout=subprocess.DEVNULL,
-    )
+    process = shop.started(CHECK_SECONDS="40")
     until = time.monotonic() + 60
     while not (new := {each.name for each in runs.iterdir()} - before):
         assert time.monotonic() < until
@@ -170,7 +171,9 @@ def test_the_second_of_two_at_once_names_the_first(shop) -> None:
 
     assert 3 == done.code, done.out
     assert f"Run {new.pop()} ships" in done.document["error"]
-    assert 0 == process.wait(60)
+    assert process.poll() is None
+    process.terminate()
+    assert 143 == process.wait(30)
 
 
 def test_a_dirty_tree_is_said_and_not_shipped(shop) -> None:
