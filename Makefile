@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2
 QUICK := "not slow and not servers"
 FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
-DEBIAN_PACKAGES := prometheus redis-server
+DEBIAN_PACKAGES := buildah docker-registry podman runc skopeo git-lfs prometheus redis-server
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18

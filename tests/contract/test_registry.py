@@ -184,3 +184,47 @@ def test_a_directory_that_is_no_release_is_refused(registry, tmp_path) -> None:
         registry.push(tmp_path)
 
     assert refused.value.code is errors.Code.RELEASE_UNREADABLE
+
+
+def referred(registry, digest, payload: bytes = b"{}", artifact_type: str = "application/vnd.test+json"):
+    return registry.refer(
+        digest,
+        artifact_type=artifact_type,
+        media_type="application/json",
+        payload=payload,
+        annotations={"about": "tests"},
+    )
+
+
+def test_a_referrer_is_found_by_its_subject_and_its_type_and_attached_once(registry, tmp_path) -> None:
+    digest, other = registry.push(unpacked(tmp_path / "one")), registry.push(unpacked(tmp_path / "two", model=b"b"))
+    registry.attach(digest, LINEAGE)
+
+    first, again = referred(registry, digest), referred(registry, digest)
+    second = referred(registry, digest, b"[]")
+
+    found = registry.referrers(digest, "application/vnd.test+json")
+    assert first == again != second
+    assert [(first, b"{}"), (second, b"[]")] == [(each.digest, each.payload) for each in found]
+    assert {"about": "tests"} == dict(found[0].annotations)
+    assert 3 == len(registry.referrers(digest))
+    assert () == tuple(registry.referrers(digest, "application/vnd.other"))
+    assert () == tuple(registry.referrers(other))
+
+
+def test_nothing_refers_to_a_release_that_does_not_exist(registry) -> None:
+    absent = release.Digest("sha256:" + "0" * 64)
+
+    with pytest.raises(errors.ConfigError) as refused:
+        referred(registry, absent)
+    with pytest.raises(errors.ConfigError):
+        registry.check(absent)
+
+    assert errors.Code.NO_RELEASE is refused.value.code
+    assert () == tuple(registry.referrers(absent))
+
+
+def test_checking_names_the_release_first(registry, tmp_path) -> None:
+    digest = registry.push(unpacked(tmp_path / "one"))
+
+    assert digest == registry.check(digest)[0]

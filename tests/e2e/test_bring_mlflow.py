@@ -82,7 +82,7 @@ def pin(tips: bring_lab.Service) -> dict[str, str]:
 def test_a_model_that_is_not_pinned_is_not_built(tips) -> None:
     (tips.folder / "softlaunch.lock").unlink(missing_ok=True)
 
-    assert "build --pin" in tips.refused()
+    assert "softlaunch lock" in tips.refused()
 
 
 def test_an_alias_is_pinned_launched_and_moved_on_only_by_pinning_again(tips) -> None:
@@ -99,15 +99,24 @@ def test_an_alias_is_pinned_launched_and_moved_on_only_by_pinning_again(tips) ->
     (tips.folder / "train.py").write_text(text)
     assert live == tips.built()["release"]
 
-    second = pin(tips)
+    stale = tips.machine.command("lock", "--check", timeout=bring_lab.BUILD_SECONDS_MAX)
+    assert (1, ["2"]) == (stale.code, [found["now"]["version"] for found in stale.document["stale"]])
+    made, again = [
+        tips.machine.command("lock", "--update", "--commit", timeout=bring_lab.BUILD_SECONDS_MAX) for _ in range(2)
+    ]
+    assert (0, 0) == (made.code, again.code), made.out + made.err + again.out + again.err
+    second = made.document["pins"]["model"]
     assert ("2", True) == (second["version"], second["sha256"] != first["sha256"])
+    assert made.document["commit"]
+    assert again.document["commit"] is None
+    assert PASSWORD not in made.out + made.err + stale.out + stale.err
     assert live != tips.built()["release"]
     assert PASSWORD not in "".join(path.read_text() for path in tips.machine.home.logs.glob("*.log"))
 
 
 def test_other_bytes_under_the_pinned_version_are_refused(tips) -> None:
     document = json.loads((tips.folder / "softlaunch.lock").read_bytes())
-    (found,) = document["models"].values()
+    found = document["pins"]["model"]
     real, found["sha256"] = found["sha256"], "0" * 64
     (tips.folder / "softlaunch.lock").write_text(json.dumps(document))
 
@@ -136,6 +145,8 @@ def test_a_committed_directory_is_served_too_and_a_damaged_one_named(tips) -> No
     fetched = next(path for path in (tips.machine.home.cache / "mlflow").iterdir() if (path / "MLmodel").is_file())
     shutil.copytree(fetched, tips.folder / "model")
     tips.describe("model")
+    assert "softlaunch.lock pins the model as models:/tips@champion" in tips.refused()
+    (tips.folder / "softlaunch.lock").unlink()
     assert tips.built()["release"]
 
     (tips.folder / "model" / "model.pkl").write_bytes(b"\x80\x05no pickle")

@@ -18,8 +18,8 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, drills, evidence, hooks, places, schemas
-from softlaunch.controller import commands, complaints, drilling, explain, hook_secret, people, views
+from softlaunch.api import access, complaining, drills, evidence, follows, git_hooks, hooks, places, schemas
+from softlaunch.controller import commands, complaints, drilling, explain, following, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
 from softlaunch.core.rollout import phases
@@ -47,6 +47,7 @@ def create(
     key: Callable[[], bytes | None] = hook_secret.off,
     find_release: complaints.FindRelease = complaints.nowhere,
     drill: drilling.Drilling | None = None,
+    follow: following.Following | None = None,
 ) -> fastapi.FastAPI:
     """
     The application.
@@ -64,6 +65,7 @@ def create(
         key: The key of webhooks' signatures, None while they are off (hook_secret.HookSecret.read).
         find_release: Looks up where and by which release a prediction was made.
         drill: Plants faults; None: no drills here.
+        follow: Follows git repositories; None: none are followed here.
     """
     guard = access.Access(token=token, owner=owner or people.local_user(), whose=whose)
     reports = complaints.Complaints(store=store, loop=loop, find_release=find_release)
@@ -96,6 +98,9 @@ def create(
     places.add(app, loop=loop)
     if drill is not None:
         drills.add(app, drill=drill, guard=guard)
+    if follow is not None:
+        follows.add(app, source=follow, guard=guard, now=loop.now)
+        git_hooks.add(app, source=follow, store=store, secret=key)
     hooks.add(app, operations=operations, reports=reports, store=store, secret=key, now=loop.now)
 
     @app.get("/healthz")

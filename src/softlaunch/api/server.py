@@ -113,6 +113,7 @@ def _server(plane: control.ControlPlane, token: str, instance: str, *, stop: Cal
         key=plane.hook_key,
         find_release=plane.find_release,
         drill=plane.drilling,
+        follow=plane.following,
     )
     return Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 

@@ -13,7 +13,6 @@ from softlaunch.cli import building, client, live, options, output, places
 from softlaunch.config import home as homes
 from softlaunch.controller import people
 from softlaunch.core import spec, spec_json
-from softlaunch.wiring import recordings
 
 
 def deploy(
@@ -195,6 +194,8 @@ def rollback(
     control = client.Client(located)
     found = places.pick(control, service=service, environment=environment, running=True)
     if to != "previous":
+        from softlaunch.wiring import recordings  # noqa: PLC0415 - half a second of imports few commands need
+
         to = recordings.known_as(located, to, service=found[0], directory=pathlib.Path.cwd())
     done = control.post(f"/v1/services/{found[0]}/{found[1]}/rollback", {"by": who(), "to": to, "reason": reason})
     if done["rollout_id"] is None:

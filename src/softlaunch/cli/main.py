@@ -10,7 +10,25 @@ import typer
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.cli import attach, building, complaints, drill, insight, launch, look, machine, output, people, replay
+from softlaunch.cli import (
+    attach,
+    building,
+    complaints,
+    drill,
+    evidence,
+    exporting,
+    following,
+    imaging,
+    insight,
+    launch,
+    locking,
+    look,
+    machine,
+    output,
+    people,
+    replay,
+    shipping,
+)
 
 APP = typer.Typer(
     name="softlaunch",
@@ -23,16 +41,23 @@ APP = typer.Typer(
 
 for _panel, _commands in (
     ("Begin", (machine.init, machine.doctor, machine.up, machine.down)),
-    ("Launch", (building.build, launch.deploy, attach.attach, launch.watch)),
+    ("Launch", (building.build, locking.lock, launch.deploy, shipping.ship, attach.attach, launch.watch)),
+    ("Follow git", (following.follow, following.unfollow, following.sync)),
     ("Steer", (launch.promote, people.approve, launch.pause, launch.resume, launch.abort, launch.rollback)),
     ("Go back", (people.retry, people.pins, people.unpin, complaints.report, complaints.complaints)),
-    ("Look", (look.status, look.history, insight.explain, insight.rejudge)),
+    ("Look", (look.status, look.history, shipping.pipelines, insight.explain, insight.rejudge)),
     ("Compare", (replay.replay, replay.compare)),
+    ("Prove", (evidence.verify, evidence.attest)),
     ("Try the net", (drill.drill,)),
 ):
     for _command in _commands:
         APP.command(_command.__name__, rich_help_panel=_panel)(_command)
 APP.command("next", rich_help_panel="Begin")(insight.next_step)
+APP.add_typer(evidence.KEY, name="key", rich_help_panel="People and programs")
+for _name, _export in imaging.EXPORTS.items():
+    exporting.EXPORT.command(_name)(_export)
+APP.add_typer(imaging.IMAGE, name="image", rich_help_panel="Launch")
+APP.add_typer(exporting.EXPORT, name="export", rich_help_panel="Where you are")
 APP.add_typer(people.TOKEN, name="token", rich_help_panel="People and programs")
 APP.add_typer(people.WEBHOOK, name="webhook", rich_help_panel="People and programs")
 

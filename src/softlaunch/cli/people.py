@@ -13,7 +13,6 @@ from softlaunch.cli import client, launch, live, options, output, places
 from softlaunch.config import home as homes
 from softlaunch.controller import hook_secret
 from softlaunch.controller import people as everybody
-from softlaunch.wiring import recordings
 
 TOKEN = typer.Typer(help="Named tokens: who may use the control plane under a name of their own.", no_args_is_help=True)
 WEBHOOK = typer.Typer(help="Webhooks: what other programs may ask for, signed.", no_args_is_help=True)
@@ -128,6 +127,8 @@ def unpin(
     located = homes.Home.locate(home)
     control = client.Client(located)
     place = places.pick(control, service=service, environment=environment, running=False)
+    from softlaunch.wiring import recordings  # noqa: PLC0415 - half a second of imports few commands need
+
     named = recordings.known_as(located, release, service=place[0], directory=pathlib.Path.cwd())
     body = {"by": launch.who(), "release": named, "reason": reason}
     pin = control.post(f"/v1/services/{place[0]}/{place[1]}/unpin", body)

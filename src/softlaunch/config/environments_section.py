@@ -9,22 +9,23 @@ from collections.abc import Mapping
 from softlaunch.config import (
     attach_section,
     cohorts_section,
+    evidence_section,
     fallback_section,
     fields,
     keys,
     notify_section,
     problems,
     recording_section,
+    secrets_section,
     strategy_section,
     yaml_tree,
 )
-from softlaunch.core import spec
+from softlaunch.core import evidence_policy, spec
 from softlaunch.core.rollout import plan
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(r"(?![-/])(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,244}")
 """What git check-ref-format accepts, and nothing that looks like an option."""
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _REPLICAS_MAX = 64
 """One machine; a guess."""
 _REQUESTS_MAX = 10_000
@@ -93,7 +94,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
     replicas, verify, fallback = section.get("replicas"), section.get("verify"), section.get("fallback")
     env, timeout, own = section.get("env"), section.get("request_timeout"), section.get("cohorts")
     capture, replay, notify = section.get("capture"), section.get("replay"), section.get("notify")
-    paths = section.get("predict_paths")
+    paths, secrets, evidence = section.get("predict_paths"), section.get("secrets"), section.get("evidence")
     cohorts = cohorts_section.merged(cohorts_section.read(own) if own is not None else (), common.cohorts)
     found_strategy = (
         strategy_section.read(strategy, tuple(cohort.name for cohort in cohorts)) if strategy is not None else None
@@ -109,12 +110,21 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
     found_paths = recording_section.predict_paths(paths) if paths is not None else common.predict_paths
     if common.app is not None:
         _check_app(common.app, verify, strategy, found_strategy, found_paths)
+    found_env, found_secrets = secrets_section.read(env, secrets)
     attach = section.get("attach")
     if attach is not None:
         attach_section.check(
             attach,
             found_strategy,
-            (("replicas", replicas), ("verify", verify), ("capture", capture), ("replay", replay), ("env", env)),
+            (
+                ("replicas", replicas),
+                ("verify", verify),
+                ("capture", capture),
+                ("replay", replay),
+                ("env", env),
+                ("secrets", secrets),
+                ("evidence", evidence),
+            ),
         )
         found_capture = None
     fallbacks, body = fallback_section.read(fallback) if fallback is not None else ((), None)
@@ -142,7 +152,9 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
         capture=found_capture,
         replay=recording_section.replay(replay) if replay is not None else None,
         notify={**common.notify, **(notify_section.read(notify) if notify is not None else {})},
-        env=_env(env) if env is not None else {},
+        env=found_env,
+        secrets=found_secrets,
+        evidence=evidence_section.read(evidence) if evidence is not None else evidence_policy.EvidenceSpec(),
         request_timeout_seconds=(
             timeout.duration_seconds(minimum=0.05, maximum=600, stand_in=5) if timeout is not None else 5.0
         ),
@@ -204,28 +216,6 @@ def _verify(field: fields.Field) -> spec.VerifySpec:
     if requests is None:
         return spec.VerifySpec()
     return spec.VerifySpec(request_count=requests.integer(minimum=1, maximum=_REQUESTS_MAX, stand_in=20))
-
-
-def _env(field: fields.Field) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for key, value in field.entries("a mapping of names to texts", example="{CARRIER_API: $CARRIER_API}"):
-        name, text = key.scalar or "", value.scalar
-        if not _VARIABLE.fullmatch(name):
-            key.wrong(
-                f"'{problems.show(name)}' cannot name an environment variable.", "Use letters, digits and underscores."
-            )
-        elif name.startswith("SOFTLAUNCH_"):
-            key.wrong(f"{problems.show(name)} belongs to softlaunch.", "Give the variable another name.")
-        if text is None:
-            # The value is never shown: a secret may stand here in the wrong shape.
-            value.wrong(
-                f"{problems.show(name)} has no text.", "Write a text, or $NAME to take it from where softlaunch runs."
-            )
-            continue
-        if "\x00" in text:
-            value.wrong(f"The text of {problems.show(name)} holds a NUL character.", "Remove it.")
-        found[name] = text
-    return found
 
 
 def _check_order(field: fields.Field, found: list[tuple[fields.Field, spec.EnvironmentSpec]]) -> None:

@@ -277,7 +277,7 @@ def _check_server(
         field.wrong("A $ refers to nothing.", "Write $NAME of a variable, or $$ for a dollar sign.")
     for environment in environments:
         for name in names:
-            if environment.attach is None and name not in environment.env:
+            if environment.attach is None and name not in {*environment.env, *environment.secrets}:
                 field.wrong(
                     f"environments.{environment.name}.env has no {problems.show(name)}.",
                     f"Add env: {{{problems.show(name)}: ${problems.show(name)}}} there.",

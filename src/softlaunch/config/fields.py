@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from softlaunch import errors
 from softlaunch.config import keys, problems, yaml_tree
-from softlaunch.core import units
+from softlaunch.core import pins, units
 
 _T = TypeVar("_T")
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
@@ -170,6 +170,39 @@ class Field:
         elif suffixes and not text.lower().endswith(suffixes):
             ending = f".{text.rpartition('.')[2]}" if "." in parts[-1] else ""
             self.wrong(f"'{problems.show(text)}' has the wrong ending.", problems.choose(ending, suffixes))
+        return text
+
+    def data_place(self, *, suffixes: tuple[str, ...], example: str) -> str:
+        """A path as `file_path` takes it, or the URL of a file."""
+        text = self.scalar or ""
+        if "://" not in text:
+            return self.file_path(suffixes=suffixes, example=example)
+        found = self.file_url(example=f"s3://bucket/{example}")
+        if found and not pins.file_name(found).lower().endswith(suffixes):
+            self.wrong(f"'{problems.show(text)}' has the wrong ending.", f"Allowed: {', '.join(suffixes)}")
+        return found
+
+    def file_url(self, *, example: str) -> str:
+        """The URL of a file or of an object in a bucket, without a password."""
+        text = self.text("a URL", example=example)
+        if not text:
+            return text
+        try:
+            parts = urllib.parse.urlsplit(text)
+            usable = pins.is_url(text) and bool(parts.hostname) and " " not in text
+            usable = usable and (parts.scheme not in pins.OBJECT_SCHEMES or len(parts.path) > 1)
+            secret = parts.password is not None
+        except ValueError:
+            usable = secret = False
+        if not usable:
+            # Before an @ may stand a password, also where the rest is damaged.
+            shown = f"'{problems.show(text)}'" if "@" not in text else "This"
+            kinds = ", ".join(pins.URL_SCHEMES)
+            self.wrong(f"{shown} is not the URL of a file ({kinds}).", f"For example: {example}")
+        elif secret:
+            self.wrong(
+                "The URL holds a password.", "Remove it: this file is committed. Put the file where it may be read."
+            )
         return text
 
     def weight(self) -> int | None:

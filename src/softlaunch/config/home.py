@@ -79,6 +79,11 @@ class Home:
         return self.root / "webhook.secret"
 
     @property
+    def keys(self) -> pathlib.Path:
+        """Keys that sign, mode 0600, and public keys that are trusted."""
+        return self.root / "keys"
+
+    @property
     def state_file(self) -> pathlib.Path:
         """The SQLite database; only the control plane opens it."""
         return self.root / "state.db"
@@ -94,6 +99,11 @@ class Home:
         return self.root / "releases"
 
     @property
+    def images(self) -> pathlib.Path:
+        """Container images of releases, an OCI image layout."""
+        return self.root / "images"
+
+    @property
     def venvs(self) -> pathlib.Path:
         """Python environments, one per lock digest."""
         return self.root / "venvs"
@@ -102,6 +112,16 @@ class Home:
     def cache(self) -> pathlib.Path:
         """What can be made again: downloads, trained models."""
         return self.root / "cache"
+
+    @property
+    def pipelines(self) -> pathlib.Path:
+        """Runs of `softlaunch ship`: SERVICE/ENVIRONMENT/N/."""
+        return self.root / "pipelines"
+
+    @property
+    def repositories(self) -> pathlib.Path:
+        """Copies of git repositories that are followed, and their checkouts."""
+        return self.root / "repositories"
 
     @property
     def gateway(self) -> pathlib.Path:
@@ -153,6 +173,7 @@ class Home:
             self.releases,
             self.venvs,
             self.cache,
+            self.repositories,
             self.gateway,
             self.spool,
             self.evidence,

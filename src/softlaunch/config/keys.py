@@ -22,6 +22,8 @@ QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
 ENVIRONMENT = "environments.NAME"
 ATTACH = "environments.NAME.attach"
+EVIDENCE = "environments.NAME.evidence"
+SECRET = "environments.NAME.secrets.NAME"  # noqa: S105 - the name of a section
 VERIFY = "environments.NAME.verify"
 FALLBACK = "environments.NAME.fallback"
 LOOKUP = "features.NAME"
@@ -52,7 +54,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
             ),
             Key(
                 "reference",
-                "path",
+                "path or URL",
                 "none",
                 "data/train.parquet",
                 "What the model was trained on (.parquet or .csv); its profile travels inside the release.",
@@ -87,7 +89,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "URL",
                 "none",
                 "https://models.example.com/delay.onnx",
-                "Fetched while building, pinned by sha256 in a committed softlaunch.lock.",
+                "http(s), s3, gs or az; fetched while building, pinned by sha256 in a committed softlaunch.lock.",
             ),
             Key(
                 "mlflow",
@@ -188,6 +190,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "Run in the checkout, in the release's own Python; must end with 0.",
             ),
             Key(
+                "timeout",
+                "duration, 1s to 24h",
+                "30m",
+                "10m",
+                "After this long `command` and everything it started is killed, and the build refused.",
+            ),
+            Key(
                 "coverage_percent_min",
                 "number, 0 to 100",
                 "none",
@@ -210,7 +219,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
             ),
         ),
         QUALITY: (
-            Key("data", "path", "required", "data/holdout.parquet", "Held-out rows (.parquet or .csv)."),
+            Key("data", "path or URL", "required", "data/holdout.parquet", "Held-out rows (.parquet or .csv)."),
             Key("label", "column name", "required", "late", "The column that holds the truth."),
             Key(
                 "metrics",
@@ -235,6 +244,8 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
             ),
         ),
         ATTACH: launch_keys.ATTACH,
+        EVIDENCE: launch_keys.EVIDENCE,
+        SECRET: launch_keys.SECRET,
         FALLBACK: launch_keys.FALLBACK,
         CAPTURE: launch_keys.CAPTURE,
         REPLAY: launch_keys.REPLAY,
@@ -255,7 +266,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
         TOP: {
             "monitors": _DRIFT,
             "retrain": "Today `model.train` trains while a release is built: run `softlaunch build` when you like.",
-            "secrets": "Today `environments.NAME.env` takes $NAME, looked up where softlaunch runs.",
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
         },
         MODEL: {},
@@ -264,7 +274,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "load": "Today `tests.latency_ms_p99_max` bounds the latency of one row while building.",
         },
         ENVIRONMENT: {
-            "secrets": "Today `env` takes $NAME, looked up where softlaunch runs.",
             "monitors": _DRIFT,
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
             "autoscale": "Today `replicas` is a fixed number.",

@@ -39,6 +39,18 @@ ATTACH = (
     Key("ready", "path", "none: an open port", "/healthz", "Answers 2xx when the version behind a URL is ready."),
 )
 
+EVIDENCE = (
+    Key("require", "signed or none", "none", "signed", "Signed: a release whose evidence does not verify is refused."),
+    Key("keys", "list of names or paths", "every key of the home", "[ci]", "Keys that are trusted here, and no other."),
+    Key("threshold", "whole number, 1 to 10", "1", "2", "So many different keys have to sign each statement."),
+)
+
+SECRET = (
+    Key("file", "path", "none", "/run/secrets/api-key", "A file where softlaunch runs, from / or ~/ on."),
+    Key("env", "name", "none", "API_KEY", "A variable of the environment softlaunch runs in."),
+    Key("vault", "PATH#FIELD", "none", "secret/data/tips#password", "A field of Vault's key-value engine, version 2."),
+)
+
 CAPTURE = (
     Key("percent", "percent, above 0%", "100%", "10%", "Share of the predictions that are recorded."),
     Key("disk", "size, 1MiB to 1TiB", "1GiB", "256MiB", "The records' room on disk; the oldest go first."),
@@ -333,10 +345,24 @@ ENVIRONMENT = (
     ),
     Key(
         "env",
-        "mapping of name to text",
+        "mapping of name to text or secret",
         "none",
         "{CARRIER_API: $CARRIER_API}",
-        "Environment variables of the model servers; $NAME is looked up where softlaunch runs.",
+        "Environment variables of the model servers; $NAME is looked up where softlaunch runs, a mapping is a secret.",
+    ),
+    Key(
+        "secrets",
+        "mapping of name to secret",
+        "none",
+        "{API_KEY: {file: /run/secrets/api-key}}",
+        "Variables whose values are kept elsewhere, and are read when a model server starts; $NAME is {env: NAME}.",
+    ),
+    Key(
+        "evidence",
+        "mapping",
+        "none",
+        "{require: signed}",
+        "What a release has to show before it is launched here, and again before its model is loaded.",
     ),
     Key(
         "request_timeout",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.parse
 from collections.abc import Mapping
 
 from softlaunch.config import app_section, fields, keys, problems, yaml_tree
@@ -32,7 +31,7 @@ def read(field: fields.Field, *, has_reference: bool) -> spec.ModelSpec:
     found = spec.ModelSpec(
         source=source,
         path=_path(path, any_ending=source is spec.ModelSource.PYTHON) if path is not None else None,
-        url=_url(url) if url is not None else None,
+        url=url.file_url(example="https://models.example.com/delay.onnx") if url is not None else None,
         train_command=train.text("a command", example="python train.py") if train is not None else None,
         python_target=_python_target(python) if python is not None else None,
         mlflow_uri=_mlflow(mlflow) if mlflow is not None else None,
@@ -143,27 +142,6 @@ def _check_combination(section: fields.Section, source: spec.ModelSource, *, has
                 "Nothing says which inputs the class takes.",
                 "Add inputs: {distance: FP64}, or a `reference` with those columns.",
             )
-
-
-def _url(field: fields.Field) -> str:
-    text = field.text("a URL", example="https://models.example.com/delay.onnx")
-    if not text:
-        return text
-    try:
-        parts = urllib.parse.urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and " " not in text
-        secret = parts.password is not None
-    except ValueError:
-        usable = secret = False
-    if not usable:
-        # Before an @ may stand a password, also where the rest is damaged.
-        shown = f"'{problems.show(text)}'" if "@" not in text else "This"
-        field.wrong(f"{shown} is not an http or https URL.", "For example: https://models.example.com/delay.onnx")
-    elif secret:
-        field.wrong(
-            "The URL holds a password.", "Remove it: this file is committed. Put the model where it may be read."
-        )
-    return text
 
 
 def _python_target(field: fields.Field) -> str:

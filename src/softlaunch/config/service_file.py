@@ -107,7 +107,7 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     if found_model is None and not top.has("model") and _attached_only(root):
         found_model = spec.ModelSpec(source=spec.ModelSource.NONE)
     found_reference = (
-        reference.file_path(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
+        reference.data_place(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
     )
     found_tests = tests_section.read(tests) if tests is not None else None
     common = environments_section.Common(

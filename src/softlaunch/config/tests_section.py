@@ -14,6 +14,7 @@ _SHARES = frozenset({"roc_auc", "accuracy", "f1", "precision", "recall", "brier"
 """Metrics between 0 and 1; r2 may be negative, the others are unbounded above."""
 
 _COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?\d{1,12}(?:\.\d{1,12})?)", re.ASCII)
+_TIMEOUT_SECONDS = 1_800.0
 _LATENCY_MS_MAX = 600_000.0
 """Ten minutes for one row: above that it is surely not meant in milliseconds."""
 
@@ -21,7 +22,7 @@ _LATENCY_MS_MAX = 600_000.0
 def read(field: fields.Field) -> spec.TestsSpec:
     """The gates of a build."""
     section = fields.Section(field, keys.TESTS)
-    command = section.get("command")
+    command, timeout = section.get("command"), section.get("timeout")
     coverage = section.get("coverage_percent_min")
     quality = section.get("quality")
     latency = section.get("latency_ms_p99_max")
@@ -33,6 +34,11 @@ def read(field: fields.Field) -> spec.TestsSpec:
     latency = latency if latency is not None else latency_inside
     return spec.TestsSpec(
         command=command.text("a command", example="pytest -q") if command is not None else None,
+        timeout_seconds=(
+            timeout.duration_seconds(minimum=1, maximum=86_400, stand_in=_TIMEOUT_SECONDS)
+            if timeout is not None
+            else _TIMEOUT_SECONDS
+        ),
         coverage_percent_min=(
             coverage.number(above=0, at_most=100, stand_in=80, or_zero=True) if coverage is not None else None
         ),
@@ -47,7 +53,7 @@ def _quality(field: fields.Field) -> tuple[spec.QualitySpec, fields.Field | None
     section = fields.Section(field, keys.QUALITY)
     data, label, metrics = section.need("data"), section.need("label"), section.need("metrics")
     found = spec.QualitySpec(
-        data=data.file_path(suffixes=(".parquet", ".csv"), example="data/holdout.parquet") if data is not None else "",
+        data=data.data_place(suffixes=(".parquet", ".csv"), example="data/holdout.parquet") if data is not None else "",
         label=label.text("a column name", example="late") if label is not None else "",
         gates=_gates(metrics) if metrics is not None else (),
     )

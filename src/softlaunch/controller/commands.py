@@ -8,13 +8,14 @@ kill -9. The control loop then makes the world agree.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 from softlaunch import errors
-from softlaunch.controller import launches, pinning
+from softlaunch.controller import evidence, launches, pinning
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
-from softlaunch.core import env_references, release, spec
+from softlaunch.core import env_references, release, secret_references, spec
 from softlaunch.core.rollout import approvals, messages, phases
 from softlaunch.ports import registry, store
 
@@ -55,6 +56,7 @@ class Commands:
         registry: To check that a release exists and to resolve names.
         choose_port: Picks the listener port of a new environment, given the ports in use.
         variables: What `$NAME` in an environment's `env:` is looked up in.
+        proofs: Asked before a launch whether the release's evidence is enough, and told of approvals.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Commands:
         registry: registry.Registry,
         choose_port: Callable[[str, Sequence[int]], int],
         variables: Mapping[str, str],
+        proofs: evidence.Evidence | None = None,
     ) -> None:
         self._loop = loop
         self._store = store
@@ -72,6 +75,7 @@ class Commands:
         self._pins = pinning.Pins(loop=loop, store=store, registry=registry)
         self._choose_port = choose_port
         self._variables = variables
+        self._proofs = proofs
 
     def deploy(self, request: DeployRequest) -> Deployed:
         """
@@ -82,13 +86,15 @@ class Commands:
 
         Raises:
             ConfigError: no such release, it is a drill's, it has not passed the environment named in `after`, it is
-                pinned, or `env:` names a variable that is not set.
+                pinned, its evidence is not what the environment asks for, or `env:` names a variable that is not set.
             ConflictError: a rollout runs in that environment and `replace` is False.
         """
         self._check_exists(request.release)
         env_references.resolve(request.environment.env, self._variables)
+        self._check_secrets(request.environment)
         if not request.drill:
             self._check_real(request.release)
+            self._check_signed(request.release, request.environment)
         place = (request.service, request.environment.name)
         with self._loop.lock:
             running = self._loop.ledger.rollouts.get(place)
@@ -116,9 +122,10 @@ class Commands:
 
     def _refresh(self, live: store.LiveRecord, request: DeployRequest) -> Deployed:
         """The release is live already; what the environment says around it may have changed."""
-        if live.spec.env != request.environment.env:
+        if (live.spec.env, live.spec.secrets) != (request.environment.env, request.environment.secrets):
             raise errors.ConfigError(
-                f"{request.release.short} is already live in {request.environment.name}, with another `env:`.",
+                f"{request.release.short} is already live in {request.environment.name}, with another `env:` or"
+                " `secrets:`.",
                 remedy="A changed environment is launched with a changed release: commit the change that needs "
                 "it, or deploy another release first.",
                 code=errors.Code.ENV_CHANGED,
@@ -190,6 +197,7 @@ class Commands:
                 return Deployed(rollout_id=None, text=f"{target.short} is already live in {environment}.")
             self._check_exists(target)
             self._check_real(target)
+            self._check_signed(target, live.spec)
             self._pins.check(place, target)
             request = DeployRequest(
                 service=service,
@@ -270,7 +278,21 @@ class Commands:
             ConfigError: no rollout runs there, or `by` is not among those who may approve this step.
             ConflictError: it waits for no approval.
         """
-        return self._send(service, environment, messages.ApproveAsked(by=by, reason=reason))
+        approved = self._send(service, environment, messages.ApproveAsked(by=by, reason=reason))
+        if self._proofs is not None:
+            now = datetime.datetime.fromtimestamp(self._loop.now(), tz=datetime.UTC)
+            self._proofs.approved(
+                evidence.Approval(
+                    release=approved.candidate,
+                    service=service,
+                    environment=environment,
+                    rollout=approved.id,
+                    by=by,
+                    reason=reason,
+                    at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                )
+            )
+        return approved
 
     def pause(self, *, service: str, environment: str, by: str) -> store.RolloutRecord:
         return self._send(service, environment, messages.PauseAsked(by=by))
@@ -395,6 +417,16 @@ class Commands:
                 code=errors.Code.NO_RELEASE,
             )
 
+    def _check_secrets(self, environment: spec.EnvironmentSpec) -> None:
+        """Those of variables; files and Vault are asked when a replica starts, and not before."""
+        missing = secret_references.missing(environment.secrets, self._variables)
+        if missing:
+            raise errors.ConfigError(
+                f"These environment variables are not set: {', '.join(missing)}.",
+                remedy="Set them where softlaunch is started.",
+                code=errors.Code.ENV_REFERENCE,
+            )
+
     def _check_real(self, digest: release.Digest) -> None:
         if self._loop.is_drill(digest):
             raise errors.ConfigError(
@@ -402,6 +434,10 @@ class Commands:
                 remedy="Launch the release it was made of; plant faults with `softlaunch drill` alone.",
                 code=errors.Code.DRILL_RELEASE,
             )
+
+    def _check_signed(self, digest: release.Digest, environment: spec.EnvironmentSpec) -> None:
+        if self._proofs is not None:
+            self._proofs.require(digest, environment.evidence)
 
     def _passed(self, service: str, environment: str, digest: release.Digest) -> bool:
         live = self._loop.ledger.lives.get((service, environment))

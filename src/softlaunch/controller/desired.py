@@ -47,9 +47,11 @@ def arm_specs(
             release=digest,
             number=number,
             env=environment.env,
+            secrets=environment.secrets,
             keys=() if environment.capture is None else environment.capture.keys,
             capture=environment.capture,
             predict_paths=environment.predict_paths,
+            evidence=environment.evidence,
         )
         for number in range(environment.replica_count)
     ]
@@ -65,6 +67,7 @@ def fallback_specs(live: store.LiveRecord) -> list[fleet.ReplicaSpec]:
             release=fallback_identity(found),
             number=0,
             env=live.spec.env,
+            secrets=live.spec.secrets,
             fallback=found,
         )
         for found in live.spec.fallbacks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import pathlib
 import secrets
 
@@ -53,6 +55,15 @@ class HookSecret:
         """
         raw = private_file.read(self._path)
         return raw.strip() or None if raw is not None else None
+
+
+def for_git(key: bytes) -> str:
+    """
+    The secret that git servers are given.
+
+    It follows from the other one and not the other way round: a git server may send it in clear.
+    """
+    return hmac.new(key, b"softlaunch git webhook", hashlib.sha256).hexdigest()
 
 
 def off() -> None:

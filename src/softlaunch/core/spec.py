@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from softlaunch.core import answer_checks, lookups
+from softlaunch.core import answer_checks, evidence_policy, lookups, secret_references
 
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
@@ -86,6 +86,8 @@ class QualitySpec:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TestsSpec:
     command: str | None = None
+    timeout_seconds: float = 1_800.0
+    """Of the command; then its whole process group is killed."""
     coverage_percent_min: float | None = None
     quality: QualitySpec | None = None
     latency_ms_p99_max: float | None = None
@@ -365,6 +367,9 @@ class EnvironmentSpec:
     notify: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Where changes of state are told: a name to a URL as apprise reads it, or $NAME of a variable that holds one."""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
+    """Variables whose values are kept elsewhere, and where."""
+    evidence: evidence_policy.EvidenceSpec = dataclasses.field(default_factory=evidence_policy.EvidenceSpec)
     request_timeout_seconds: float = 5.0
 
 

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from softlaunch.core import release, spec
+from softlaunch.core import evidence_policy, release, secret_references, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,16 @@ class ReplicaSpec:
     release: release.Digest
     number: int
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
+    """Read when the process is started; in its environment they win over `env`."""
     keys: tuple[str, ...] = ()
     """Business keys its requests may carry, recorded or not."""
     capture: spec.CaptureSpec | None = None
     """What the process writes to the spool; None: nothing."""
     predict_paths: tuple[str, ...] = ()
     """Of an app or a command: whose POST requests are predictions."""
+    evidence: evidence_policy.EvidenceSpec = dataclasses.field(default_factory=evidence_policy.EvidenceSpec)
+    """What the release has to show before its model is loaded."""
     fallback: spec.FallbackSpec | None = None
     """Set: the process is a fallback server, and `release` only its identity."""
 

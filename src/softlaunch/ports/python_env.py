@@ -50,9 +50,18 @@ class Workbench(Protocol):
         directory: pathlib.Path,
         timeout_seconds: float,
         variables: Mapping[str, str],
+        log: pathlib.Path | None = None,
     ) -> CommandResult:
         """
         Runs a user's command, split like a shell does but without one, with the environment's programs first.
+
+        Args:
+            words: The command.
+            python: Of the environment.
+            directory: Where it runs.
+            timeout_seconds: After which it is killed, with everything it started.
+            variables: Added to its environment.
+            log: File that gets everything it prints, while it prints; only the last lines are returned.
 
         Raises:
             ConfigError: it cannot be split, or there is no such program.
@@ -80,6 +89,6 @@ class CoverageProbe(Protocol):
     variables: Mapping[str, str]
     """What it must see in its environment."""
 
-    def percent(self) -> float | None:
-        """Share of lines run, 0 to 100; None when nothing was measured."""
+    def percent(self, xml: pathlib.Path | None = None) -> float | None:
+        """Share of lines run, 0 to 100; None when nothing was measured. The report goes to `xml` (Cobertura) too."""
         ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from softlaunch.core import release
@@ -47,4 +48,56 @@ class Registry(Protocol):
 
     def newest(self, service: str) -> Sequence[release.Digest]:
         """Releases of the service that have lineage, each once: whose lineage was attached last comes first."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Referrer:
+    """What was attached to a release later: a signed statement, a report."""
+
+    digest: release.Digest
+    """Of the referrer's own manifest."""
+    artifact_type: str
+    annotations: Mapping[str, str]
+    payload: bytes
+
+
+class Referrers(Protocol):
+    def refer(
+        self,
+        digest: release.Digest,
+        *,
+        artifact_type: str,
+        media_type: str,
+        payload: bytes,
+        annotations: Mapping[str, str],
+    ) -> release.Digest:
+        """
+        Attaches the payload to the release; the same again changes nothing.
+
+        Returns:
+            The digest of the referrer's manifest.
+
+        Raises:
+            ConfigError: there is no such release.
+        """
+        ...
+
+    def referrers(self, digest: release.Digest, artifact_type: str | None = None) -> Sequence[Referrer]:
+        """
+        What is attached to the release, oldest first, of that type or of all (lineage is one of them).
+
+        Raises:
+            UnavailableError: stored bytes do not match their digest, or cannot be read.
+        """
+        ...
+
+    def check(self, digest: release.Digest) -> Sequence[release.Digest]:
+        """
+        Reads every blob the release is made of, its manifest first, and returns their digests.
+
+        Raises:
+            ConfigError: there is no such release.
+            UnavailableError: a blob is absent, or its bytes do not match its digest.
+        """
         ...

@@ -1,5 +1,5 @@
 """
-granian, embedded: one process, one event loop, one Unix socket.
+granian, embedded: one process, one event loop, one Unix socket (or one port, in a container).
 
 The embedded server and not granian's usual master with a worker: the supervisor knows one pid, and killing that pid
 must leave nothing behind that still serves the socket.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import pathlib
 import socket
@@ -20,6 +21,7 @@ from granian import constants, http
 from granian.server import embed
 
 from softlaunch import errors
+from softlaunch.serving import settings
 
 PATH_BYTES_MAX = 107
 """Of sun_path in Linux, without the final zero."""
@@ -46,25 +48,28 @@ class Drained(Protocol):
 
 
 class Listener(embed.Server):
-    """Serves `app` at `path`; the file appears, mode 0600, by rename once connections are accepted."""
+    """Serves `app` at a path, whose file appears, mode 0600, by rename once connections are accepted; or at a port."""
 
-    def __init__(self, app: Any, path: pathlib.Path, *, asgi: bool = False) -> None:
+    def __init__(self, app: Any, place: pathlib.Path | settings.Address, *, asgi: bool = False) -> None:
         """
         Args:
             app: An RSGI application, or an ASGI one whose lifespan is run elsewhere.
-            path: The socket.
+            place: The socket's path, or the address.
             asgi: Which of the two.
 
         Raises:
-            ConfigError: the path cannot be a socket's.
+            ConfigError: the path cannot be a socket's, or the address is none of this machine.
             ConflictError: a living process serves there.
         """
-        check(path)
-        self._path = path
+        check(place)
+        self._path = None if isinstance(place, settings.Address) else place
         self._inode = 0
-        self._bound = path.parent.resolve() / f".{os.getpid()}"
+        self._bound = None if self._path is None else self._path.parent.resolve() / f".{os.getpid()}"
+        address = place if isinstance(place, settings.Address) else settings.Address(host="127.0.0.1", port=0)
         super().__init__(
             app,
+            address=address.host,
+            port=address.port,
             uds=self._bound,
             interface=constants.Interfaces.ASGINL if asgi else constants.Interfaces.RSGI,
             http=constants.HTTPModes.http1,
@@ -78,22 +83,27 @@ class Listener(embed.Server):
 
     def withdraw(self) -> None:
         """Removes the socket's file, unless a successor has put its own there: nobody new can connect."""
+        if self._path is None:
+            return  # a port stays open while what was accepted is answered; whoever balances has been told already
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
     def _init_shared_socket(self) -> None:
-        bound = self._bound
+        bound, path = self._bound, self._path
+        if bound is None or path is None:
+            super()._init_shared_socket()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
+            return
         bound.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
             super()._init_shared_socket()  # type: ignore[no-untyped-call]  # granian annotates half of its methods
         except (OSError, RuntimeError) as error:
-            raise _unusable(self._path, str(error)) from error
+            raise _unusable(path, str(error)) from error
         finally:
             os.umask(mask)
         self._inode = bound.stat().st_ino
-        bound.rename(self._path)
+        bound.rename(path)
         # granian unlinks whatever is at bind_uds when it ends, a successor's socket too; withdraw() does it better.
         self.bind_uds = None
 
@@ -104,6 +114,8 @@ async def drain(app: Drained, server: Listener, serving: asyncio.Task[None], gra
     app.last_request_at = loop.time()
     deadline = loop.time() + grace_seconds
     while app.in_flight or loop.time() - app.last_request_at < QUIET_SECONDS:
+        if loop.time() > deadline and not app.in_flight:
+            break  # a port, unlike a socket's file, cannot be withdrawn: clients may go on coming for ever
         if loop.time() > deadline:
             sys.stderr.write(f"softlaunch.serving: {app.in_flight} requests unanswered after {grace_seconds:g} s\n")
             return 1
@@ -113,14 +125,43 @@ async def drain(app: Drained, server: Listener, serving: asyncio.Task[None], gra
     return 0
 
 
-def check(path: pathlib.Path) -> None:
+def check(place: pathlib.Path | settings.Address) -> None:
     """
     Whether a socket can be made there.
 
     Raises:
-        ConfigError: the path cannot be a socket's.
+        ConfigError: the path cannot be a socket's, or the address is none of this machine.
         ConflictError: a living process serves there.
     """
+    if isinstance(place, settings.Address):
+        _check_address(place)
+    else:
+        _check_path(place)
+
+
+def _check_address(address: settings.Address) -> None:
+    """Tries a plain bind: granian shares ports (SO_REUSEPORT) and would take turns with another server."""
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        message = f"The address {address} cannot be listened at: {error.strerror or error}."
+        if error.errno == errno.EADDRINUSE:
+            raise errors.ConflictError(
+                message,
+                remedy="Stop the process that listens there, or pass another --listen.",
+                code=errors.Code.SOCKET_UNUSABLE,
+            ) from error
+        raise errors.ConfigError(
+            message,
+            remedy="Pass another --listen: an address of this machine and a port from 1024 on.",
+            code=errors.Code.SOCKET_UNUSABLE,
+        ) from error
+
+
+def _check_path(path: pathlib.Path) -> None:
     length = len(os.fsencode(path))
     if length > PATH_BYTES_MAX:
         raise _unusable(path, f"its path has {length} bytes, {PATH_BYTES_MAX} are possible")

@@ -1,5 +1,5 @@
 """
-The model server's composition root: one process that serves one release on one Unix socket.
+The model server's composition root: one process that serves one release on one Unix socket, or a port in a container.
 
 It is live at once and ready when the model is loaded and has answered the smoke rows. Exit codes: 0 after SIGTERM with
 every accepted request answered, 1 otherwise, with one line on stderr that says why.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pathlib
 import resource
 import sys
 import traceback
@@ -25,7 +26,9 @@ from softlaunch.serving import privileges, redaction, segments, settings, unpack
 def run(chosen: settings.Settings) -> NoReturn:
     """Serves until SIGTERM or a failure; never returns."""
     _raise_file_limit()
-    privileges.drop([chosen.socket.absolute().parent, *([chosen.spool] if chosen.spool is not None else [])])
+    socket = _path(chosen)
+    written = [None if socket is None else socket.absolute().parent, chosen.spool]
+    privileges.drop([each for each in written if each is not None])
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = runner.run(_serve(chosen))
@@ -51,7 +54,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(chosen: settings.Settings) -> int:
-    found = unpacked.read(chosen.release, chosen.socket)
+    found = unpacked.read(chosen.release, _path(chosen), chosen.digest)
     capture = _capture(found, chosen)
     try:
         return await _serve_release(found, chosen, capture)
@@ -75,6 +78,10 @@ async def _serve_release(found: unpacked.Unpacked, chosen: settings.Settings, ca
             from softlaunch.serving import model_process  # noqa: PLC0415
 
             return await model_process.serve(found, chosen, capture)
+
+
+def _path(chosen: settings.Settings) -> pathlib.Path | None:
+    return None if isinstance(chosen.socket, settings.Address) else chosen.socket
 
 
 def _capture(found: unpacked.Unpacked, chosen: settings.Settings) -> capturing.Capture | None:

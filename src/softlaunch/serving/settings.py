@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import pathlib
+import re
+import socket
 from collections.abc import Mapping, Sequence
+
+_PORT_MAX = 65535
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a container listens. Anybody who reaches it may ask: what is in front decides who does."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     release: pathlib.Path
-    socket: pathlib.Path
+    socket: pathlib.Path | Address
     instance: str
     batch_rows_max: int
     queue_rows_max: int
@@ -32,14 +49,21 @@ class Settings:
     tell_service_time: bool = False
     predict_paths: tuple[str, ...] = ()
     """Of apps and commands: whose POST requests are predictions; a final * stands for any rest."""
+    digest: str | None = None
+    """First twelve hex digits of the release's digest, where neither directory nor socket is named for it."""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings in `arguments`; prints the usage and exits with 2 when they are wrong."""
     parser = argparse.ArgumentParser(prog="python -m softlaunch.serving", description="Serve one unpacked release.")
     parser.add_argument("--release", type=pathlib.Path, required=True, help="directory of the unpacked release")
-    parser.add_argument("--socket", type=pathlib.Path, required=True, help="Unix socket to serve on")
-    parser.add_argument("--instance", required=True, help="token that health answers carry")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--socket", type=pathlib.Path, help="Unix socket to serve on")
+    place.add_argument(
+        "--listen", type=_address, metavar="HOST:PORT", help="TCP to serve on, in a container; $NAME is a variable"
+    )
+    parser.add_argument("--instance", help="token that health answers carry; with --listen the host's name")
+    parser.add_argument("--digest", type=_version, metavar="DIGEST", help="of the release, if no path's name says it")
     parser.add_argument("--batch-rows-max", type=_positive, default=256, help="rows of one model call (%(default)s)")
     parser.add_argument("--queue-rows-max", type=_positive, default=4096, help="rows that may wait (%(default)s)")
     parser.add_argument("--body-bytes-max", type=_positive, default=16 * 2**20, help="largest body (%(default)s)")
@@ -76,9 +100,30 @@ def parse(arguments: Sequence[str]) -> Settings:
     others = {**vars(found), **paths, "redact": dict(found.redact)}
     if "hash" in others["redact"].values() and found.redact_secret is None:
         parser.error("--redact FIELD=hash needs --redact-secret")
+    listen = others.pop("listen")
+    if listen is not None:
+        others = {**others, "socket": listen, "instance": found.instance or socket.gethostname()}
+    elif found.instance is None:
+        parser.error("--socket needs --instance")
     return Settings(
         predict_paths=tuple(others.pop("predict_path")), capture_keys=tuple(others.pop("capture_key")), **others
     )
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if port.startswith("$"):  # serverless platforms choose the port and tell it in a variable
+        port = os.environ.get(port[1:], "")
+    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT with a port between 1 and {_PORT_MAX}")
+    return Address(host=host.removeprefix("[").removesuffix("]"), port=int(port))
+
+
+def _version(text: str) -> str:
+    found = _DIGEST.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a digest")
+    return found[1]
 
 
 def _positive(text: str) -> int:

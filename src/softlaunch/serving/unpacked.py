@@ -42,11 +42,12 @@ class Unpacked:
     """First twelve hex digits of the digest; UNNAMED for a directory outside of the registry."""
 
 
-def read(directory: pathlib.Path, socket: pathlib.Path) -> Unpacked:
+def read(directory: pathlib.Path, socket: pathlib.Path | None, digest: str | None = None) -> Unpacked:
     """
     The release in `directory`.
 
-    Its digest is taken from the directory's name (releases/DIGESTHEX), else from the socket's (DIGEST12.*).
+    Its digest is `digest`, else taken from the directory's name (releases/DIGESTHEX), else from the socket's
+    (DIGEST12.*).
 
     Raises:
         ConfigError: there is no release.json, or it cannot be read.
@@ -61,9 +62,11 @@ def read(directory: pathlib.Path, socket: pathlib.Path) -> Unpacked:
             code=errors.Code.RELEASE_UNREADABLE,
         ) from error
     version = UNNAMED
-    if _DIGEST.fullmatch(directory.name):
+    if digest is not None:
+        version = digest
+    elif _DIGEST.fullmatch(directory.name):
         version = directory.name[:12]
-    elif found := _DIGEST_SHORT.match(socket.name):
+    elif socket is not None and (found := _DIGEST_SHORT.match(socket.name)):
         version = found.group()
     return Unpacked(directory=directory, content=release_json.load_content(raw), version=version)
 

@@ -8,20 +8,23 @@ import pathlib
 import re
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from softlaunch import errors
 from softlaunch.core import release, release_json
+from softlaunch.ports import registry
 
 _IGNORED = "__pycache__"
+_LINEAGE = "application/vnd.softlaunch.lineage.v1+json"
 
 
 class MemoryRegistry:
-    """See ports.registry.Registry."""
+    """See ports.registry.Registry and Referrers."""
 
     def __init__(self) -> None:
         self._releases: dict[release.Digest, dict[str, tuple[bytes, bool]]] = {}
         self._lineages: list[tuple[release.Digest, release.Lineage]] = []
+        self._referrers: dict[release.Digest, dict[release.Digest, registry.Referrer]] = {}
 
     def push(self, directory: pathlib.Path) -> release.Digest:
         """See ports.registry.Registry.push."""
@@ -59,6 +62,41 @@ class MemoryRegistry:
         self._files(digest)
         if (digest, lineage) not in self._lineages:
             self._lineages.append((digest, lineage))
+        self.refer(
+            digest,
+            artifact_type=_LINEAGE,
+            media_type=_LINEAGE,
+            payload=release_json.dump_lineage(lineage),
+            annotations={},
+        )
+
+    def refer(
+        self,
+        digest: release.Digest,
+        *,
+        artifact_type: str,
+        media_type: str,
+        payload: bytes,
+        annotations: Mapping[str, str],
+    ) -> release.Digest:
+        """See ports.registry.Referrers.refer."""
+        self._files(digest)
+        told = repr((digest.value, artifact_type, media_type, sorted(annotations.items()))).encode()
+        own = release.Digest(f"sha256:{hashlib.sha256(told + payload).hexdigest()}")
+        self._referrers.setdefault(digest, {})[own] = registry.Referrer(
+            digest=own, artifact_type=artifact_type, annotations=dict(annotations), payload=payload
+        )
+        return own
+
+    def referrers(self, digest: release.Digest, artifact_type: str | None = None) -> Sequence[registry.Referrer]:
+        """See ports.registry.Referrers.referrers."""
+        found = self._referrers.get(digest, {}).values()
+        return tuple(each for each in found if artifact_type in {None, each.artifact_type})
+
+    def check(self, digest: release.Digest) -> Sequence[release.Digest]:
+        """See ports.registry.Referrers.check."""
+        self._files(digest)
+        return (digest,)
 
     def lineage(self, digest: release.Digest) -> Sequence[release.Lineage]:
         """See ports.registry.Registry.lineage."""

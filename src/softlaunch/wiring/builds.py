@@ -8,8 +8,8 @@ import sys
 import tempfile
 
 from softlaunch import errors
-from softlaunch.adapters.build_tools import downloads as http_downloads
 from softlaunch.adapters.build_tools import tables as arrow_tables
+from softlaunch.adapters.data_sources import by_scheme
 from softlaunch.adapters.git import source as git_source
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.oci import registry as oci_registry
@@ -24,6 +24,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
+from softlaunch.wiring import evidence, locking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,16 @@ class Built:
     result: workshop.BuildResult
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sources:
+    """A commit of a service, as it stands in its repository."""
+
+    directory: pathlib.Path
+    repository: git_source.GitSource
+    commit: source.Commit
+    spec: spec_values.ServiceSpec
+
+
 def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: workshop.Progress) -> Built:
     """
     Builds a commit of the service in `directory`.
@@ -44,36 +55,74 @@ def build(home: homes.Home, directory: pathlib.Path, ref: str, *, progress: work
         UnavailableError: disk, network, git or a package registry failed; nothing was stored.
     """
     home.prepare()
-    repository = git_source.GitSource(directory)
-    commit = repository.resolve(ref)
-    raw = repository.read(commit, service_file.FILE_NAME)
+    return build_sources(home, sources(directory, ref), progress=progress)
+
+
+def repository(directory: pathlib.Path) -> git_source.GitSource:
+    """The repository around the service's folder."""
+    return git_source.GitSource(directory)
+
+
+def sources(directory: pathlib.Path, ref: str) -> Sources:
+    """
+    The commit that is to be built, and what its softlaunch.yaml says.
+
+    Raises:
+        ConfigError: as `build`.
+        UnavailableError: git failed.
+    """
+    found = repository(directory)
+    commit = found.resolve(ref)
+    raw = found.read(commit, service_file.FILE_NAME)
     if raw is None:
         raise errors.ConfigError(
             f"There is no {service_file.FILE_NAME} in {directory.resolve().name} at {commit.id[:12]}.",
             remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
             code=errors.Code.SERVICE_FILE,
         )
-    service = _with_fallback_files(service_file.parse_bytes(raw), repository, commit)
+    service = _with_fallback_files(service_file.parse_bytes(raw), found, commit)
     if service.model.source is spec_values.ModelSource.NONE:
         raise errors.ConfigError(
             f"{service.service} only attaches what runs already: there is nothing to build.",
             remedy="Run `softlaunch attach`, or give `model:`.",
             code=errors.Code.ATTACH_URL,
         )
+    return Sources(directory=directory, repository=found, commit=commit, spec=service)
+
+
+def build_sources(
+    home: homes.Home, found: Sources, *, progress: workshop.Progress, reports: pathlib.Path | None = None
+) -> Built:
+    """
+    As `build`, for sources that were found.
+
+    Args:
+        home: Prepared.
+        found: What `sources` gave.
+        progress: Told of each step.
+        reports: Directory that gets the tests' reports.
+
+    Raises:
+        SoftlaunchError: as `build`.
+    """
     environments = uv_environments.UvEnvironments(home.venvs)
     shop = workshop.Workshop(
-        source=repository,
+        source=found.repository,
         registry=oci_registry.OciRegistry(home.registry),
         environments=environments,
         workbench=local_workbench.LocalWorkbench(environments.import_path()),
         tables=arrow_tables.ArrowTables(),
-        downloads=http_downloads.HttpDownloads(),
+        downloads=by_scheme.Downloads(),
+        materials=locking.materials_of(found.directory),
         clock=local_clock.SystemClock(),
         cache=home.cache,
         serving_python=pathlib.Path(sys.executable),
         loader=unpacked.__name__,
+        reports=reports,
     )
-    return Built(commit=commit, spec=service, result=building.build(service, commit, shop, progress=progress))
+    result = building.build(found.spec, found.commit, shop, progress=progress)
+    evidence.of_build(home, found.repository, found.commit, found.spec, result=result, progress=progress)
+    return Built(commit=found.commit, spec=found.spec, result=result)
 
 
 def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Digest:
@@ -140,7 +189,7 @@ def pin(home: homes.Home, directory: pathlib.Path) -> dict[str, str]:
     service = service_file.load(directory / service_file.FILE_NAME)
     uri = service.model.mlflow_uri
     if uri is None:
-        return obtain.pin(service, directory, http_downloads.HttpDownloads())
+        return obtain.pin(service, directory, by_scheme.Downloads())
     home.prepare()
     environments = uv_environments.UvEnvironments(home.venvs)
     lock_name = files.lock_name(directory)

@@ -27,6 +27,7 @@ from softlaunch.controller import (
     commands,
     complaints,
     drilling,
+    following,
     hook_secret,
     loop,
     notifier,
@@ -36,10 +37,11 @@ from softlaunch.controller import (
     shelf,
 )
 from softlaunch.ports import store
-from softlaunch.wiring import places, recordings
+from softlaunch.wiring import evidence, places, recordings, repositories
 
 NOTIFY_SECONDS = 1.0
 REPLAY_TURN_SECONDS = 2.0
+GIT_TURN_SECONDS = 0.25
 _NOTIFIER = "notifier"
 
 
@@ -50,6 +52,7 @@ class ControlPlane:
     loop: loop.ControlLoop
     commands: commands.Commands
     drilling: drilling.Drilling
+    following: following.Following
     whose: Callable[[str], str | None]
     """The name of the person with a token."""
     hook_key: Callable[[], bytes | None]
@@ -127,6 +130,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             registry=registry,
             choose_port=lambda name, used: places.choose_port(settings, name, used),
             variables=os.environ,
+            proofs=evidence.of(home),
         )
         replays = stack.enter_context(
             contextlib.closing(
@@ -134,6 +138,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             )
         )
         nightly = replay_schedule.Nightly(loop=turning, store=saved, registry=registry, process=replays)
+        follower = stack.enter_context(repositories.follower(home, loop=turning, saved=saved, registry=registry))
         yield ControlPlane(
             loop=turning,
             commands=operations,
@@ -141,11 +146,13 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             hook_key=hook_secret.HookSecret(home.hook_file).read,
             find_release=complaints.recorded(spool),
             drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
+            following=follower,
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
             _beside=(
                 runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),
                 runner.Periodic("replays", nightly.turn, seconds=REPLAY_TURN_SECONDS),
+                runner.Periodic("git", follower.turn, seconds=GIT_TURN_SECONDS),
             ),
             _fleet=local,
             _gateway=gateway,

@@ -29,6 +29,7 @@ from softlaunch.core import env_references, fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import fleet
 from softlaunch.serving import fallback as fallback_server
+from softlaunch.wiring import evidence, secrecy
 
 _PORT_MAX = 65_535
 
@@ -45,14 +46,18 @@ def gateway(home: homes.Home, settings: setting.Settings) -> envoy_gateway.Envoy
 
 
 def fleet_of(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_fleet.LocalFleet:
-    return local_fleet.LocalFleet(run_dir=home.run, logs_dir=home.logs, launcher=launcher(home, settings, shelves))
+    return local_fleet.LocalFleet(
+        run_dir=home.run, logs_dir=home.logs, launcher=launcher(home, settings, shelves), redact=secrecy.REDACTOR.text
+    )
 
 
 def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf) -> local_launch.Launcher:
+    secrecy.install()
+    proofs = evidence.of(home)
     environments = uv_environments.UvEnvironments(home.venvs)
 
     def launcher(spec: fleet.ReplicaSpec) -> local_launch.Launch:
-        variables = env_references.resolve(spec.env, os.environ)
+        variables = {**env_references.resolve(spec.env, os.environ), **secrecy.resolve(spec.secrets)}
         if spec.fallback is not None:
             return local_launch.Launch(
                 python=pathlib.Path(sys.executable),
@@ -62,6 +67,8 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
                 arguments=("--spec", str(_fallback_file(home, spec))),
             )
         directory, content = shelves.take(spec.release)
+        if content.drill is None:  # a drill's release is made here, and no user may launch one
+            proofs.require(spec.release, spec.evidence)
         arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
         arguments = (*arguments, *(f"--capture-key={name}" for name in spec.keys))
         if spec.capture is not None:

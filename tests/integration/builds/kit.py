@@ -18,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from softlaunch.adapters.build_tools import downloads, tables
+from softlaunch.adapters.build_tools import tables
+from softlaunch.adapters.data_sources import by_scheme
 from softlaunch.adapters.git import source
 from softlaunch.adapters.local import clock
 from softlaunch.adapters.oci import registry
@@ -125,7 +126,7 @@ def shop_of(home: pathlib.Path, folder: pathlib.Path, **changes) -> workshop.Wor
         "environments": environments,
         "workbench": workbench.LocalWorkbench(environments.import_path()),
         "tables": tables.ArrowTables(),
-        "downloads": downloads.HttpDownloads(),
+        "downloads": by_scheme.Downloads(),
         "clock": clock.SystemClock(),
         "cache": home / "cache",
         "serving_python": pathlib.Path(sys.executable),

@@ -111,9 +111,9 @@ def test_lock_files_of_other_tools_are_refused(repository, home) -> None:
     ],
 )
 def test_failing_and_hanging_tests_show_their_last_lines(repository, home, command, code, words) -> None:
-    service = kit.service(PYTHON, tests=spec.TestsSpec(command=command))
+    service = kit.service(PYTHON, tests=spec.TestsSpec(command=command, timeout_seconds=2.0))
 
-    error = refused(repository, home, {"p.py": PREDICTOR}, service, test_timeout_seconds=2.0)
+    error = refused(repository, home, {"p.py": PREDICTOR}, service)
 
     assert error.code is code
     assert words in error.message

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import pathlib
 
 import fastapi.testclient
 
 from softlaunch.api import app
-from softlaunch.controller import drilling, hook_secret, people, shelf
+from softlaunch.config import service_file
+from softlaunch.controller import drilling, follow_work, following, hook_secret, people, shelf
 from softlaunch.core import release, spec, spec_json
-from softlaunch.testing import simulator
+from softlaunch.testing import repository, simulator
+from softlaunch.testing import shipper as shippers
 
 TOKEN = "a-token"
 OWNER = "ada"
@@ -97,6 +100,7 @@ def _client(
     predictions: dict[str, tuple[str, str, str]],
     shelves: pathlib.Path,
 ) -> fastapi.testclient.TestClient:
+    source = _following(world, shelves)
     found = app.create(
         loop=world.loop,
         operations=world.commands,
@@ -115,5 +119,21 @@ def _client(
             registry=world.registry,
             shelf=shelf.Shelf(world.registry, shelves),
         ),
+        follow=source,
     )
+    found.state.following = source
     return fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})
+
+
+def _following(world: simulator.Simulator, directory: pathlib.Path) -> following.Following:
+    """Follows what it is told; nobody turns it."""
+    server = repository.MemoryRepository(directory / "checkouts")
+    return following.Following(
+        loop=world.loop,
+        store=world.store,
+        registry=world.registry,
+        shipper=shippers.MemoryShipper(lambda _: lambda: None),
+        open_space=lambda _: follow_work.Workspace(copy=server, reverts=server),
+        read_service=service_file.parse_bytes,
+        executor=concurrent.futures.ThreadPoolExecutor(1),
+    )

@@ -17,7 +17,7 @@ COMMANDS = {
     for below, leaf in (found.commands.items() if hasattr(found, "commands") else [("", found)])
 }
 PAGE = (pathlib.Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^### softlaunch ([a-z ]+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SECTIONS = dict(re.findall(r"^### softlaunch ([a-z -]+)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
 
 def options(name: str) -> set[str]:

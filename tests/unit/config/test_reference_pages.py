@@ -78,6 +78,8 @@ _BASE = {
     keys.LOOKUP_FEATURE: "features: {{weather: {{python: 'l.py:f', by: [origin], features: {{wind: {{{}}}}}}}}}\n",
     keys.COHORT: "cohorts: {{internal: {{{}}}}}\n",
     keys.CAPTURE: "environments: {{production: {{capture: {{{}}}}}}}\n",
+    keys.SECRET: "environments: {{production: {{secrets: {{API_KEY: {{{}}}}}}}}}\n",
+    keys.EVIDENCE: "environments: {{production: {{evidence: {{{}}}}}}}\n",
     keys.ATTACH: "environments: {{production: {{attach: {{{}}}}}}}\n",
     keys.REPLAY: "environments: {{production: {{replay: {{{}}}}}}}\n",
     keys.VALUES: "environments: {{production: {{strategy: {{canary: {{{}}}}}}}}}\n",

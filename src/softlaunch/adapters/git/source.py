@@ -82,6 +82,11 @@ class GitSource:
         entries = [each for each in self._entries(commit, path) if each.path == path and each.mode != _SUBMODULE]
         return next(iter(self._objects(entries))) if entries else None
 
+    def dirty(self) -> Sequence[str]:
+        """Tracked files of the folder that differ from HEAD's: a build does not see the change."""
+        found = self._run("diff", "--name-only", "--no-ext-diff", "--no-textconv", "-z", "HEAD", "--", ".", check=False)
+        return tuple(os.fsdecode(each) for each in found.stdout.split(b"\0") if each)
+
     def _commit(self, ref: str, commit_id: str) -> source.Commit:
         shown = self._run(
             "show", "--no-patch", "--no-show-signature", "--format=%an <%ae>%x00%ct", commit_id, check=False

@@ -21,7 +21,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -60,6 +60,7 @@ class LocalFleet:
         run_dir: Where sockets live; see local.rundir. Made when missing.
         logs_dir: Replicas print to LOGS_DIR/replicas/SERVICE.ENVIRONMENT.DIGEST12.NUMBER.log.
         launcher: Prepares a release for running, see launch.Launcher.
+        redact: Takes secrets out of what replicas printed, before anybody sees it.
         records_dir: Where records live; RUN_DIR/replicas when None.
 
     Raises:
@@ -73,6 +74,7 @@ class LocalFleet:
         run_dir: pathlib.Path,
         logs_dir: pathlib.Path,
         launcher: launch.Launcher,
+        redact: Callable[[str], str] = str,
         records_dir: pathlib.Path | None = None,
     ) -> None:
         rundir.prepare(run_dir)
@@ -83,7 +85,7 @@ class LocalFleet:
         records_dir = records_dir or run_dir / "replicas"
         records_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._records = records.Records(records_dir)
-        self._launcher = launcher
+        self._launcher, self._redact = launcher, redact
         self._lock = threading.RLock()
         self._replicas: dict[str, replicas.Replica] = {}
         self._preparing: dict[release.Digest, threading.Lock] = {}
@@ -132,7 +134,9 @@ class LocalFleet:
         """A replica that was asked to stop is no longer listed, although its process may still be draining."""
         with self._lock:
             statuses = [replica.status() for replica in self._replicas.values()]
-        return tuple(status for status in statuses if status is not None)
+        return tuple(
+            dataclasses.replace(status, detail=self._redact(status.detail)) for status in statuses if status is not None
+        )
 
     def stopping(self) -> frozenset[str]:
         with self._lock:

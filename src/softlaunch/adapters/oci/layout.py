@@ -31,6 +31,8 @@ CODE_LAYER = "application/vnd.cncf.model.code.v1.tar"
 DOC_LAYER = "application/vnd.cncf.model.doc.v1.tar"
 LINEAGE_ARTIFACT = "application/vnd.softlaunch.lineage.v1+json"
 SERVICE_ANNOTATION = "dev.softlaunch.service"
+NAME_ANNOTATION = "org.opencontainers.image.ref.name"
+"""The tag of an entry of index.json."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,15 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from softlaunch import errors
-from softlaunch.adapters.oci import blobs, layers, layout
+from softlaunch.adapters.oci import attachments, blobs, layers, layout
 from softlaunch.core import release, release_json
+from softlaunch.ports import registry
 
 _LOG = structlog.get_logger(__name__)
 _LAYERS = (
@@ -26,12 +27,11 @@ _LAYERS = (
 """What changes rarely together lies in one layer: a new model leaves the code's blob as it is."""
 _DIGEST_PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 _COMMIT_PREFIX = re.compile(r"[0-9a-f]{7,64}")
-_EMPTY = b"{}"
 
 
 class OciRegistry:
     """
-    See ports.registry.Registry.
+    See ports.registry.Registry and Referrers.
 
     Args:
         root: The layout's directory; created with the first push.
@@ -41,6 +41,7 @@ class OciRegistry:
         self._root = root
         self._blobs = blobs.Blobs(root)
         self._index = layout.Index(root)
+        self._attachments = attachments.Attachments(self._blobs, self._index)
         self._records: dict[release.Digest, tuple[release.Digest, release.Lineage]] = {}
 
     def push(self, directory: pathlib.Path) -> release.Digest:
@@ -84,11 +85,7 @@ class OciRegistry:
     def pull(self, digest: release.Digest, directory: pathlib.Path) -> release.ReleaseContent:
         """See ports.registry.Registry.pull."""
         if not any(each.digest == digest for each in self._releases()):
-            raise errors.ConfigError(
-                f"The registry has no release {digest.short}.",
-                remedy="Build it, or list what there is with `softlaunch history`.",
-                code=errors.Code.NO_RELEASE,
-            )
+            raise _absent(digest)
         manifest = self._document(digest)
         if directory.is_dir():
             if [each["digest"] for each in manifest["layers"]] == list(_layer_digests(directory)):
@@ -112,27 +109,44 @@ class OciRegistry:
 
     def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
         """See ports.registry.Registry.attach."""
+        self.refer(
+            digest,
+            artifact_type=layout.LINEAGE_ARTIFACT,
+            media_type=layout.LINEAGE_ARTIFACT,
+            payload=release_json.dump_lineage(lineage),
+            annotations={},
+        )
+
+    def refer(
+        self,
+        digest: release.Digest,
+        *,
+        artifact_type: str,
+        media_type: str,
+        payload: bytes,
+        annotations: Mapping[str, str],
+    ) -> release.Digest:
+        """See ports.registry.Referrers.refer."""
         subject = next((each for each in self._releases() if each.digest == digest), None)
         if subject is None:
-            raise errors.ConfigError(
-                f"The registry has no release {digest.short} to attach lineage to.",
-                remedy="Push the release first.",
-                code=errors.Code.NO_RELEASE,
-            )
-        record = self._descriptor(layout.LINEAGE_ARTIFACT, release_json.dump_lineage(lineage))
-        plain = layout.Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size)
-        manifest = layout.canonical(
-            {
-                "schemaVersion": 2,
-                "mediaType": layout.MANIFEST,
-                "artifactType": layout.LINEAGE_ARTIFACT,
-                "config": self._descriptor(layout.EMPTY, _EMPTY).document(),
-                "layers": [record.document()],
-                "subject": plain.document(),
-            }
+            raise _absent(digest)
+        return self._attachments.add(
+            subject, artifact_type=artifact_type, media_type=media_type, payload=payload, annotations=annotations
         )
-        descriptor = self._descriptor(layout.MANIFEST, manifest, artifact_type=layout.LINEAGE_ARTIFACT)
-        self._index.add(lambda _: descriptor)
+
+    def referrers(self, digest: release.Digest, artifact_type: str | None = None) -> Sequence[registry.Referrer]:
+        """See ports.registry.Referrers.referrers; also those that an index under the fallback tag names."""
+        return self._attachments.of(digest, artifact_type)
+
+    def check(self, digest: release.Digest) -> Sequence[release.Digest]:
+        """See ports.registry.Referrers.check."""
+        if not any(each.digest == digest for each in self._releases()):
+            raise _absent(digest)
+        manifest = self._document(digest)
+        found = [release.Digest(each["digest"]) for each in (manifest["config"], *manifest["layers"])]
+        for each in found:
+            self._blobs.check(each)
+        return (digest, *found)
 
     def lineage(self, digest: release.Digest) -> Sequence[release.Lineage]:
         """See ports.registry.Registry.lineage."""
@@ -212,6 +226,14 @@ class OciRegistry:
             artifact_type=artifact_type,
             annotations=annotations,
         )
+
+
+def _absent(digest: release.Digest) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"The registry has no release {digest.short}.",
+        remedy="Build it, or list what there is with `softlaunch history`.",
+        code=errors.Code.NO_RELEASE,
+    )
 
 
 def _layer_digests(directory: pathlib.Path) -> Iterator[str]:

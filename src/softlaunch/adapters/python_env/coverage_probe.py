@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -53,10 +54,12 @@ class _Started:
             "PYTHONPATH": str(self._place / "hook"),
         }
 
-    def percent(self) -> float | None:
+    def percent(self, xml: pathlib.Path | None = None) -> float | None:
         """See ports.python_env.CoverageProbe.percent."""
         report = self._place / "report.json"
-        for arguments in (("combine", "--quiet"), ("json", "--quiet", "--ignore-errors", "-o", str(report))):
+        written = [("json", report)] + ([("xml", xml)] if xml is not None else [])
+        reports = [(kind, "--quiet", "--ignore-errors", "-o", str(path.absolute())) for kind, path in written]
+        for arguments in (("combine", "--quiet"), *reports):
             subprocess.run(
                 [str(self._python), "-m", "coverage", arguments[0], f"--rcfile={self._rc}", *arguments[1:]],
                 cwd=self._directory,
@@ -74,11 +77,14 @@ class _Asked:
     def __init__(self, command: str) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="softlaunch-coverage-")
         self._report = pathlib.Path(self._scratch.name) / "report.json"
-        self.command = f"{command} --cov-report=json:{self._report}"
+        self._xml = self._report.with_suffix(".xml")
+        self.command = f"{command} --cov-report=json:{self._report} --cov-report=xml:{self._xml}"
         self.variables: Mapping[str, str] = {"COVERAGE_FILE": f"{self._scratch.name}/data"}
 
-    def percent(self) -> float | None:
+    def percent(self, xml: pathlib.Path | None = None) -> float | None:
         """See ports.python_env.CoverageProbe.percent."""
+        if xml is not None and self._xml.is_file():
+            shutil.copyfile(self._xml, xml)
         return _percent(self._report)
 
 

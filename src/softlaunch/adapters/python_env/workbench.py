@@ -55,6 +55,7 @@ class LocalWorkbench:
         directory: pathlib.Path,
         timeout_seconds: float,
         variables: Mapping[str, str],
+        log: pathlib.Path | None = None,
     ) -> python_env.CommandResult:
         """See ports.python_env.Workbench.command."""
         try:
@@ -79,7 +80,7 @@ class LocalWorkbench:
         if python.parent.name == "bin" and (python.parent.parent / "pyvenv.cfg").exists():
             environment["VIRTUAL_ENV"] = str(python.parent.parent)
         try:
-            return _watched([found, *arguments[1:]], directory, environment, timeout_seconds)
+            return _watched([found, *arguments[1:]], directory, environment, timeout_seconds, log)
         except OSError as error:
             raise _not_a_command(words, f"cannot be started ({error.strerror})") from error
 
@@ -120,7 +121,11 @@ class LocalWorkbench:
 
 
 def _watched(
-    arguments: list[str], directory: pathlib.Path, environment: Mapping[str, str], timeout_seconds: float
+    arguments: list[str],
+    directory: pathlib.Path,
+    environment: Mapping[str, str],
+    timeout_seconds: float,
+    log: pathlib.Path | None = None,
 ) -> python_env.CommandResult:
     """Runs a process in a session of its own, so that nothing it started outlives it."""
     started = time.monotonic()
@@ -135,7 +140,7 @@ def _watched(
     )
     assert process.stdout is not None
     lines: collections.deque[str] = collections.deque(maxlen=_LINE_COUNT)
-    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader = threading.Thread(target=_read, args=(process.stdout, lines, log), daemon=True)
     reader.start()
     try:
         exit_code: int | None = process.wait(timeout_seconds)
@@ -149,9 +154,11 @@ def _watched(
     return python_env.CommandResult(exit_code=exit_code, output="\n".join(lines), seconds=time.monotonic() - started)
 
 
-def _read(stream: IO[bytes], lines: collections.deque[str]) -> None:
-    with stream:
+def _read(stream: IO[bytes], lines: collections.deque[str], log: pathlib.Path | None) -> None:
+    with stream, (log or pathlib.Path(os.devnull)).open("ab", buffering=0) as kept:
         while raw := stream.readline(1 << 16):
+            with contextlib.suppress(OSError):  # a full disk costs the log, not the command
+                kept.write(raw)
             text = raw.decode(errors="replace").rstrip()
             if text:
                 lines.append(text[:_LINE_LENGTH])

@@ -13,6 +13,7 @@ import datetime
 import errno
 import pathlib
 import tempfile
+from collections.abc import Mapping
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import (
@@ -20,8 +21,10 @@ from softlaunch.controller.pipeline import (
     assemble,
     compilation,
     files,
+    materials,
     obtain,
     own_code,
+    passed_tests,
     profiling,
     quality,
     records,
@@ -30,7 +33,7 @@ from softlaunch.controller.pipeline import (
     signature,
     workshop,
 )
-from softlaunch.core import lookup_values, release, spec
+from softlaunch.core import lookup_values, pins, release, spec
 from softlaunch.ports import python_env, source
 
 NO_TESTS = "no tests"
@@ -85,11 +88,14 @@ class _Build:
             # Of softlaunch.yaml only what a build reads decides, and that is in the key by itself.
             key = records.key(files.digest(checkout, without={files.SERVICE_FILE}), self.service)
             step.detail = f"commit {self.commit.id[:12]}"
+            tested = records.tests_key(files.digest(checkout, without={files.SERVICE_FILE}), self.service)
         record = records.load(self.shop.cache, key)
         reused = record is not None and self.shop.registry.resolve(str(record.digest)) == record.digest
         if record is None or not reused:
-            record = self._built(checkout, lock)
+            record = self._built(checkout, lock, tested)
             records.save(self.shop.cache, key, record)
+        elif self.service.tests is not None and self.service.tests.command is not None:
+            passed_tests.load(self.shop.cache, tested, self.shop.reports)
         with workshop.step(self.progress, "release") as step:
             lineage = self._attached(record)
             step.detail = f"{record.digest.short}, built before" if reused else record.digest.short
@@ -97,7 +103,7 @@ class _Build:
             digest=record.digest, lineage=lineage, gates=record.gates, notes=record.notes, reused=reused
         )
 
-    def _built(self, checkout: pathlib.Path, lock: bytes | None) -> records.Record:
+    def _built(self, checkout: pathlib.Path, lock: bytes | None, tested: str) -> records.Record:
         shop, tests = self.shop, self.service.tests
         notes: list[str] = []
         with workshop.step(self.progress, "environment") as step:
@@ -108,8 +114,9 @@ class _Build:
         work = self.scratch / "work"
         files.copy(checkout, work, files.walk(checkout))
         if self.service.model.source in own_code.SOURCES:
-            return self._of_own_code(checkout, lock, work, interpreter, notes)
+            return self._of_own_code(checkout, lock, work, interpreter, notes, tested=tested)
         with workshop.step(self.progress, "model") as step:
+            supplied = materials.supply(self.service, shop, checkout=checkout, work=work)
             model_file, step.detail = obtain.obtain(
                 self.service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock
             )
@@ -118,9 +125,11 @@ class _Build:
                 model_file, checkout, without=self.service.model.path, allowed=self.service.model.allow_globals
             )
         with workshop.step(self.progress, "tests") as step:
-            passed = service_tests.run(tests, shop, work=work, interpreter=interpreter)
+            passed = service_tests.run(tests, shop, work=work, interpreter=interpreter, name=tested, step=step)
             step.detail, step.skipped = passed or NO_TESTS, passed is None
-        original, content, described, found = self._described(checkout, lock, model_file, interpreter)
+        original, content, described, found = self._described(
+            checkout, lock, model_file, interpreter, supplied=supplied
+        )
         draft, content = self._compiled(original, content, found, interpreter, notes)
         with workshop.step(self.progress, "quality") as step:
             judged = quality.judge(tests, draft, described=described, found=found, shop=shop, scratch=self.scratch)
@@ -161,6 +170,8 @@ class _Build:
         work: pathlib.Path,
         interpreter: python_env.Interpreter,
         notes: list[str],
+        *,
+        tested: str,
     ) -> records.Record:
         directory = self.scratch / "release"
         notes += scanning.checked(None, checkout, without=None, allowed=self.service.model.allow_globals)
@@ -169,7 +180,9 @@ class _Build:
             own_code.write(self.service, self.shop, checkout=checkout, directory=directory, python=python, lock=lock)
             step.detail = own_code.named(self.service)
         with workshop.step(self.progress, "tests") as step:
-            passed = service_tests.run(self.service.tests, self.shop, work=work, interpreter=interpreter)
+            passed = service_tests.run(
+                self.service.tests, self.shop, work=work, interpreter=interpreter, name=tested, step=step
+            )
             step.detail, step.skipped = passed or NO_TESTS, passed is None
         for name in own_code.STEPS_LEFT_OUT:
             with workshop.step(self.progress, name) as step:
@@ -183,10 +196,12 @@ class _Build:
         lock: bytes | None,
         model_file: pathlib.Path | None,
         interpreter: python_env.Interpreter,
+        *,
+        supplied: Mapping[pins.Role, pathlib.Path],
     ) -> tuple[answering.Draft, release.ReleaseContent, signature.Described, signature.Tables]:
         """The release that serves the model as it was obtained, ready to answer."""
         with workshop.step(self.progress, "signature") as step:
-            found = self._tables(checkout)
+            found = self._tables(checkout, supplied)
             directory = self.scratch / "release"
             assemble.lay_out(self.service, checkout, directory, lock=lock)
             described = signature.describe(
@@ -257,15 +272,17 @@ class _Build:
             gates=gates,
         )
 
-    def _tables(self, checkout: pathlib.Path) -> signature.Tables:
-        wanted = self.service.tests.quality if self.service.tests is not None else None
-        names = (self.service.reference, wanted.data if wanted is not None else None)
-        paths = [files.inside(checkout, name) if name is not None else None for name in names]
+    def _tables(self, checkout: pathlib.Path, supplied: Mapping[pins.Role, pathlib.Path]) -> signature.Tables:
+        named = pins.names(self.service)
+        paths = [
+            supplied.get(role) or (files.inside(checkout, named[role]) if role in named else None)
+            for role in (pins.Role.REFERENCE, pins.Role.HOLDOUT)
+        ]
         for path in paths:
             if path is not None and path.is_file() and files.is_lfs_pointer(path):
                 raise errors.ConfigError(
                     f"The table {path.name} is a Git LFS pointer, not the data itself.",
-                    remedy="Commit the file itself.",
+                    remedy="Commit the file itself, or push it with `git lfs push`.",
                     code=errors.Code.TABLE_UNREADABLE,
                 )
         reference, holdout = [self.shop.tables.read(path) if path is not None else None for path in paths]

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from softlaunch import errors
-from softlaunch.core import lockfile, spec
+from softlaunch.core import lockfile, pins, spec
 
 SERVICE_FILE = "softlaunch.yaml"
 LOCK_FILES = ("requirements.lock", "requirements.txt")
@@ -73,15 +73,19 @@ def lock_name(checkout: pathlib.Path) -> str | None:
 
 def not_code(service: spec.ServiceSpec) -> frozenset[str]:
     """Files of the checkout that are no part of a release's code/: each has a place of its own, or none."""
+    data = (
+        service.reference,
+        service.tests.quality.data if service.tests is not None and service.tests.quality is not None else None,
+    )
+    kept = [name for name in (service.model.path, *data) if name is not None and not pins.is_url(name)]
     named = {
         SERVICE_FILE,
         lockfile.NAME,
         *LOCK_FILES,
-        service.model.path,
-        service.reference,
-        service.tests.quality.data if service.tests is not None and service.tests.quality is not None else None,
+        *kept,
+        *(f"{name}.dvc" for name in kept),
     }
-    return frozenset(os.path.normpath(name) for name in named if name is not None)
+    return frozenset(os.path.normpath(name) for name in named)
 
 
 def is_code(name: str, named: frozenset[str]) -> bool:

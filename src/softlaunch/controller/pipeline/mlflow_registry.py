@@ -11,8 +11,8 @@ import pathlib
 import tempfile
 
 from softlaunch import errors
-from softlaunch.controller.pipeline import files, pin_file, workshop
-from softlaunch.core import lockfile, spec
+from softlaunch.controller.pipeline import files, materials, pin_file, workshop
+from softlaunch.core import lockfile, pins, spec
 from softlaunch.ports import python_env
 
 
@@ -30,14 +30,8 @@ def fetched(
     """
     uri = model.mlflow_uri
     assert uri is not None
-    path = checkout / lockfile.NAME
-    pinned = lockfile.load_models(path.read_bytes()).get(uri) if path.is_file() else None
-    if pinned is None:
-        raise errors.ConfigError(
-            f"The model {uri} is not pinned in {lockfile.NAME}.",
-            remedy=f"Run `softlaunch build --pin`, and commit {lockfile.NAME}.",
-            code=errors.Code.MODEL_UNPINNED,
-        )
+    pinned = materials.pin_of(materials.lock_of(checkout), materials.Origin(role=pins.Role.MODEL, name=uri, uri=uri))
+    assert pinned is not None
     kept, where = shop.cache / "mlflow" / pinned.sha256, "from the cache"
     if not kept.is_dir() or files.digest(kept) != pinned.sha256:
         where = "fetched"
@@ -49,7 +43,7 @@ def fetched(
                 raise errors.ConfigError(
                     f"Version {pinned.version} of {uri} has changed: its sha256 is {digest},"
                     f" {lockfile.NAME} pins {pinned.sha256}.",
-                    remedy="If the change is wanted, run `softlaunch build --pin` and commit; else ask who changed it.",
+                    remedy="If it is wanted, run `softlaunch lock --update` and commit; else ask who changed it.",
                     code=errors.Code.MODEL_CHANGED,
                 )
             files.remove_model(kept)
@@ -67,11 +61,32 @@ def pin(uri: str, directory: pathlib.Path, workbench: python_env.Workbench, pyth
     Raises:
         ConfigError: it cannot be fetched, or the present file is broken.
     """
+    found = look(uri, workbench, python)
+    pin_file.write_model(directory, found)
+    return {"model": uri, "version": found.version, "sha256": found.sha256}
+
+
+def look(uri: str, workbench: python_env.Workbench, python: pathlib.Path) -> pins.Pin:
+    """
+    What the URI stands for now.
+
+    Raises:
+        ConfigError: it cannot be fetched.
+    """
     with tempfile.TemporaryDirectory(prefix="softlaunch-pin-") as scratch:
         found, version = _download(uri, None, workbench, python, pathlib.Path(scratch))
-        digest = files.digest(found)
-    pin_file.write(directory, models={uri: lockfile.ModelPin(version=version, sha256=digest)})
-    return {"model": uri, "version": version, "sha256": digest}
+        return pins.Pin(uri=uri, version=version, sha256=files.digest(found))
+
+
+def version(uri: str, workbench: python_env.Workbench, python: pathlib.Path) -> str:
+    """
+    The version the URI stands for now; nothing is fetched.
+
+    Raises:
+        ConfigError: the registry cannot say.
+    """
+    said = workbench.tool("fetch_mlflow", {"uri": uri, "version": None, "directory": None}, python=python)
+    return str(said["version"])
 
 
 def _download(

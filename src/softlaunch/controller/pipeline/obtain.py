@@ -10,8 +10,8 @@ import platform
 import tempfile
 
 from softlaunch import errors
-from softlaunch.controller.pipeline import files, mlflow_registry, pin_file, workshop
-from softlaunch.core import lockfile, spec
+from softlaunch.controller.pipeline import files, materials, mlflow_registry, pin_file, workshop
+from softlaunch.core import pins, spec
 from softlaunch.ports import download, python_env
 
 
@@ -65,7 +65,7 @@ def checked(directory: pathlib.Path, name: str) -> pathlib.Path:
     if any(files.is_lfs_pointer(each) for each in parts if each.is_file()):
         raise errors.ConfigError(
             f"{name!r} is a Git LFS pointer, not the model itself.",
-            remedy="Commit the file itself, or give the model by `url` and pin it with `softlaunch build --pin`.",
+            remedy="Push it with `git lfs push`, or commit the file itself; a build fetches what a pointer names.",
             code=errors.Code.MODEL_UNREADABLE,
         )
     if path.is_file() and path.stat().st_size == 0:
@@ -90,13 +90,13 @@ def pin(service: spec.ServiceSpec, directory: pathlib.Path, downloads: download.
     if url is None:
         raise errors.ConfigError(
             "The service's model is given neither by URL nor by an MLflow registry: there is nothing to pin.",
-            remedy="Add `url` or `mlflow` under `model` in softlaunch.yaml.",
+            remedy="Add `url` or `mlflow` under `model` in softlaunch.yaml; `softlaunch lock` pins paths and data too.",
             code=errors.Code.MODEL_UNPINNED,
         )
     with tempfile.TemporaryDirectory(prefix="softlaunch-pin-") as scratch:
         found = downloads.fetch(url, pathlib.Path(scratch) / "model")
-    pin_file.write(directory, urls={url: found})
-    return {"url": url, "sha256": found}
+    pin_file.write_model(directory, pins.Pin(uri=url, version=found.version, sha256=found.sha256))
+    return {"url": url, "sha256": found.sha256}
 
 
 def _fetched(
@@ -104,33 +104,12 @@ def _fetched(
 ) -> tuple[pathlib.Path, str]:
     assert model.url is not None
     assert model.path is not None
-    lock_path = checkout / lockfile.NAME
-    pinned = lockfile.load(lock_path.read_bytes()).get(model.url) if lock_path.is_file() else None
-    if pinned is None:
-        raise errors.ConfigError(
-            f"The model's URL {model.url} is not pinned in {lockfile.NAME}.",
-            remedy=f"Run `softlaunch build --pin`, and commit {lockfile.NAME}.",
-            code=errors.Code.MODEL_UNPINNED,
-        )
-    kept = shop.cache / "downloads" / pinned
-    where = "from the cache"
-    if not kept.is_file() or _sha256(kept) != pinned:
-        where = "fetched"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_name(f".{pinned}.{os.getpid()}")
-        try:
-            found = shop.downloads.fetch(model.url, unfinished)
-            if found != pinned:
-                raise errors.ConfigError(
-                    f"The model at {model.url} has changed: its sha256 is {found}, {lockfile.NAME} pins {pinned}.",
-                    remedy="If the change is wanted, run `softlaunch build --pin` and commit; else ask who changed it.",
-                    code=errors.Code.MODEL_CHANGED,
-                )
-            unfinished.rename(kept)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    _place(kept, work, model.path)
-    return checked(work, model.path), f"{model.url}, {where}, sha256 {pinned[:12]} as pinned"
+    origin = materials.Origin(role=pins.Role.MODEL, name=model.url, uri=model.url)
+    pin = materials.pin_of(materials.lock_of(checkout), origin)
+    assert pin is not None
+    where = "from the cache" if (shop.cache / "downloads" / pin.sha256).is_file() else "fetched"
+    _place(materials.fetched(shop, model.url, pin), work, model.path)
+    return checked(work, model.path), f"{model.url}, {where}, sha256 {pin.sha256[:12]} as pinned"
 
 
 def _trained(
@@ -193,8 +172,3 @@ def _trained(
 def _place(kept: pathlib.Path, work: pathlib.Path, name: str) -> None:
     files.remove_model(work / name)
     files.copy_model(kept, work / name)
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,8 +35,17 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     asked |= {"model": dataclasses.asdict(service.model)}
     asked |= {"lookups": [dataclasses.asdict(found) for found in service.lookups]} if service.lookups else {}
     asked |= {"tests": dataclasses.asdict(service.tests) if service.tests is not None else None}
+    if service.tests is not None:
+        del asked["tests"]["timeout_seconds"]  # how long tests may take decides nothing about a release
     material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
     return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def tests_key(checkout_digest: str, service: spec.ServiceSpec) -> str:
+    """What decides whether the tests pass: as `key`, without what is asked of the release afterwards."""
+    tests = service.tests if service.tests is not None else spec.TestsSpec()
+    asked = spec.TestsSpec(command=tests.command, coverage_percent_min=tests.coverage_percent_min)
+    return key(checkout_digest, dataclasses.replace(service, tests=asked, lookups=()))
 
 
 def load(cache: pathlib.Path, name: str) -> Record | None:

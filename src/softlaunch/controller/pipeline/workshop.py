@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import enum
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from softlaunch import errors
 from softlaunch.core import release
-from softlaunch.ports import clock, download, python_env, registry, source, tables
+from softlaunch.ports import clock, download, materials, python_env, registry, source, tables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,18 @@ class Workshop:
     """The interpreter that serves ONNX models: softlaunch's own."""
     loader: str
     """Module of the model server that reads a release directory and loads its model (read, load_model)."""
-    test_timeout_seconds: float = 1_800.0
+    materials: Sequence[materials.Materials] = ()
+    """Ways of keeping files outside of Git, asked in this order."""
+    reports: pathlib.Path | None = None
+    """Directory that gets what the tests printed, junit.xml and coverage.xml; None: they are not kept."""
     train_timeout_seconds: float = 21_600.0
 
 
 class StepState(enum.StrEnum):
     STARTED = "started"
     DONE = "done"
+    CACHED = "cached"
+    """Done before with the same inputs."""
     SKIPPED = "skipped"
     FAILED = "failed"
 
@@ -54,6 +59,7 @@ class Step:
 
     detail: str = ""
     skipped: bool = False
+    cached: bool = False
 
 
 @contextlib.contextmanager
@@ -66,7 +72,8 @@ def step(progress: Progress, name: str) -> Iterator[Step]:
     except errors.SoftlaunchError as error:
         progress(name, StepState.FAILED, error.message)
         raise
-    progress(name, StepState.SKIPPED if under_way.skipped else StepState.DONE, under_way.detail)
+    ended = StepState.CACHED if under_way.cached else StepState.DONE
+    progress(name, StepState.SKIPPED if under_way.skipped else ended, under_way.detail)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 Fetches a model of an MLflow registry, and says which version it was.
 
 Asked: uri (models:/NAME@ALIAS, models:/NAME/VERSION), version (that it must be; None: what the URI stands for now),
-directory (where it is put). Answers: version, and directory (the model's, below the one asked for).
+directory (where it is put; None: nothing is fetched). Answers: version, and directory (the model's, below the one
+asked for).
 
 The server is $MLFLOW_TRACKING_URI ($MLFLOW_REGISTRY_URI where the registry is another), with MLflow's own variables for
 credentials. Addresses stay out of every message: they may hold passwords.
@@ -46,6 +47,8 @@ def fetch(request: dict[str, Any]) -> dict[str, Any]:
         version = request["version"] or named["version"]
         if version is None:
             version = str(mlflow.MlflowClient().get_model_version_by_alias(named["name"], named["alias"]).version)
+        if request["directory"] is None:
+            return {"version": str(version), "directory": None}
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=f"models:/{named['name']}/{version}", dst_path=request["directory"]
         )

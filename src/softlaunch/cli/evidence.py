@@ -1,0 +1,274 @@
+"""Commands for evidence: keys, what they signed, and whether it verifies."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated
+
+import rich.markup
+import rich.table
+import typer
+
+from softlaunch import errors
+from softlaunch.cli import options, output
+from softlaunch.config import home as homes
+from softlaunch.core import intoto
+
+KEY = typer.Typer(help="Keys that sign releases, and keys that are trusted.", no_args_is_help=True)
+_DEFAULT = "release"
+_ReleaseArgument = Annotated[str, typer.Argument(help="Digest, commit, branch or tag.", metavar="RELEASE")]
+_PassphraseOption = Annotated[
+    str, typer.Option("--passphrase-env", metavar="NAME", help="Environment variable that holds the passphrase.")
+]
+
+
+def verify(
+    release: _ReleaseArgument,
+    *,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Trusted key: a name of `key list` or a PEM file; again for more."),
+    ] = None,
+    threshold: Annotated[int, typer.Option(min=1, max=10, help="So many keys have to sign each statement.")] = 1,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Check every byte of a release, and every signed statement about it. Exits 1 when something does not verify.
+
+    Needs no network and no control plane. Without --key, every key of the home is trusted.
+
+    Examples:
+
+        softlaunch verify main
+        softlaunch verify 3f2a91 --key ci.pub --json
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - a tenth of a second of imports
+
+    found = evidence.verify(homes.Home.locate(home), release, key_names=key or (), threshold=threshold)
+    if as_json:
+        output.document(found.document())
+    else:
+        for each in found.document()["statements"]:
+            mark = "[green]✓[/]" if each["verified"] else "[dim]-[/]" if each["kind"] else "[red]✗[/]"
+            by = ", ".join(signed["name"] or signed["id"][:12] for signed in each["keys"]) or each["problem"]
+            output.text(f"{mark} {each['kind'] or 'statement':<12} {rich.markup.escape(by)}")
+        for problem in found.judgement.problems:
+            output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
+        verdict = "[green]verified[/]" if found.judgement.passed else "[red]does not verify[/]"
+        output.text(f"[bold]release {found.digest.short}[/] {verdict}, {found.blob_count} blobs read")
+    if not found.judgement.passed:
+        raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def attest(
+    release: _ReleaseArgument,
+    *,
+    junit: Annotated[pathlib.Path | None, typer.Option(help="JUnit report of the tests.")] = None,
+    coverage: Annotated[pathlib.Path | None, typer.Option(help="Report of the tests' coverage.")] = None,
+    load: Annotated[pathlib.Path | None, typer.Option(help="Report of a load test.")] = None,
+    training: Annotated[pathlib.Path | None, typer.Option(help="Record of the training run.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Name of the key that signs.")] = None,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Sign reports as evidence of a release: tests, coverage, a load test, the record of a training run.
+
+    Examples:
+
+        softlaunch attest main --junit junit.xml --coverage coverage.xml
+        softlaunch attest v1.2 --load load.json --key ci --json
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    named = {
+        intoto.Kind.TESTS: {"junit": junit, "coverage": coverage},
+        intoto.Kind.LOAD: {"load": load},
+        intoto.Kind.TRAINING: {"training": training},
+    }
+    given = {kind: {name: path for name, path in files.items() if path is not None} for kind, files in named.items()}
+    documents = {kind: files for kind, files in given.items() if files}
+    if not documents:
+        raise errors.ConfigError(
+            "Nothing is given that could be signed.",
+            remedy="Name a report with --junit, --coverage, --load or --training.",
+            code=errors.Code.BAD_OPTION,
+        )
+    added = evidence.attest(homes.Home.locate(home), release, documents, key=key)
+    if as_json:
+        output.document({"statements": [digest.value for digest in added]})
+    else:
+        output.plain(f"{len(added)} statements signed and attached." if added else "All of that was signed before.")
+
+
+@KEY.command("new")
+def new(
+    *,
+    name: Annotated[str, typer.Option(help="The key's name.")] = _DEFAULT,
+    ec: Annotated[bool, typer.Option("--ec", help="An EC key of the curve P-256 in place of Ed25519.")] = False,
+    passphrase_env: _PassphraseOption = "",
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Make a key. From then on builds are signed.
+
+    Examples:
+
+        softlaunch key new
+        softlaunch key new --name ci --ec --passphrase-env CI_KEY_PASSPHRASE
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    place = homes.Home.locate(home)
+    place.prepare()
+    made = evidence.directory(place).new(name, elliptic=ec, passphrase_variable=passphrase_env)
+    _told(place, made.name, made.key_id, made.algorithm.value, as_json=as_json)
+
+
+@KEY.command("import")
+def import_key(
+    file: Annotated[pathlib.Path, typer.Argument(exists=True, dir_okay=False, help="PEM file, private or public.")],
+    *,
+    name: Annotated[str, typer.Option(help="The key's name.")] = _DEFAULT,
+    passphrase_env: _PassphraseOption = "",
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Keep a key that was made elsewhere. A private one signs, a public one is trusted.
+
+    Examples:
+
+        softlaunch key import ci.pub --name ci
+        softlaunch key import release.pem --passphrase-env RELEASE_PASSPHRASE
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    place = homes.Home.locate(home)
+    place.prepare()
+    kept = evidence.directory(place).add(name, file.read_bytes(), passphrase_variable=passphrase_env)
+    _told(place, kept.name, kept.key_id, kept.algorithm.value, as_json=as_json)
+
+
+@KEY.command("list")
+def list_keys(*, home: options.HomeOption = None, as_json: options.Json = False) -> None:
+    """
+    List keys: their names, ids and kinds, and which of them can sign.
+
+    Examples:
+
+        softlaunch key list
+        softlaunch key list --json
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    found = evidence.directory(homes.Home.locate(home)).kept()
+    if as_json:
+        output.document(
+            {
+                "keys": [
+                    {
+                        "name": each.public.name,
+                        "id": each.public.key_id,
+                        "algorithm": each.public.algorithm.value,
+                        "signs": each.signs,
+                        "passphrase_env": each.passphrase_variable or None,
+                    }
+                    for each in found
+                ]
+            }
+        )
+        return
+    table = rich.table.Table("name", "id", "kind", "signs", "passphrase in")
+    for each in found:
+        signs = "yes" if each.signs else "no"
+        table.add_row(
+            each.public.name, each.public.key_id[:16], each.public.algorithm.value, signs, each.passphrase_variable
+        )
+    output.CONSOLE.print(table)
+
+
+@KEY.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a key.")] = _DEFAULT,
+    *,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Print a public key, as PEM.
+
+    Examples:
+
+        softlaunch key export > release.pub
+        softlaunch key export ci --json
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    (found,) = evidence.directory(homes.Home.locate(home)).trusted((name,))
+    if as_json:
+        output.document({"name": found.name, "id": found.key_id, "pem": found.pem.decode()})
+    else:
+        output.plain(found.pem.decode().rstrip("\n"))
+
+
+@KEY.command("sign-model")
+def sign_model(
+    directory: Annotated[pathlib.Path, typer.Argument(exists=True, file_okay=False, help="Folder of the model.")],
+    *,
+    out: Annotated[pathlib.Path, typer.Option(help="Where the signature goes.")] = pathlib.Path("model.sig"),
+    key: Annotated[str, typer.Option("--key", help="Name of an EC key.")] = _DEFAULT,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Sign a folder so that OpenSSF's `model_signing verify key` accepts it. Takes an EC key.
+
+    Examples:
+
+        softlaunch key sign-model model/ --out model.sig --key ci
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    count = evidence.sign_model(homes.Home.locate(home), directory, out, key=key)
+    if as_json:
+        output.document({"signature": str(out), "files": count})
+    else:
+        output.plain(f"{count} files signed: {out}")
+
+
+@KEY.command("verify-model")
+def verify_model(
+    directory: Annotated[pathlib.Path, typer.Argument(exists=True, file_okay=False, help="Folder of the model.")],
+    *,
+    signature: Annotated[
+        pathlib.Path, typer.Option(exists=True, dir_okay=False, help="The signature, a Sigstore bundle.")
+    ] = pathlib.Path("model.sig"),
+    key: Annotated[str, typer.Option("--key", help="A name of `key list` or a PEM file.")] = _DEFAULT,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Check a folder against a signature that OpenSSF's `model_signing` or `key sign-model` made.
+
+    Examples:
+
+        softlaunch key verify-model model/ --signature model.sig --key vendor.pub
+    """
+    from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
+
+    count = evidence.verify_model(homes.Home.locate(home), directory, signature, key=key)
+    if as_json:
+        output.document({"verified": True, "files": count})
+    else:
+        output.plain(f"{count} files are as they were signed.")
+
+
+def _told(home: homes.Home, name: str, key_id: str, algorithm: str, *, as_json: bool) -> None:
+    public = home.keys / f"{name}.pub"
+    if as_json:
+        output.document({"name": name, "id": key_id, "algorithm": algorithm, "public": str(public)})
+    else:
+        output.plain(f"Key {name} ({algorithm}), id {key_id[:16]}; its public half is {public}.")

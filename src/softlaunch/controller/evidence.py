@@ -1,0 +1,203 @@
+"""Evidence of releases: signed statements attached to their digests, and what becomes of them when asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from softlaunch import errors
+from softlaunch.core import dsse_types, evidence_policy, intoto, release
+from softlaunch.ports import registry, signing
+
+_LOG = structlog.get_logger(__name__)
+
+
+class Registry(registry.Registry, registry.Referrers, Protocol):
+    """Where releases and what refers to them are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Somebody let a rollout go on."""
+
+    release: release.Digest
+    service: str
+    environment: str
+    rollout: int
+    by: str
+    reason: str
+    at: str
+    """UTC, ISO 8601."""
+
+
+class Evidence:
+    """
+    What is said of the releases of one registry.
+
+    Args:
+        releases: Where they are.
+        keys: Those that sign, and those that are trusted.
+        verifier: Tells whether a signature is a key's.
+    """
+
+    def __init__(self, *, releases: Registry, keys: signing.Keys, verifier: signing.Verifier) -> None:
+        self._releases = releases
+        self._keys = keys
+        self._verifier = verifier
+
+    def attach(self, statements: Sequence[intoto.Statement], signer: signing.Signer) -> tuple[release.Digest, ...]:
+        """
+        Signs and attaches what this key has not said before; returns the digests of the new referrers.
+
+        Raises:
+            ConfigError: there is no such release.
+        """
+        added = []
+        for statement in statements:
+            payload = intoto.dump(statement)
+            if self._said(statement.subject, payload, signer.public.key_id):
+                continue
+            message = dsse_types.pae(intoto.PAYLOAD_TYPE, payload)
+            envelope = dsse_types.Envelope(
+                payload_type=intoto.PAYLOAD_TYPE,
+                payload=payload,
+                signatures=(dsse_types.Signature(key_id=signer.public.key_id, raw=signer.sign(message)),),
+            )
+            added.append(
+                self._releases.refer(
+                    statement.subject,
+                    artifact_type=intoto.ARTIFACT_TYPE,
+                    media_type=dsse_types.MEDIA_TYPE,
+                    payload=dsse_types.dump(envelope),
+                    annotations={intoto.PREDICATE_ANNOTATION: intoto.PREDICATE_TYPES[statement.kind]},
+                )
+            )
+        return tuple(added)
+
+    def approved(self, approval: Approval) -> None:
+        """Attaches an approval, when there is a key; it was given all the same when that fails."""
+        predicate: dict[str, Any] = {
+            "service": approval.service,
+            "environment": approval.environment,
+            "rollout": approval.rollout,
+            "by": approval.by,
+            "reason": approval.reason,
+            "at": approval.at,
+        }
+        statement = intoto.Statement(
+            kind=intoto.Kind.APPROVAL, service=approval.service, subject=approval.release, predicate=predicate
+        )
+        try:
+            signer = self._keys.signer()
+            if signer is not None:
+                self.attach([statement], signer)
+        except errors.SoftlaunchError as error:
+            _LOG.warning("approval_unsigned", release=approval.release.short, by=approval.by, error=str(error))
+
+    def verify(
+        self, digest: release.Digest, *, keys: Sequence[signing.PublicKey], threshold: int = 1
+    ) -> evidence_policy.Judgement:
+        """
+        Whether everything attached to the release verifies; the release's own blobs are not read.
+
+        Raises:
+            UnavailableError: a referrer's bytes do not match its digest.
+        """
+        trusted = {key.key_id: key for key in keys}
+        attached = self._releases.referrers(digest, intoto.ARTIFACT_TYPE)
+        return evidence_policy.judge([self._finding(each, digest, trusted, threshold) for each in attached])
+
+    def require(self, digest: release.Digest, wanted: evidence_policy.EvidenceSpec) -> None:
+        """
+        Raises:
+            ConfigError: the release is unsigned, or something of its evidence does not verify.
+            UnavailableError: as `verify`.
+        """
+        if wanted.require is evidence_policy.Requirement.NONE:
+            return
+        found = self.verify(digest, keys=self._keys.trusted(wanted.keys), threshold=wanted.threshold)
+        if not found.passed:
+            raise errors.ConfigError(
+                f"Release {digest.short} may not run there: {' '.join(found.problems[:3])}",
+                remedy=f"See `softlaunch verify {digest.short}`; build it where there is a key that is trusted here.",
+                code=errors.Code.UNSIGNED,
+            )
+
+    def _said(self, digest: release.Digest, payload: bytes, key_id: str) -> bool:
+        for each in self._releases.referrers(digest, intoto.ARTIFACT_TYPE):
+            try:
+                envelope = dsse_types.load(each.payload)
+            except dsse_types.MalformedError:
+                continue
+            if envelope.payload == payload and any(found.key_id == key_id for found in envelope.signatures):
+                return True
+        return False
+
+    def _finding(
+        self,
+        referrer: registry.Referrer,
+        digest: release.Digest,
+        trusted: dict[str, signing.PublicKey],
+        threshold: int,
+    ) -> evidence_policy.Finding:
+        try:
+            envelope, statement = self._read(referrer, digest)
+            named = {each.key_id for each in envelope.signatures}
+            foreign = statement.kind is intoto.Kind.APPROVAL and not named & set(trusted)
+            key_ids = () if foreign else self._signed(envelope, trusted, threshold)
+        except dsse_types.MalformedError as error:
+            return evidence_policy.Finding(referrer=referrer.digest, key_ids=(), statement=None, problem=str(error))
+        return evidence_policy.Finding(
+            referrer=referrer.digest,
+            key_ids=key_ids,
+            statement=statement,
+            payload=envelope.payload,
+            foreign=foreign,
+        )
+
+    def _read(
+        self, referrer: registry.Referrer, digest: release.Digest
+    ) -> tuple[dsse_types.Envelope, intoto.Statement]:
+        """What the referrer says, about this release; whether it is signed is another question."""
+        envelope = dsse_types.load(referrer.payload)
+        if envelope.payload_type != intoto.PAYLOAD_TYPE:
+            raise dsse_types.MalformedError(f"its payload type is {envelope.payload_type!r:.80}")
+        statement = intoto.load(envelope.payload)
+        _check_about(statement, referrer, digest)
+        if self._releases.resolve(digest.value, service=statement.service) != digest:
+            raise dsse_types.MalformedError(f"it is about another service ({statement.service!r:.80})")
+        return envelope, statement
+
+    def _signed(
+        self, envelope: dsse_types.Envelope, trusted: dict[str, signing.PublicKey], threshold: int
+    ) -> tuple[str, ...]:
+        """The keys that signed: all of the envelope's, each once, each trusted."""
+        message = dsse_types.pae(envelope.payload_type, envelope.payload)
+        found: list[str] = []
+        for each in envelope.signatures:
+            key = trusted.get(each.key_id)
+            if key is None:
+                raise dsse_types.MalformedError(f"its key {each.key_id[:12] or 'without a name'} is not trusted")
+            if each.key_id in found:
+                raise dsse_types.MalformedError(f"the key {key.name!r} signed it twice")
+            if not self._verifier.verifies(key, message, each.raw):
+                raise dsse_types.MalformedError(f"the signature is not by the key {key.name!r} that it names")
+            found.append(each.key_id)
+        if len(found) < threshold:
+            raise dsse_types.MalformedError(f"{len(found)} of {threshold} keys signed it")
+        return tuple(found)
+
+
+def _check_about(statement: intoto.Statement, referrer: registry.Referrer, digest: release.Digest) -> None:
+    """The statement is about this release, and is of the kind it is listed as."""
+    if statement.subject != digest:
+        raise dsse_types.MalformedError(f"it is about another release ({statement.subject.short})")
+    listed = referrer.annotations.get(intoto.PREDICATE_ANNOTATION)
+    if listed is not None and listed != intoto.PREDICATE_TYPES[statement.kind]:
+        raise dsse_types.MalformedError(f"it is listed as {listed!r:.80} and is none")
+    problem = evidence_policy.approval_problem(statement)
+    if problem:
+        raise dsse_types.MalformedError(problem)

@@ -1,0 +1,49 @@
+"""Follows as plain JSON documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softlaunch.controller import follow_state, follow_work, following
+from softlaunch.core import gitops
+
+
+def follows(source: following.Following) -> list[dict[str, Any]]:
+    """Each follow, with where each of its environments stands."""
+    return [
+        {
+            "service": work.follow.service,
+            "url": work.follow.url,
+            "folder": work.follow.folder,
+            "every_seconds": work.follow.every_seconds,
+            "on_rollback": work.follow.on_rollback.value,
+            "require_signed_commits": work.follow.require_signed_commits,
+            "asking": work.looking is not None or work.due_at == 0.0,
+            "polled_at": work.state.polled_at,
+            "unreachable_since": work.state.unreachable_since,
+            "trouble": work.state.trouble,
+            "environments": [_environment(work, *each) for each in found],
+        }
+        for work, found in source.everything()
+    ]
+
+
+def _environment(
+    work: follow_work.Work, target: follow_state.Target, facts: gitops.Facts, decision: gitops.Decision
+) -> dict[str, Any]:
+    running, release = facts.running, decision.pin.release if decision.pin is not None else ""
+    revert = work.state.reverts.get(follow_state.revert_key(target.branch, release)) if release else None
+    return {
+        "environment": target.environment,
+        "branch": target.branch,
+        "desired": {"commit": target.commit, "release": decision.desired or None},
+        "running": {"commit": running.commit, "release": running.release, "by": running.by} if running else None,
+        "standing": decision.standing.value,
+        "drift": decision.drifted,
+        "reason": decision.reason,
+        "revert": (
+            {"state": revert.state, "branch": revert.branch, "commit": revert.commit, "text": revert.text}
+            if revert is not None
+            else None
+        ),
+    }

@@ -1,0 +1,100 @@
+"""
+When evidence is good enough.
+
+Every statement attached to a release has to verify, by keys that are trusted and by as many as are asked for; a single
+one that does not is a sign that somebody was there. One exception: an approval signed by a key that is not trusted here
+is somebody else's approval, and counts for nothing. A provenance has to be there, and everything it says was made with
+it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+from collections.abc import Sequence
+
+from softlaunch.core import intoto, provenance, release
+
+
+class Requirement(enum.StrEnum):
+    NONE = "none"
+    SIGNED = "signed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvidenceSpec:
+    """What an environment asks of a release before it runs there."""
+
+    require: Requirement = Requirement.NONE
+    keys: tuple[str, ...] = ()
+    """Names of trusted keys of the home, or files of public keys; none: every key of the home."""
+    threshold: int = 1
+    """So many different keys have to have signed each statement."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One referrer with a statement, and what came of verifying it."""
+
+    referrer: release.Digest
+    key_ids: tuple[str, ...]
+    """Of trusted keys whose signatures verify."""
+    statement: intoto.Statement | None
+    """None: it could not be read, or did not verify."""
+    payload: bytes = b""
+    problem: str = ""
+    foreign: bool = False
+    """A well-formed approval of this release whose keys are all unknown here."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    findings: tuple[Finding, ...]
+    problems: tuple[str, ...]
+    """Why it is refused; empty: it is not."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+def judge(findings: Sequence[Finding]) -> Judgement:
+    """Whether this is all the evidence that has to be there, and all of it good."""
+    good = [found for found in findings if not found.problem and not found.foreign and found.statement is not None]
+    problems = [f"Statement {found.referrer.short}: {found.problem}." for found in findings if found.problem]
+    proofs = [found.statement for found in good if found.statement and found.statement.kind is intoto.Kind.PROVENANCE]
+    if not proofs:
+        problems.append("No provenance is signed by a trusted key.")
+    present = {hashlib.sha256(found.payload).hexdigest() for found in good}
+    for proof in proofs:
+        absent = [digest for digest in provenance.byproducts(proof.predicate) if digest not in present]
+        if absent:
+            problems.append(f"{len(absent)} statements that the provenance names are missing.")
+    return Judgement(findings=tuple(findings), problems=tuple(dict.fromkeys(problems)))
+
+
+def approvals(judgement: Judgement, *, environment: str, rollout: int) -> tuple[intoto.Statement, ...]:
+    """Approvals of this very rollout in this very environment; one given for another stands for nothing here."""
+    return tuple(
+        found.statement
+        for found in judgement.findings
+        if found.statement is not None
+        and not found.problem
+        and not found.foreign
+        and found.statement.kind is intoto.Kind.APPROVAL
+        and found.statement.predicate.get("environment") == environment
+        and found.statement.predicate.get("rollout") == rollout
+    )
+
+
+def approval_problem(statement: intoto.Statement) -> str:
+    """What an approval lacks; empty: nothing."""
+    if statement.kind is not intoto.Kind.APPROVAL:
+        return ""
+    said = statement.predicate
+    texts = all(isinstance(said.get(name), str) and said[name] for name in ("service", "environment", "by"))
+    numbered = isinstance(said.get("rollout"), int) and not isinstance(said["rollout"], bool)
+    if not texts or not numbered:
+        return "the approval does not say who approved which rollout in which environment"
+    return "" if said["service"] == statement.service else "the approval names another service than its subject"
