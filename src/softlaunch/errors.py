@@ -137,7 +137,7 @@ class Code(enum.StrEnum):
     REVERT_CONFLICT = "revert-conflict"
     SHIP_UNREADY = "ship-unready"
     PIN_STALE = "pin-stale"
-    SECRET_UNREADABLE = "secret-unreadable"
+    SECRET_UNREADABLE = "secret-unreadable"  # noqa: S105  # no password, an error code
     KEY_NAME = "key-name"
     KEY_EXISTS = "key-exists"
     KEY_UNREADABLE = "key-unreadable"

@@ -78,7 +78,9 @@ def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet:
         if state == "started":
             began[name] = time.monotonic()
         elif not quiet:
-            mark = {"done": "[green]✓[/]", "cached": "[green]=[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]"}.get(state, " ")
+            mark = {"done": "[green]✓[/]", "cached": "[green]=[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]"}.get(
+                state, " "
+            )
             seconds = time.monotonic() - began[name]
             output.text(f"{mark} {name:<12} {rich.markup.escape(detail)} [dim]({seconds:.1f} s)[/]")
 

@@ -35,7 +35,7 @@ from softlaunch.serving.runtimes import model
 WATCH_SECONDS = 0.02
 """A guess: far above a compiled model's call, far below the try timeouts after which clients leave."""
 BRIEF_SECONDS = 0.0003
-"""What the event loop may be held up for; a hundred rows of a forest of fifty trees take less. See decision 0014."""
+"""What the event loop may be held up for; a hundred rows of a forest of fifty trees take less. See decision 0013."""
 
 
 class Answered(NamedTuple):

@@ -27,6 +27,11 @@ class Registry:
         self.manifests: dict[str, bytes] = {}
         self.uploads = 0
         self.breaks: list[str] = []
+        self.refuses: list[int] = []
+        self.realm = ""
+        self.upload_host = ""
+        self.seen: list[tuple[str, str | None]] = []
+        """Paths, and the credentials they came with."""
         registry = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,20 +49,26 @@ class Registry:
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path, _, query = self.path.partition("?")
-                if path == "/token":
+                registry.seen.append((path, self.headers.get("Authorization")))
+                if path.startswith("/elsewhere/"):
+                    self.answer(201)
+                elif path == "/token":
                     right = self.headers.get("Authorization") == BASIC
                     self.answer(200 if right else 401, b'{"token": "t1"}' if right else b"{}")
                 elif self.headers.get("Authorization") != "Bearer t1":
-                    realm = f"http://{registry.host}/token"
+                    realm = registry.realm or f"http://{registry.host}/token"
                     told = f'Bearer realm="{realm}",service="r",scope="repository:demo:pull,push"'
                     self.answer(401, WWW_Authenticate=told)
+                elif registry.refuses:
+                    self.answer(registry.refuses.pop(0), Retry_After="0")
                 elif registry.breaks and registry.breaks[0] in f"{self.command} {path}":
                     registry.breaks.pop(0)
                     self.close_connection = True
                 elif "/manifests/" in path:
                     self.manifest(path.rpartition("/")[2], body)
                 elif self.command == "POST":
-                    self.answer(202, Location=f"{path}1?state=x")
+                    there = f"http://{registry.upload_host}/elsewhere/" if registry.upload_host else path
+                    self.answer(202, Location=f"{there}1?state=x")
                 elif self.command == "PUT":
                     digest = query.partition("digest=")[2].replace("%3A", ":")
                     assert digest == "sha256:" + hashlib.sha256(body).hexdigest()
@@ -141,6 +152,33 @@ def test_a_connection_that_breaks_is_tried_again_and_one_that_stays_broken_leave
     transfer.Registries().send(tmp_path / "layout", digest, f"{registry.host}/demo:v1")
 
     assert {"v1"} == set(registry.manifests)
+
+
+def test_a_registry_that_is_busy_is_asked_again_when_it_says(registry, tmp_path) -> None:
+    registry.refuses = [429, 503]
+
+    transfer.Registries().send(tmp_path / "layout", image(tmp_path / "layout"), f"{registry.host}/demo:v1")
+
+    assert {"v1"} == set(registry.manifests)
+
+
+def test_credentials_do_not_follow_an_upload_to_another_host(registry, tmp_path) -> None:
+    registry.upload_host = registry.host.replace("127.0.0.1", "localhost")
+
+    transfer.Registries().send(tmp_path / "layout", image(tmp_path / "layout"), f"{registry.host}/demo:v1")
+
+    elsewhere = [credentials for path, credentials in registry.seen if path.startswith("/elsewhere/")]
+    assert [None] * 3 == elsewhere
+    assert ("/token", BASIC) in registry.seen
+
+
+def test_a_token_service_of_another_kind_of_address_gets_no_password(registry, tmp_path) -> None:
+    registry.realm = f"ftp://{registry.host}/token"
+
+    with pytest.raises(errors.UnavailableError, match="in the clear"):
+        transfer.Registries().send(tmp_path / "layout", image(tmp_path / "layout"), f"{registry.host}/demo:v1")
+
+    assert BASIC not in [credentials for _, credentials in registry.seen]
 
 
 def test_other_bytes_than_a_digest_says_are_refused(registry, tmp_path) -> None:

@@ -3,7 +3,8 @@ Images between a layout and a registry, by the OCI distribution API. See ports.i
 
 Blobs are asked for before they are sent, so that what a registry has is never sent again; the manifest goes last, so
 that a push that breaks off leaves nothing that could be pulled. Credentials are those of Docker's config file and its
-helpers; they go to the registry and its token service alone.
+helpers; they go to the registry and its token service alone, and never in the clear but on this machine. What is
+refused for the moment (429, 5xx) is asked again, when the registry says or after a pause that doubles.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -33,7 +35,11 @@ _REFERENCE = re.compile(r"(?P<name>[a-z0-9._/-]+)(?::(?P<tag>[\w][\w.-]{0,127}))
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _CHUNK = 1 << 20
-_TRIES = 3
+_TRIES = 4
+_PAUSE_SECONDS = 0.25
+"""Before the second try."""
+_PAUSE_SECONDS_MAX = 30.0
+"""However long a registry says."""
 
 
 class Registries:
@@ -87,7 +93,8 @@ class _Repository:
         self._host, self._name = host, match["name"]
         api = _DOCKER_HUB_API if host == _DOCKER_HUB else host
         is_local = re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", host) is not None
-        self._client = httpx.Client(base_url=f"{'http' if is_local else 'https'}://{api}", timeout=_TIMEOUT)
+        self._scheme = "http" if is_local else "https"
+        self._client = httpx.Client(base_url=f"{self._scheme}://{api}", timeout=_TIMEOUT)
         self._authorization: str | None = None
 
     def __enter__(self) -> Self:
@@ -117,7 +124,7 @@ class _Repository:
         url = f"/v2/{self._name}/blobs/{digest}"
         self.has(digest)  # is answered 401 when a token has to be had first: a stream is not asked twice
         try:
-            with self._client.stream("GET", url, headers=self._headers(), follow_redirects=True) as found:
+            with self._client.stream("GET", url, headers=self._headers(url), follow_redirects=True) as found:
                 if found.status_code != httpx.codes.OK:
                     raise self._failed(f"answered {found.status_code} for blob {digest.short}")
                 into.put_stream(found.iter_bytes(_CHUNK), digest)
@@ -149,21 +156,27 @@ class _Repository:
         for left in range(_TRIES - 1, -1, -1):
             body: bytes | Iterator[bytes] | None = content if file is None else _chunks(file)
             length = {} if file is None else {"content-length": str(file.stat().st_size)}
-            asked = {**self._headers(), **length, **(headers or {})}
+            asked = {**self._headers(url), **length, **(headers or {})}
             try:
                 found = self._client.request(method, url, headers=asked, content=body, follow_redirects=method != "PUT")
             except httpx.TransportError as error:
                 if left:
+                    time.sleep(_pause(left, None))
                     continue
                 raise self._failed(f"cannot be reached ({type(error).__name__})") from error
             if found.status_code == httpx.codes.UNAUTHORIZED and left and self._login(found):
                 continue
-            if found.status_code < httpx.codes.INTERNAL_SERVER_ERROR or not left:
+            busy = found.status_code == httpx.codes.TOO_MANY_REQUESTS or found.is_server_error
+            if not busy or not left:
                 return found
+            time.sleep(_pause(left, found.headers.get("retry-after")))
         raise errors.InvariantError("The last try returns or raises.")
 
-    def _headers(self) -> dict[str, str]:
-        return {} if self._authorization is None else {"authorization": self._authorization}
+    def _headers(self, url: str | httpx.URL) -> dict[str, str]:
+        """The credentials, unless the registry has sent us to another host."""
+        place, home = self._client.base_url.join(url), self._client.base_url
+        is_home = (place.scheme, place.host, place.port) == (home.scheme, home.host, home.port)
+        return {"authorization": self._authorization} if is_home and self._authorization is not None else {}
 
     def _login(self, refused: httpx.Response) -> bool:
         """Whether there is something new to try: credentials, or a token for them."""
@@ -174,6 +187,8 @@ class _Repository:
             self._authorization = basic
         elif kind.lower() == "bearer":
             told = dict(_CHALLENGE.findall(rest))
+            if not told.get("realm", "").startswith(f"{self._scheme}://"):
+                raise self._failed("names a token service that would be asked in the clear")
             wanted = {name: told[name] for name in ("service", "scope") if name in told}
             headers = {} if basic is None else {"authorization": basic}
             try:
@@ -273,6 +288,13 @@ def _of_platform(index: Mapping[str, Any], architecture: str, reference: str) ->
         remedy="Choose another --arch or another base.",
         code=errors.Code.IMAGE_BASE,
     )
+
+
+def _pause(left: int, retry_after: str | None) -> float:
+    """Seconds before the next try; `left` tries are left."""
+    if retry_after is not None and retry_after.isdecimal():
+        return min(float(retry_after), _PAUSE_SECONDS_MAX)
+    return float(_PAUSE_SECONDS * 2 ** (_TRIES - 1 - left))
 
 
 def _chunks(path: pathlib.Path) -> Iterator[bytes]:
