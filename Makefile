@@ -7,6 +7,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
 QUICK := "not slow and not servers"
+# What core says of signed statements is tried with real signatures.
+CORE_TESTS := tests/unit/core tests/unit/adapters/signing
 FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
 DEBIAN_PACKAGES := buildah docker-registry podman runc skopeo git-lfs prometheus redis-server
@@ -27,9 +29,9 @@ demo: $(INSTALLED)  ## A good model promoted and four bad ones rolled back, on r
 	$(BIN)/python examples/flights/demo.py
 
 test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % branch coverage of core/.
-	$(PYTEST) tests/unit/core -m $(QUICK) --cov=softlaunch.core --cov-report=
+	$(PYTEST) $(CORE_TESTS) -m $(QUICK) --cov=softlaunch.core --cov-report=
 	$(BIN)/coverage report --include='*/softlaunch/core/*' --fail-under=95 --skip-covered
-	$(PYTEST) tests --ignore=tests/unit/core -m $(QUICK)
+	$(PYTEST) tests $(addprefix --ignore=,$(CORE_TESTS)) -m $(QUICK)
 
 test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
 	@if [ -n "$(DEBIAN_PACKAGES)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

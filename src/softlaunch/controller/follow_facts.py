@@ -92,6 +92,13 @@ class Observer:
         found = self._running(live.stable if live is not None else None, rollout, ())
         return found.release if found is not None else ""
 
+    def entering(self, service: str, environment: str, commit: str) -> bool:
+        """Whether a launch of the commit is under way there."""
+        with self._loop.lock:
+            rollout = self._loop.ledger.rollouts.get((service, environment))
+        found = _entering(rollout)
+        return found is not None and found.commit == commit
+
     def good_commits(self, running: gitops.Running) -> list[str]:
         """Every commit known to have become the release that runs."""
         known = [each.commit for each in self._registry.lineage(release.Digest(running.release))]

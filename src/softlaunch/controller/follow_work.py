@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from softlaunch.controller import follow_look, follow_state
 from softlaunch.core import gitops
@@ -41,11 +41,21 @@ class Work:
         return {name: found for name, found in self.state.attempts.items() if found.exit_code is None}
 
 
-def busy(work: Work, target: follow_state.Target) -> str:
-    """A pipeline on the way to one environment passes those before it: it is not disturbed there."""
+def busy(work: Work, target: follow_state.Target, arrived: Collection[str]) -> str:
+    """
+    Why a pipeline to the target has to wait; empty: it has not.
+
+    A pipeline on the way to one environment passes those before it, and is not disturbed there. Once it has arrived
+    those are free: a launch may take days.
+
+    Args:
+        work: What is under way.
+        target: Where to.
+        arrived: Environments whose pipelines have begun their launch there.
+    """
     for environment in work.pipelines():
         other = work.state.targets.get(environment)
-        passed = other.chain if other is not None else (environment,)
+        passed = other.chain if other is not None and environment not in arrived else (environment,)
         if set(passed) & set(target.chain):
             return f"It waits for the pipeline to {environment}."
     return ""

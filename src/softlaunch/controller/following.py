@@ -265,9 +265,12 @@ class Following:
     def _decide(
         self, work: follow_work.Work, target: follow_state.Target, now: float
     ) -> tuple[gitops.Facts, gitops.Decision]:
-        facts = self._observer.facts(
-            work.follow.service, target, work.state, trees=work.trees, busy=follow_work.busy(work, target)
-        )
+        service = work.follow.service
+        arrived = [
+            name for name, each in work.pipelines().items() if self._observer.entering(service, name, each.commit)
+        ]
+        busy = follow_work.busy(work, target, arrived)
+        facts = self._observer.facts(service, target, work.state, trees=work.trees, busy=busy)
         return facts, gitops.decide(facts, now)
 
     def _tell(self, work: follow_work.Work, target: follow_state.Target, decision: gitops.Decision, now: float) -> None:

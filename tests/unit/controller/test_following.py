@@ -45,6 +45,23 @@ def test_a_push_reaches_the_environment_of_its_branch_and_no_other(lab) -> None:
     assert (lab.release(BETTER), lab.release(GOOD)) == (lab.live("integration"), lab.live())
 
 
+def test_a_long_launch_in_production_holds_nobody_up_in_integration(lab) -> None:
+    slow = gitops_lab.YAML.replace(b"branch: main", b"branch: main\n    after: integration")
+    slow = slow.replace(b"steps: [50%,", b"steps: [{share: 50%, for: 30m},")
+    lab.push(BETTER, branch="develop", files={"softlaunch.yaml": slow})
+    lab.until(Standing.SYNCED, environment="integration")
+    lab.push(BETTER, files={"softlaunch.yaml": slow})
+    lab.run(gitops_lab.EVERY_SECONDS + 60.0)
+    lab.until(Standing.SHIPPING)
+
+    lab.push(b"best", branch="develop", files={"softlaunch.yaml": slow})
+    lab.run(gitops_lab.EVERY_SECONDS + 5.0)
+    lab.until(Standing.SYNCED, environment="integration", seconds=120.0)
+
+    assert lab.release(b"best") == lab.live("integration")
+    assert Standing.SHIPPING == lab.view()["standing"]
+
+
 def test_what_somebody_deployed_by_hand_is_shown_and_healed(lab) -> None:
     by_hand = lab.by_hand()
 
