@@ -103,6 +103,7 @@ class ControlLoop:
         self._losing = False
         self._applied: traffic.RoutingSnapshot | None = None
         self._troubles: set[str] = set()
+        self._has_settled = False
         self.statuses: Mapping[str, fleets.ReplicaStatus] = {}
 
     def now(self) -> float:
@@ -128,18 +129,31 @@ class ControlLoop:
 
     @property
     def settled(self) -> bool:
-        """The gateway believes the saved state, and every stable replica is ready or has failed."""
+        """
+        Since the loop began the gateway has believed the saved state, and every stable replica been ready or failed.
+
+        Once true it stays so: whoever wants to go back from what does not start must find somebody who listens.
+        """
         with self.lock:
-            if self._applied is None or self._troubles:
-                return False
-            for live in self.ledger.lives.values():
-                if live.stable is None:
-                    continue
-                for replica in desired.arm_specs(live, live.stable, live.spec):
-                    status = self.statuses.get(replica.name)
-                    if status is None or status.phase is fleets.ReplicaPhase.STARTING:
-                        return False
-            return True
+            self._has_settled = self._has_settled or self._is_settled()
+            return self._has_settled
+
+    def _is_settled(self) -> bool:
+        if self._applied is None or self._troubles:
+            return False
+        wanted = desired.replicas(list(self.ledger.lives.values()), self.ledger.rollouts, now=self._clock.now())
+        for live in self.ledger.lives.values():
+            if live.stable is None:
+                continue
+            names = [each.name for each in desired.arm_specs(live, live.stable, live.spec)]
+            if not wanted.keys() & names:  # its successor was recreated in its place, and is being watched
+                successor = self.ledger.rollouts[live.service, live.environment]
+                names = [each.name for each in desired.arm_specs(live, successor.candidate, successor.spec)]
+            for name in names:
+                status = self.statuses.get(name)
+                if status is None or status.phase is fleets.ReplicaPhase.STARTING:
+                    return False
+        return True
 
     def tick(self) -> None:
         """One turn of the loop."""

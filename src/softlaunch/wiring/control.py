@@ -71,7 +71,7 @@ class ControlPlane:
             found.start()
 
     def ready(self) -> bool:
-        """The gateway believes the saved state and what was live is running again, or has failed to."""
+        """The gateway has believed the saved state and what was live ran again, or has failed to."""
         return self._runner.turned and self.loop.settled
 
     def stop(self, *, everything: bool) -> None:

@@ -75,6 +75,19 @@ def test_a_recreated_release_that_turns_bad_in_the_watch_window_is_taken_back(wo
     assert stable == world.serving()
 
 
+def test_a_control_plane_is_ready_while_what_was_recreated_is_watched(world, stable, recreating) -> None:
+    slow = dataclasses.replace(recreating.strategy, watch_seconds=3_600.0)
+    number = world.deploy(world.release("new"), dataclasses.replace(recreating, strategy=slow)).rollout_id
+    world.reach(number, "watching")
+    world.step(20)
+    assert world.loop.settled
+
+    world.restart()
+    assert not world.loop.settled
+    world.step(5)
+    assert world.loop.settled
+
+
 def test_a_recreated_release_that_does_not_start_gives_the_place_back(world, stable, recreating) -> None:
     broken = world.release("broken")
     world.fleet.refuse(broken)
