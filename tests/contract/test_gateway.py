@@ -15,6 +15,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.adapters.envoy import gateway as envoy_gateway
+from softlaunch.adapters.envoy import routes
 from softlaunch.core import attempts, release, spec
 from softlaunch.core.rollout import traffic
 from softlaunch.ports import gateway
@@ -107,8 +108,8 @@ def _of_envoy(real: envoy_gateway.EnvoyGateway, snapshot: traffic.RoutingSnapsho
             time.sleep(0.005)
 
     def request() -> None:
-        # Nobody listens on the replica's socket: an attempt that failed.
-        ask("GET", "/v2", status=503, grown=lambda text: b'"cluster"' in text)
+        # Nobody listens on the replica's socket: attempts that failed, and all of them are waited for.
+        ask("GET", "/v2", status=503, grown=lambda text: text.count(b'"cluster"') > routes.RETRY_COUNT)
 
     def fall_back() -> None:
         ask("POST", "/predict", status=200, grown=lambda text: b'"fallback":"body"' in text)

@@ -151,7 +151,6 @@ class ModelServer:
         self._path = directory / "model.sock"
         command = [sys.executable, "-m", "softlaunch.serving", *arguments, "--socket", str(self._path)]
         self._process = subprocess.Popen([*command, "--instance", "lambda"])
-        self._connection: _UnixConnection | None = None
 
     def wait_ready(self) -> None:
         """
@@ -173,23 +172,18 @@ class ModelServer:
 
     def ask(self, request: Request) -> Answer:
         """
-        Its answer; a kept connection that died meanwhile is replaced before, never after, a request was sent whole.
+        Its answer, over a connection of its own: a kept one may have died, and a Unix socket costs next to nothing.
 
         Raises:
             OSError: it cannot be reached.
             HTTPException: it answers no HTTP.
         """
-        connection, self._connection = self._connection or _UnixConnection(self._path), None
-        try:
-            connection.request(request.method, request.target, body=request.body, headers=dict(request.headers))
+        with contextlib.closing(_UnixConnection(self._path)) as connection:
+            # Who is refused by its path is answered before its body is read: the answer is there all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(request.method, request.target, body=request.body, headers=dict(request.headers))
             found = connection.getresponse()
-            answer = Answer(status=found.status, headers=found.getheaders(), body=found.read())
-        except BaseException:
-            connection.close()
-            raise
-        if not found.will_close:
-            self._connection = connection
-        return answer
+            return Answer(status=found.status, headers=found.getheaders(), body=found.read())
 
     def is_running(self) -> bool:
         """It has not ended."""
@@ -197,8 +191,6 @@ class ModelServer:
 
     def stop(self) -> None:
         """Lets it answer what it has, then ends it."""
-        if self._connection is not None:
-            self._connection.close()
         self._process.terminate()
         self._process.wait()
 
