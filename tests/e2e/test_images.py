@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import httpx
 import image_lab
@@ -46,8 +47,10 @@ def release(home: pathlib.Path, place: pathlib.Path, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("images")
+def place():
+    # podman takes no path of more than 50 characters
+    with tempfile.TemporaryDirectory(prefix="sl-images-", ignore_cleanup_errors=True) as found:
+        yield pathlib.Path(found)
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,7 @@ def test_the_second_of_two_at_once_names_the_first(shop) -> None:
 
 
 def test_a_dirty_tree_is_said_and_not_shipped(shop) -> None:
+    shop.ship("HEAD")
     live = shop.live()
     shop.write("delivery.py", "raise SystemExit\n")
 
