@@ -91,6 +91,12 @@ def registry(place: pathlib.Path) -> Iterator[str]:
         process.wait()
 
 
+def may_contain() -> bool:
+    """Whether a container can be made here at all: in some sandboxes not even root may."""
+    tried = subprocess.run(["unshare", "-m", "-p", "-f", "true"], capture_output=True, check=False)
+    return tried.returncode == 0 and os.access("/sys/fs/cgroup", os.W_OK)
+
+
 class Podman:
     def __init__(self, place: pathlib.Path) -> None:
         roots = ["--root", str(place / "pod"), "--runroot", str(place / "podrun"), "--storage-driver", "vfs"]

@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="podman and runc run as root here"),
+    pytest.mark.skipif(not image_lab.may_contain(), reason="this machine allows no namespaces, or no cgroups"),
 ]
 MODEL_BYTES = 8_000_000
 
