@@ -1,4 +1,4 @@
-"""`softlaunch export`: files for the CI and GitOps systems that teams have."""
+"""`softlaunch export`: files for the platforms that run images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 EXPORT = typer.Typer(
     name="export",
-    help="Files for the CI, GitOps and serverless systems a team has.",
+    help="Files for the serverless platforms a team has.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

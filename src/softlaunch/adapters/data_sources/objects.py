@@ -38,14 +38,14 @@ class ObjectFiles:
                 try:
                     found = self._once(url, path, version)
                     return download.Fetched(sha256=parts.sha256(path), version=found)
-                except Exception as error:
-                    # The library's FileNotFoundError has no number; those of this disk have one.
+                except Exception as error:  # the library raises errors of a dozen kinds, some bare
+                    # Its FileNotFoundError has no number; those of this disk have one.
                     if isinstance(error, errors.SoftlaunchError) or getattr(error, "errno", None) is not None:
                         raise
                     more, _ = parts.known(path)
                     if attempt == _ATTEMPTS_MAX or more <= before:
                         raise _failed(url, error) from error
-        raise AssertionError
+        raise errors.InvariantError("The last attempt returns or raises.")
 
     def version(self, url: str) -> str:
         """See ports.download.Downloads.version."""
