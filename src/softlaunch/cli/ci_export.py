@@ -1,0 +1,97 @@
+"""`softlaunch export github` and its kin: files for the systems that test, merge and roll back for a team."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+import softlaunch
+from softlaunch import errors
+from softlaunch.cli import options, output
+from softlaunch.config import service_file
+from softlaunch.controller.ci_files import github, plan, writing
+
+_LOCK = "softlaunch.lock"
+Force = Annotated[bool, typer.Option("--force", help="Write over files that say something else.")]
+Stdout = Annotated[bool, typer.Option("--stdout", help="Print the files and write none.")]
+
+
+def export_github(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write workflows for GitHub Actions: checks of pull requests, a ship for each merge, a rollback by hand.
+
+    The environments and their branches are those of softlaunch.yaml. Actions are pinned, permissions are read-only, and
+    only what was merged runs on the machine of the control plane.
+
+    Examples:
+
+        softlaunch export github
+        softlaunch export github --dir services/pricing --force
+    """
+    _export(github.export, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+EXPORTS = {"github": export_github}
+"""Further commands of `softlaunch export`."""
+
+
+def _export(
+    exporter: Callable[[plan.Plan], plan.Exported],
+    directory: pathlib.Path,
+    *,
+    force: bool,
+    stdout: bool,
+    as_json: bool,
+) -> None:
+    service = service_file.load(directory / service_file.FILE_NAME)
+    top = _top(directory)
+    asked = plan.plan(
+        service,
+        folder=directory.resolve().relative_to(top),
+        locked=(directory / _LOCK).is_file(),
+        version=softlaunch.__version__,
+    )
+    exported = exporter(asked)
+    if stdout:
+        if as_json:
+            output.document({"files": exported.files, "next": exported.next_steps})
+        else:
+            for name, text in exported.files.items():
+                typer.echo(f"# {name}\n{text}")
+        return
+    written = writing.write(exported.files, top, force=force)
+    if as_json:
+        files = [{"path": str(top / name), "written": new} for name, new in written.items()]
+        output.document({"files": files, "next": exported.next_steps})
+        return
+    for name, new in written.items():
+        output.plain(f"{'wrote' if new else 'as it was'} {top / name}")
+    output.plain("\nNext:")
+    for step in (*exported.next_steps, "Commit the files."):
+        output.plain(f"  * {step}")
+
+
+def _top(directory: pathlib.Path) -> pathlib.Path:
+    """
+    The top of the repository that the folder is in.
+
+    Raises:
+        ConfigError: it is in none.
+    """
+    for folder in (directory.resolve(), *directory.resolve().parents):
+        if (folder / ".git").exists():
+            return folder
+    raise errors.ConfigError(
+        f"{directory.absolute()} is in no git repository, and these systems begin with one.",
+        remedy="Begin one with `git init`, or name the service's folder with --dir.",
+        code=errors.Code.NO_REPOSITORY,
+    )

@@ -1,0 +1,78 @@
+"""
+The shell scripts that all systems run, in words of POSIX sh.
+
+What a person typed comes in variables and is never pasted into a script. A reference is looked at before git sees it:
+one that begins with a dash would be an option.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from softlaunch.controller.ci_files import plan as plans
+
+_ROLL_BACK = """\
+set -eu
+case "$ROLLBACK_ENVIRONMENT" in
+  {environments}) ;;
+  *) echo "There is no such environment." >&2; exit 2 ;;
+esac
+case "$ROLLBACK_REF" in
+  "" | -* | *[!A-Za-z0-9._/@^~+-]*) echo "That is no commit, tag or branch." >&2; exit 2 ;;
+esac
+target=""
+if [ "$ROLLBACK_REF" = previous ]; then
+  target=previous
+else
+  for name in "refs/tags/$ROLLBACK_REF" "refs/remotes/origin/$ROLLBACK_REF" "$ROLLBACK_REF"; do
+    if target="$(git rev-parse --quiet --verify "$name^{{commit}}")"; then break; fi
+  done
+fi
+if [ -z "$target" ]; then echo "The repository has no commit, tag or branch of that name." >&2; exit 2; fi
+softlaunch rollback --to "$target" --service {service} --env "$ROLLBACK_ENVIRONMENT" --reason="$ROLLBACK_REASON"
+"""
+_SYNC = """\
+set -eu
+softlaunch sync {service}
+turns=0
+until softlaunch sync {service} --status; do
+  turns=$((turns + 1))
+  if [ "$turns" -ge {turns} ]; then echo "It does not run what its branch says." >&2; exit 1; fi
+  sleep 15
+done
+"""
+
+
+def roll_back(plan: plans.Plan) -> str:
+    """
+    Goes back to $ROLLBACK_REF (commit, tag, branch or `previous`) in $ROLLBACK_ENVIRONMENT, for $ROLLBACK_REASON.
+
+    Whatever the reference is, softlaunch is asked for the commit it names: a release is known by its commits, while a
+    tag may be younger than its release.
+    """
+    return _ROLL_BACK.format(
+        environments=" | ".join(shlex.quote(name) for name in plan.environments), service=shlex.quote(plan.service)
+    )
+
+
+def ship(plan: plans.Plan, environment: str, *, commit: str, by: str) -> str:
+    """Ships what the variable named `commit` says, in the name of the one in the variable `by`."""
+    place = f" --dir {shlex.quote(plan.folder)}" if plan.folder else ""
+    return f'softlaunch ship "${commit}" --env {shlex.quote(environment)} --by="${by}"{place}\n'
+
+
+def install(plan: plans.Plan) -> str:
+    """Puts softlaunch into the Python at hand."""
+    return f'python -m pip install "softlaunch=={plan.version}"\n'
+
+
+def check(plan: plans.Plan) -> str:
+    """Tests, quality gates and the build of what is checked out, which nobody launches."""
+    place = f" --dir {shlex.quote(plan.folder)}" if plan.folder else ""
+    pins = f"softlaunch lock --check{place}\n" if plan.locked else ""
+    return f"{pins}softlaunch build HEAD{place}\n"
+
+
+def sync(plan: plans.Plan, *, minutes: int) -> str:
+    """Lets the control plane ask the git server now, and waits until every environment is what its branch says."""
+    return _SYNC.format(service=shlex.quote(plan.service), turns=minutes * 4)

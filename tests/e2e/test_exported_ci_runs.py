@@ -1,0 +1,114 @@
+"""Exported CI files, run by what stands in for each system here: real rollbacks, on a real control plane."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import bring_lab
+import ci_tools
+import flights_lab
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.servers]
+
+DESCRIBED = """
+service: delivery
+model:
+  python: delivery.py:ByColumns
+  inputs: {vehicle: BYTES, km: FP64}
+reference: trips.csv
+environments:
+  production: {branch: main, strategy: {recreate: {watch: 0s}}}
+"""
+TRIPS = "vehicle,km\n" + "".join(f"{vehicle},{km}.5\n" for vehicle in ("bike", "car") for km in range(1, 30))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Team(bring_lab.Service):
+    """A repository with two releases, each shipped in its turn, and exported files for every system."""
+
+    releases: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Digest by commit, in their order."""
+
+    def commit_ship(self, car: float) -> None:
+        code = (self.folder / "delivery.py").read_text()
+        head, _, rest = code.partition('"car": ')
+        self.write("delivery.py", f'{head}"car": {car}{rest[rest.index("}") :]}')
+        self.commit()
+        done = self.machine.command("ship", "main", timeout=240)
+        assert done.code == 0, done.out + done.err
+        self.releases[done.document["commit"]] = done.document["release"]
+
+    def live(self) -> str:
+        (found,) = self.machine.client.get("/v1/status")["services"]
+        digest: str = found["stable"]
+        return digest
+
+    def forward(self) -> None:
+        """The second release is live."""
+        second = list(self.releases.values())[1]
+        if self.live() == second:
+            return
+        self.machine.command("unpin", second, "--reason", "a test goes on")
+        done = self.machine.command("deploy", "main", "--wait", "ended")
+        assert done.code == 0, done.out + done.err
+        assert self.live() == second
+
+    def in_system(self, *command: object) -> subprocess.CompletedProcess[str]:
+        """A CI system's run, by the user whose control plane it is."""
+        return ci_tools.run(
+            *command,
+            folder=self.folder,
+            timeout=120,
+            variables={
+                **self.machine.variables,
+                "SOFTLAUNCH_HOME": str(self.machine.home.root),
+                "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },
+        )
+
+
+@pytest.fixture(scope="module")
+def team() -> Iterator[Team]:
+    with bring_lab.bringing() as machine:
+        made = bring_lab.brought(machine, "python_class", name="delivery")
+        found = Team(machine=made.machine, name=made.name)
+        found.write("softlaunch.yaml", DESCRIBED)
+        found.write("trips.csv", TRIPS)
+        for system in ("github",):
+            done = ci_tools.run(*machine.verb("export", system), folder=found.folder)
+            assert done.returncode == 0, done.stderr
+        found.commit_ship(2.5)
+        flights_lab.git(found.folder, "tag", "v1")
+        found.commit_ship(3.5)
+        yield found
+
+
+ACT = ci_tools.of_python("act")
+
+
+def act(team: Team, ref: str) -> subprocess.CompletedProcess[str]:
+    return team.in_system(
+        ACT,
+        "workflow_dispatch",
+        *("--workflows", ".github/workflows/softlaunch-rollback.yml"),
+        *("--platform", "softlaunch=-self-hosted"),
+        *("--input", f"ref={ref}", "--input", "environment=production", "--input", "reason=It's $(slow)"),
+    )
+
+
+@ci_tools.needs(ACT)
+@pytest.mark.parametrize("name", ["commit", "tag"])
+def test_the_github_workflow_goes_back_to(team: Team, name: str) -> None:
+    team.forward()
+    first = next(iter(team.releases))
+
+    done = act(team, {"commit": first, "tag": "v1"}[name])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert team.releases[first] == team.live()
