@@ -12,7 +12,7 @@ import softlaunch
 from softlaunch import errors
 from softlaunch.cli import options, output
 from softlaunch.config import service_file
-from softlaunch.controller.ci_files import github, plan, writing
+from softlaunch.controller.ci_files import github, gitlab, plan, writing
 
 _LOCK = "softlaunch.lock"
 Force = Annotated[bool, typer.Option("--force", help="Write over files that say something else.")]
@@ -40,7 +40,27 @@ def export_github(
     _export(github.export, directory, force=force, stdout=stdout, as_json=as_json)
 
 
-EXPORTS = {"github": export_github}
+def export_gitlab(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write .gitlab-ci.yml: checks of merge requests, a ship for each merge, a rollback by hand.
+
+    A repository that has a .gitlab-ci.yml already takes over what --stdout prints.
+
+    Examples:
+
+        softlaunch export gitlab
+        softlaunch export gitlab --stdout
+    """
+    _export(gitlab.export, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+EXPORTS = {"github": export_github, "gitlab": export_gitlab}
 """Further commands of `softlaunch export`."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import ruamel.yaml
 from ruamel.yaml import comments, scalarstring
@@ -22,7 +22,7 @@ class Noted(str):
     __slots__ = ("note",)
     note: str
 
-    def __new__(cls, value: str, note: str) -> Noted:
+    def __new__(cls, value: str, note: str) -> Self:
         made = super().__new__(cls, value)
         made.note = note
         return made

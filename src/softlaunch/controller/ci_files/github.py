@@ -1,8 +1,8 @@
 """
 Workflows of GitHub Actions.
 
-Three files, because they have different powers. Checks run what strangers propose: on GitHub's machines, with nothing to
-steal. Ships and rollbacks run on the runner beside the control plane, only for what was merged or for whoever may start
+Three files, because they have different powers. Checks run what strangers propose: on GitHub's machines, with nothing
+to steal. Ships and rollbacks run on the runner beside the control plane, only for what was merged or for whoever may start
 a workflow. A rollback never waits for a ship: it has a queue of its own, and no reviewer either.
 """
 
@@ -22,41 +22,51 @@ _FOLDER = ".github/workflows"
 
 
 def export(asked: plan.Plan) -> plan.Exported:
+    name = f"{_FOLDER}/{asked.prefix}"
     return plan.Exported(
         files={
-            f"{_FOLDER}/softlaunch-checks.yml": documents.text(
+            f"{name}-checks.yml": documents.text(
                 _checks(asked),
-                heading="Tests, quality gates and the build of every pull request. Needs no secret and reaches nobody's users.",
+                heading="Tests, quality gates and the build of every pull request. Needs no secret, reaches no user.",
             ),
-            f"{_FOLDER}/softlaunch-ship.yml": documents.text(
+            f"{name}-ship.yml": documents.text(
                 _ships(asked),
                 heading="A merge brings the commit to users, through softlaunch on the machine of the runner.\n"
                 "A run that is cancelled can be repeated: what was finished is not done again.",
             ),
-            f"{_FOLDER}/softlaunch-rollback.yml": documents.text(
+            f"{name}-rollback.yml": documents.text(
                 _rollback(asked),
-                heading="Goes back by hand: Actions, softlaunch rollback, Run workflow.\n"
-                f"gh workflow run softlaunch-rollback.yml -f ref=COMMIT -f environment={asked.environments[-1]}",
+                heading=f"Goes back by hand: Actions, {asked.prefix} rollback, Run workflow.\n"
+                f"gh workflow run {asked.prefix}-rollback.yml -f ref=COMMIT -f environment={asked.environments[-1]}",
             ),
         },
         next_steps=(
-            "Register a self-hosted runner with the label softlaunch on the control plane's machine, as the user who runs `softlaunch up`.",
-            "Set the secrets SOFTLAUNCH_URL and SOFTLAUNCH_TOKEN (`softlaunch token add NAME`), if that runner is somebody else; else leave them out.",
-            f"Create the environments {', '.join(asked.environments)} under Settings, Environments; let reviewers approve there, if you like.",
-            "Make the check softlaunch required for " + " and ".join(asked.branches) + ".",
+            (
+                "Register a self-hosted runner with the label softlaunch on the control plane's machine, "
+                "as the user who runs `softlaunch up`."
+            ),
+            (
+                "Set the secrets SOFTLAUNCH_URL and SOFTLAUNCH_TOKEN (`softlaunch token add NAME`) "
+                "if that runner is somebody else; else leave them out."
+            ),
+            (
+                f"Create the environments {', '.join(asked.environments)} under Settings, Environments; "
+                "let reviewers approve there, if you like."
+            ),
+            f"Make the check {asked.prefix} required for " + " and ".join(asked.branches) + ".",
         ),
     )
 
 
 def _checks(asked: plan.Plan) -> dict[str, Any]:
     return {
-        "name": "softlaunch checks",
+        "name": f"{asked.prefix} checks",
         "on": {"pull_request": {"branches": list(asked.branches)}},
         "permissions": _READ_ONLY,
-        "concurrency": {"group": "softlaunch-checks-${{ github.ref }}", "cancel-in-progress": True},
+        "concurrency": {"group": f"{asked.prefix}-checks-${{{{ github.ref }}}}", "cancel-in-progress": True},
         "jobs": {
-            "softlaunch": {
-                "name": "softlaunch",
+            asked.prefix: {
+                "name": asked.prefix,
                 "runs-on": "ubuntu-24.04",
                 "timeout-minutes": 60,
                 "steps": [
@@ -81,8 +91,8 @@ def _checks(asked: plan.Plan) -> dict[str, Any]:
 
 def _ships(asked: plan.Plan) -> dict[str, Any]:
     return {
-        "name": "softlaunch ship",
-        "on": {"push": {"branches": list(asked.branches)}},
+        "name": f"{asked.prefix} ship",
+        "on": {"push": {"branches": list(asked.branches), **_paths(asked)}},
         "permissions": _READ_ONLY,
         "jobs": {
             f"ship-{way.environment}": {
@@ -110,7 +120,7 @@ def _ships(asked: plan.Plan) -> dict[str, Any]:
 
 def _rollback(asked: plan.Plan) -> dict[str, Any]:
     return {
-        "name": "softlaunch rollback",
+        "name": f"{asked.prefix} rollback",
         "on": {
             "workflow_dispatch": {
                 "inputs": {
@@ -148,7 +158,8 @@ def _rollback(asked: plan.Plan) -> dict[str, Any]:
                         "env": {
                             "ROLLBACK_REF": "${{ inputs.ref }}",
                             "ROLLBACK_ENVIRONMENT": "${{ inputs.environment }}",
-                            "ROLLBACK_REASON": "${{ inputs.reason || 'Asked on GitHub' }} (${{ github.actor }}, run ${{ github.run_id }})",
+                            "ROLLBACK_REASON": "${{ inputs.reason || 'Asked on GitHub' }} "
+                            "(${{ github.actor }}, run ${{ github.run_id }})",
                             "SOFTLAUNCH_URL": "${{ secrets.SOFTLAUNCH_URL }}",
                             "SOFTLAUNCH_TOKEN": "${{ secrets.SOFTLAUNCH_TOKEN }}",
                         },
@@ -158,6 +169,11 @@ def _rollback(asked: plan.Plan) -> dict[str, Any]:
             }
         },
     }
+
+
+def _paths(asked: plan.Plan) -> dict[str, Any]:
+    """Of several services in a repository only those are shipped whose files changed."""
+    return {"paths": [f"{asked.folder}/**"]} if asked.folder else {}
 
 
 def _checkout() -> dict[str, Any]:

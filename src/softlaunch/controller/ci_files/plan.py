@@ -1,4 +1,4 @@
-"""What every exported file is made of: the environments of a service, the branches they are made of, and where it is."""
+"""What every exported file is made of: a service's environments, their branches, and where the service is."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class Plan:
     """There is a softlaunch.lock, and the check of a pull request says whether it is still right."""
     version: str
     """Of softlaunch, in which the files are written and which the checks install."""
+
+    @property
+    def prefix(self) -> str:
+        """How files and checks are called, so that services of one repository do not take each other's place."""
+        return f"softlaunch-{self.service}" if self.folder else "softlaunch"
 
     @property
     def branches(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -28,7 +27,7 @@ def write(files: Mapping[str, str], top: pathlib.Path, *, force: bool) -> dict[s
     changed = [name for name, text in files.items() if there[name] not in (None, text.encode())]
     if changed and not force:
         raise errors.ConfigError(
-            f"{', '.join(changed)} {'says' if len(changed) == 1 else 'say'} something else already; nothing was written.",
+            f"There is something else already in {', '.join(changed)}; nothing was written.",
             remedy="Look at the difference with --stdout; --force writes over it.",
             code=errors.Code.BAD_OPTION,
         )
@@ -52,7 +51,7 @@ def _write(path: pathlib.Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partly = path.with_name(f".{path.name}.partly")
         partly.write_text(text, encoding="utf-8")
-        os.replace(partly, path)
+        partly.replace(path)
     except OSError as error:
         raise _refused(path, error) from error
 
