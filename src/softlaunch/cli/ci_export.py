@@ -12,7 +12,7 @@ import softlaunch
 from softlaunch import errors
 from softlaunch.cli import options, output
 from softlaunch.config import service_file
-from softlaunch.controller.ci_files import github, gitlab, plan, writing
+from softlaunch.controller.ci_files import cluster, github, gitlab, jenkins, jenkins_x, plan, tekton, writing
 
 _LOCK = "softlaunch.lock"
 Force = Annotated[bool, typer.Option("--force", help="Write over files that say something else.")]
@@ -60,7 +60,115 @@ def export_gitlab(
     _export(gitlab.export, directory, force=force, stdout=stdout, as_json=as_json)
 
 
-EXPORTS = {"github": export_github, "gitlab": export_gitlab}
+def export_jenkins(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write a Jenkinsfile for checks and ships, and one for a rollback by hand.
+
+    Ships and rollbacks run on the agent beside the control plane. Nothing typed is pasted into a script.
+
+    Examples:
+
+        softlaunch export jenkins
+        softlaunch export jenkins --stdout
+    """
+    _export(jenkins.export, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+def export_jenkins_x(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write triggers and pipelines of Jenkins X: checks, merges, and a rollback by hand.
+
+    In the cluster a merge lets the control plane, which follows the repository, ship; see `softlaunch follow`.
+
+    Examples:
+
+        softlaunch export jenkins-x
+        softlaunch export jenkins-x --stdout
+    """
+    _export(jenkins_x.export, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+def export_tekton(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write tasks, pipelines and triggers of Tekton: checks, merges, and a rollback by hand.
+
+    In the cluster a merge lets the control plane, which follows the repository, ship; see `softlaunch follow`.
+
+    Examples:
+
+        softlaunch export tekton
+        softlaunch export tekton --stdout
+    """
+    _export(tekton.export, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+def export_argo_cd(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write an Application of Argo CD, and its health check.
+
+    Argo CD shows the service degraded while an environment does not run what its branch says.
+
+    Examples:
+
+        softlaunch export argocd
+        softlaunch export argocd --stdout
+    """
+    _export(cluster.argo_cd, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+def export_flux(
+    *,
+    directory: options.Directory = pathlib.Path(),
+    force: Force = False,
+    stdout: Stdout = False,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Write a source and a Kustomization of Flux, with its health check.
+
+    Flux shows the service failed while an environment does not run what its branch says. Needs Flux 2.5.
+
+    Examples:
+
+        softlaunch export flux
+        softlaunch export flux --stdout
+    """
+    _export(cluster.flux, directory, force=force, stdout=stdout, as_json=as_json)
+
+
+EXPORTS = {
+    "github": export_github,
+    "gitlab": export_gitlab,
+    "jenkins": export_jenkins,
+    "jenkins-x": export_jenkins_x,
+    "tekton": export_tekton,
+    "argocd": export_argo_cd,
+    "flux": export_flux,
+}
 """Further commands of `softlaunch export`."""
 
 

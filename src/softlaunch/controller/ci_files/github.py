@@ -67,7 +67,7 @@ def _checks(asked: plan.Plan) -> dict[str, Any]:
         "jobs": {
             asked.prefix: {
                 "name": asked.prefix,
-                "runs-on": "ubuntu-24.04",
+                "runs-on": "ubuntu-latest",
                 "timeout-minutes": 60,
                 "steps": [
                     _checkout(),

@@ -11,6 +11,8 @@ import shlex
 
 from softlaunch.controller.ci_files import plan as plans
 
+CAREFUL = "set -eu\n"
+"""How each script of several lines begins: it ends at the first command that fails."""
 _ROLL_BACK = """\
 set -eu
 case "$ROLLBACK_ENVIRONMENT" in
@@ -76,3 +78,13 @@ def check(plan: plans.Plan) -> str:
 def sync(plan: plans.Plan, *, minutes: int) -> str:
     """Lets the control plane ask the git server now, and waits until every environment is what its branch says."""
     return _SYNC.format(service=shlex.quote(plan.service), turns=minutes * 4)
+
+
+def status(plan: plans.Plan) -> str:
+    """Exits 1 while an environment does not run what its branch says; installs softlaunch for the user first."""
+    return f"set -eu\n{install_for_user(plan)}softlaunch sync {shlex.quote(plan.service)} --status\n"
+
+
+def install_for_user(plan: plans.Plan) -> str:
+    """As `install`, where the Python belongs to somebody else."""
+    return f'export PATH="$HOME/.local/bin:$PATH"\npython -m pip install --quiet --user "softlaunch=={plan.version}"\n'
