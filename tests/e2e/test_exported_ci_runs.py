@@ -80,11 +80,11 @@ def team() -> Iterator[Team]:
         found = Team(machine=made.machine, name=made.name)
         found.write("softlaunch.yaml", DESCRIBED)
         found.write("trips.csv", TRIPS)
-        for system in ("github",):
+        for system in ("github", "gitlab"):
             done = ci_tools.run(*machine.verb("export", system), folder=found.folder)
             assert done.returncode == 0, done.stderr
+        flights_lab.git(found.folder, "remote", "add", "origin", "git@git.example.com:team/delivery.git")
         found.commit_ship(2.5)
-        flights_lab.git(found.folder, "tag", "v1")
         found.commit_ship(3.5)
         yield found
 
@@ -103,12 +103,43 @@ def act(team: Team, ref: str) -> subprocess.CompletedProcess[str]:
 
 
 @ci_tools.needs(ACT)
-@pytest.mark.parametrize("name", ["commit", "tag"])
-def test_the_github_workflow_goes_back_to(team: Team, name: str) -> None:
-    team.forward()
+def test_the_github_workflow_goes_back_to_a_commit(team) -> None:
     first = next(iter(team.releases))
+    team.forward()
 
-    done = act(team, {"commit": first, "tag": "v1"}[name])
+    done = act(team, first)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert team.releases[first] == team.live()
+
+
+@ci_tools.needs(ACT)
+def test_the_github_workflow_refuses_a_reference_that_is_an_option(team) -> None:
+    before = team.live()
+
+    done = act(team, "--help")
+
+    assert done.returncode != 0
+    assert "That is no commit, tag or branch." in done.stdout + done.stderr
+    assert before == team.live()
+
+
+GITLAB = ci_tools.of_npm("gitlab-ci-local")
+
+
+@ci_tools.needs(GITLAB, ci_tools.MODULES / "re2/build/Release/re2.node", programs=("rsync",))
+def test_the_gitlab_pipeline_goes_back_to_a_commit(team) -> None:
+    first = next(iter(team.releases))
+    team.forward()
+
+    done = team.in_system(
+        GITLAB,
+        "softlaunch-rollback",
+        "--force-shell-executor",
+        *("--variable", "CI_PIPELINE_SOURCE=web"),
+        *("--variable", f"ROLLBACK_REF={first}"),
+        *("--variable", "ROLLBACK_REASON=It's $(slow)"),
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert team.releases[first] == team.live()

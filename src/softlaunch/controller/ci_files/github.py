@@ -2,8 +2,8 @@
 Workflows of GitHub Actions.
 
 Three files, because they have different powers. Checks run what strangers propose: on GitHub's machines, with nothing
-to steal. Ships and rollbacks run on the runner beside the control plane, only for what was merged or for whoever may start
-a workflow. A rollback never waits for a ship: it has a queue of its own, and no reviewer either.
+to steal. Ships and rollbacks run on the runner beside the control plane, only for what was merged or for whoever may
+start a workflow. A rollback never waits for a ship: it has a queue of its own, and no reviewer either.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def export(asked: plan.Plan) -> plan.Exported:
         files={
             _PATH: documents.text(
                 _pipeline(asked),
-                heading="Checks of merge requests, a ship for each merge, a rollback by hand: Build, Pipelines, New pipeline,\n"
-                "with ROLLBACK_REF and ROLLBACK_ENVIRONMENT; then start the job softlaunch-rollback.",
+                heading="Checks of merge requests, a ship for each merge, a rollback by hand: Build, Pipelines,\n"
+                "New pipeline, with ROLLBACK_REF and ROLLBACK_ENVIRONMENT; then start the job softlaunch-rollback.",
             )
         },
         next_steps=(
@@ -34,8 +34,8 @@ def export(asked: plan.Plan) -> plan.Exported:
             ),
             f"Protect the branches {' and '.join(asked.branches)}, and let only maintainers run pipelines there.",
             (
-                "Set the protected and masked variables SOFTLAUNCH_URL and SOFTLAUNCH_TOKEN (`softlaunch token add NAME`) "
-                "if that runner is somebody else; else leave them out."
+                "Set the protected and masked variables SOFTLAUNCH_URL and SOFTLAUNCH_TOKEN "
+                "(`softlaunch token add NAME`) if that runner is somebody else; else leave them out."
             ),
         ),
     )

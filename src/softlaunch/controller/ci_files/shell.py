@@ -30,8 +30,9 @@ else
     if target="$(git rev-parse --quiet --verify "$name^{{commit}}")"; then break; fi
   done
 fi
-if [ -z "$target" ]; then echo "The repository has no commit, tag or branch of that name." >&2; exit 2; fi
-softlaunch rollback --to "$target" --service {service} --env "$ROLLBACK_ENVIRONMENT" --reason="$ROLLBACK_REASON"
+if [ -z "$target" ]; then echo "There is no such commit, tag or branch." >&2; exit 2; fi
+set -- --service {service} --env "$ROLLBACK_ENVIRONMENT" --reason="$ROLLBACK_REASON"
+softlaunch rollback --to "$target" "$@"
 """
 _SYNC = """\
 set -eu

@@ -94,7 +94,10 @@ def tasks(asked: plan.Plan) -> dict[str, dict[str, Any]]:
         ),
         f"{asked.prefix}-merge": _steps(
             {},
-            {"sync": f"{shell.install_for_user(asked)}{shell.sync(asked, minutes=WAIT_MINUTES)}"},
+            {
+                "sync": shell.install_for_user(asked)
+                + shell.sync(asked, minutes=WAIT_MINUTES).removeprefix(shell.CAREFUL)
+            },
             description="Lets the control plane look at the repository now, and waits until its branches' commits run.",
             connected=True,
         ),
@@ -106,7 +109,10 @@ def tasks(asked: plan.Plan) -> dict[str, dict[str, Any]]:
                 "environment": asked.environments[-1],
                 "reason": "Asked on the cluster",
             },
-            {"clone": _CLONE, "rollback": f'{shell.install_for_user(asked)}cd "$CHECKOUT"\n{shell.roll_back(asked)}'},
+            {
+                "clone": _CLONE,
+                "rollback": f'{shell.install_for_user(asked)}cd "$CHECKOUT"\n{shell.roll_back(asked).removeprefix(shell.CAREFUL)}',
+            },
             description="Goes back to the release of a commit, tag or branch; previous: to what ran before.",
             connected=True,
         ),
