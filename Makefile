@@ -11,7 +11,7 @@ QUICK := "not slow and not servers"
 CORE_TESTS := tests/unit/core tests/unit/adapters/signing
 FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
-DEBIAN_PACKAGES := buildah docker-registry podman runc skopeo git-lfs prometheus redis-server
+DEBIAN_PACKAGES := buildah docker-registry podman runc skopeo git-lfs prometheus redis-server rsync
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -36,6 +36,7 @@ test: $(INSTALLED)  ## Everything that needs only pip and takes seconds; 95 % br
 test-all: $(INSTALLED)  ## Every test, slow ones and those with servers too.
 	@if [ -n "$(DEBIAN_PACKAGES)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get install --yes --no-install-recommends $(DEBIAN_PACKAGES); fi
+	scripts/tools
 	$(PYTEST) tests $(TESTS)
 
 fuzz: $(INSTALLED)  ## Fuzz all that reads clients' bytes, FUZZ_SECONDS=60; atheris gets a venv of its own.
@@ -57,4 +58,4 @@ bench: $(INSTALLED)  ## Measure every bar anew into benchmarks/results/; takes h
 	scripts/bench
 
 clean:  ## Remove .venv and everything tools left here.
-	rm -rf .venv .fuzz .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .fuzz .tools .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -51,7 +51,7 @@ def argo_cd(asked: plan.Plan) -> plan.Exported:
     return plan.Exported(
         files={
             **_watch(asked),
-            "argocd/application.yaml": documents.text(
+            f"argocd/softlaunch-{asked.service}.yaml": documents.text(
                 {
                     "apiVersion": "argoproj.io/v1alpha1",
                     "kind": "Application",
@@ -97,9 +97,9 @@ def argo_cd(asked: plan.Plan) -> plan.Exported:
         },
         next_steps=(
             *tekton.CLUSTER_STEPS,
-            "Change repoURL in argocd/application.yaml.",
+            f"Change repoURL in argocd/softlaunch-{asked.service}.yaml.",
             "kubectl -n argocd patch configmap argocd-cm --patch-file argocd/argocd-cm.yaml",
-            "kubectl apply -f argocd/application.yaml",
+            f"kubectl apply -f argocd/softlaunch-{asked.service}.yaml",
         ),
     )
 

@@ -12,22 +12,26 @@ from typing import Any
 
 from softlaunch.controller.ci_files import documents, plan, shell
 
-_PATH = ".gitlab-ci.yml"
+_FILE = ".gitlab-ci.yml"
 _IMAGE = "python:3.11-bookworm"
 _RUNNER = ["softlaunch"]
 _WHOLE_HISTORY = {"GIT_DEPTH": "0"}
 
 
 def export(asked: plan.Plan) -> plan.Exported:
+    path = f"{asked.folder}/{_FILE}" if asked.folder else _FILE
+    included = (f"Name it in {_FILE} of the repository's top: include: [{{local: {path}}}].",) if asked.folder else ()
     return plan.Exported(
         files={
-            _PATH: documents.text(
+            path: documents.text(
                 _pipeline(asked),
                 heading="Checks of merge requests, a ship for each merge, a rollback by hand: Build, Pipelines,\n"
-                "New pipeline, with ROLLBACK_REF and ROLLBACK_ENVIRONMENT; then start the job softlaunch-rollback.",
+                "New pipeline, with ROLLBACK_REF and ROLLBACK_ENVIRONMENT; then start the job "
+                f"{asked.prefix}-rollback.",
             )
         },
         next_steps=(
+            *included,
             (
                 "Register a runner with the shell executor and the tag softlaunch on the control plane's machine, "
                 "as the user who runs `softlaunch up`; make it protected."
@@ -63,7 +67,7 @@ def _pipeline(asked: plan.Plan) -> dict[str, Any]:
             },
             "ROLLBACK_REASON": {"value": "Asked on GitLab", "description": "Only for a rollback: why, for the history"},
         },
-        "softlaunch-checks": {
+        f"{asked.prefix}-checks": {
             "stage": "check",
             "image": documents.Noted(_IMAGE, "pin it by digest where your policy asks for that"),
             "rules": [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}],
@@ -75,23 +79,24 @@ def _pipeline(asked: plan.Plan) -> dict[str, Any]:
                 "UV_CACHE_DIR": "$CI_PROJECT_DIR/.cache/uv",
             },
             "cache": {
-                "key": {"files": _lock_files(asked), "prefix": "softlaunch"},
+                "key": {"files": _lock_files(asked), "prefix": asked.prefix},
                 "paths": [".cache/pip", ".cache/uv"],
             },
             "script": [shell.install(asked), shell.check(asked)],
         },
         **{
-            f"softlaunch-ship-{way.environment}": {
+            f"{asked.prefix}-ship-{way.environment}": {
                 "stage": "ship",
                 "tags": _RUNNER,
                 "rules": [
                     {
                         "if": f'$CI_PIPELINE_SOURCE != "web" && $CI_PIPELINE_SOURCE != "merge_request_event" '
-                        f"&& $CI_COMMIT_BRANCH == {json.dumps(way.branch)}"
+                        f"&& $CI_COMMIT_BRANCH == {json.dumps(way.branch)}",
+                        **({"changes": [f"{asked.folder}/**/*"]} if asked.folder else {}),
                     }
                 ],
                 "environment": {"name": way.environment},
-                "resource_group": f"softlaunch-ship-{way.environment}",
+                "resource_group": f"{asked.prefix}-ship-{way.environment}",
                 "interruptible": False,
                 "timeout": "6 hours",
                 "variables": _WHOLE_HISTORY,
@@ -99,11 +104,11 @@ def _pipeline(asked: plan.Plan) -> dict[str, Any]:
             }
             for way in asked.ways
         },
-        "softlaunch-rollback": {
+        f"{asked.prefix}-rollback": {
             "stage": "rollback",
             "tags": _RUNNER,
             "rules": [{"if": '$CI_PIPELINE_SOURCE == "web"', "when": "manual"}],
-            "resource_group": "softlaunch-rollback",
+            "resource_group": f"{asked.prefix}-rollback",
             "interruptible": False,
             "timeout": "15 minutes",
             "variables": _WHOLE_HISTORY,

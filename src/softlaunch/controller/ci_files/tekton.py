@@ -94,10 +94,7 @@ def tasks(asked: plan.Plan) -> dict[str, dict[str, Any]]:
         ),
         f"{asked.prefix}-merge": _steps(
             {},
-            {
-                "sync": shell.install_for_user(asked)
-                + shell.sync(asked, minutes=WAIT_MINUTES).removeprefix(shell.CAREFUL)
-            },
+            {"sync": shell.install_for_user(asked) + _tail(shell.sync(asked, minutes=WAIT_MINUTES))},
             description="Lets the control plane look at the repository now, and waits until its branches' commits run.",
             connected=True,
         ),
@@ -111,7 +108,7 @@ def tasks(asked: plan.Plan) -> dict[str, dict[str, Any]]:
             },
             {
                 "clone": _CLONE,
-                "rollback": f'{shell.install_for_user(asked)}cd "$CHECKOUT"\n{shell.roll_back(asked).removeprefix(shell.CAREFUL)}',
+                "rollback": shell.install_for_user(asked) + f'cd "$CHECKOUT"\n{_tail(shell.roll_back(asked))}',
             },
             description="Goes back to the release of a commit, tag or branch; previous: to what ran before.",
             connected=True,
@@ -139,6 +136,11 @@ def rollback_run(asked: plan.Plan) -> dict[str, Any]:
     }
 
 
+def _tail(script: str) -> str:
+    """Without its first line, which the script it becomes part of has already."""
+    return script.removeprefix(shell.CAREFUL)
+
+
 def _steps(
     params: dict[str, str | None], scripts: dict[str, str], *, description: str, connected: bool = False
 ) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _steps(
     steps = [
         {
             "name": name,
-            "script": f"#!/bin/sh\nset -eu\n{script.removeprefix(shell.CAREFUL)}",
+            "script": f"#!/bin/sh\nset -eu\n{_tail(script)}",
             **({"env": secrets} if connected and name != "clone" else {}),
         }
         for name, script in scripts.items()
