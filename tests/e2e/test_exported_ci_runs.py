@@ -111,6 +111,7 @@ def test_the_github_workflow_goes_back_to_a_commit(team) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert team.releases[first] == team.live()
+    assert "It's $(slow) (" in team.machine.command("pins").out
 
 
 @ci_tools.needs(ACT)

@@ -193,7 +193,10 @@ def _watch(asked: plan.Plan) -> dict[str, str]:
                         "spec": {
                             "backoffLimit": 0,
                             "activeDeadlineSeconds": 240,
-                            "template": {"metadata": {"labels": labels}, "spec": _pod(asked)},
+                            "template": {
+                                "metadata": {"labels": labels},
+                                "spec": _pod("sync-status", shell.status(asked)),
+                            },
                         }
                     },
                 },
@@ -206,21 +209,48 @@ def _watch(asked: plan.Plan) -> dict[str, str]:
             },
             heading="Asks every five minutes whether each environment runs what its branch says.",
         ),
+        f"{path}/rollback.yaml": documents.text(
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"generateName": f"{name}-rollback-", "labels": labels},
+                "spec": {
+                    "backoffLimit": 0,
+                    "activeDeadlineSeconds": 900,
+                    "ttlSecondsAfterFinished": 86400,
+                    "template": {
+                        "metadata": {"labels": labels},
+                        "spec": _pod(
+                            "rollback",
+                            shell.CAREFUL
+                            + shell.install_for_user(asked)
+                            + shell.roll_back(asked, checked_out=False).removeprefix(shell.CAREFUL),
+                            ROLLBACK_REF="previous",
+                            ROLLBACK_ENVIRONMENT=asked.environments[-1],
+                            ROLLBACK_REASON="Say why",
+                        ),
+                    },
+                },
+            },
+            heading="A rollback by hand, which neither Argo CD nor Flux applies. Write the commit, tag or branch\n"
+            "to go back to into ROLLBACK_REF, and: kubectl -n softlaunch create -f FILE",
+        ),
     }
 
 
-def _pod(asked: plan.Plan) -> dict[str, Any]:
+def _pod(name: str, script: str, **variables: str) -> dict[str, Any]:
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [
             {
-                "name": "sync-status",
+                "name": name,
                 "image": tekton.IMAGE,
-                "command": ["/bin/sh", "-c", shell.status(asked)],
+                "command": ["/bin/sh", "-c", script],
                 "env": [
                     {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
+                    *({"name": key, "value": value} for key, value in variables.items()),
                     *(
                         {
                             "name": f"SOFTLAUNCH_{key.upper()}",

@@ -22,15 +22,19 @@ esac
 case "$ROLLBACK_REF" in
   "" | -* | *[!A-Za-z0-9._/@^~+-]*) echo "That is no commit, tag or branch." >&2; exit 2 ;;
 esac
+"""
+_FIND = """\
 target=""
 if [ "$ROLLBACK_REF" = previous ]; then
   target=previous
 else
   for name in "refs/tags/$ROLLBACK_REF" "refs/remotes/origin/$ROLLBACK_REF" "$ROLLBACK_REF"; do
-    if target="$(git rev-parse --quiet --verify "$name^{{commit}}")"; then break; fi
+    if target="$(git rev-parse --quiet --verify "$name^{commit}")"; then break; fi
   done
 fi
 if [ -z "$target" ]; then echo "There is no such commit, tag or branch." >&2; exit 2; fi
+"""
+_GO_BACK = """\
 set -- --service {service} --env "$ROLLBACK_ENVIRONMENT" --reason="$ROLLBACK_REASON"
 softlaunch rollback --to "$target" "$@"
 """
@@ -46,16 +50,17 @@ done
 """
 
 
-def roll_back(plan: plans.Plan) -> str:
+def roll_back(plan: plans.Plan, *, checked_out: bool = True) -> str:
     """
     Goes back to $ROLLBACK_REF (commit, tag, branch or `previous`) in $ROLLBACK_ENVIRONMENT, for $ROLLBACK_REASON.
 
-    Whatever the reference is, softlaunch is asked for the commit it names: a release is known by its commits, while a
-    tag may be younger than its release.
+    In a checkout softlaunch is asked for the commit that the reference names, for a tag may be younger than the
+    release it stands on. Elsewhere the control plane is asked for the reference itself: it knows what was built under
+    which name.
     """
-    return _ROLL_BACK.format(
-        environments=" | ".join(shlex.quote(name) for name in plan.environments), service=shlex.quote(plan.service)
-    )
+    environments = " | ".join(shlex.quote(name) for name in plan.environments)
+    find = _FIND if checked_out else 'target="$ROLLBACK_REF"\n'
+    return _ROLL_BACK.format(environments=environments) + find + _GO_BACK.format(service=shlex.quote(plan.service))
 
 
 def ship(plan: plans.Plan, environment: str, *, commit: str, by: str) -> str:
