@@ -14,7 +14,6 @@ from softlaunch.cli import options, output
 from softlaunch.config import service_file
 from softlaunch.controller.ci_files import cluster, github, gitlab, jenkins, jenkins_x, plan, tekton, writing
 
-_LOCK = "softlaunch.lock"
 Force = Annotated[bool, typer.Option("--force", help="Write over files that say something else.")]
 Stdout = Annotated[bool, typer.Option("--stdout", help="Print the files and write none.")]
 
@@ -185,7 +184,6 @@ def _export(
     asked = plan.plan(
         service,
         folder=directory.resolve().relative_to(top),
-        locked=(directory / _LOCK).is_file(),
         version=softlaunch.__version__,
     )
     exported = exporter(asked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from softlaunch.cli import ci_export, imaging
@@ -12,5 +14,6 @@ EXPORT = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-for _name, _command in {**ci_export.EXPORTS, **imaging.EXPORTS}.items():
+_COMMANDS: dict[str, Callable[..., None]] = {**ci_export.EXPORTS, **imaging.EXPORTS}
+for _name, _command in _COMMANDS.items():
     EXPORT.command(_name)(_command)

@@ -44,8 +44,8 @@ environments:
 """
 
 
-def asked(text: str = SERVICE, folder: str = "", *, locked: bool = True) -> plan.Plan:
-    return plan.plan(service_file.parse(text), folder=pathlib.PurePath(folder), locked=locked, version="0.1.0")
+def asked(text: str = SERVICE, folder: str = "") -> plan.Plan:
+    return plan.plan(service_file.parse(text), folder=pathlib.PurePath(folder), version="0.1.0")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -26,8 +26,6 @@ class Plan:
     ways: tuple[Way, ...]
     folder: str
     """The service's, below the repository's top; empty: the top itself."""
-    locked: bool
-    """There is a softlaunch.lock, and the check of a pull request says whether it is still right."""
     version: str
     """Of softlaunch, in which the files are written and which the checks install."""
 
@@ -55,7 +53,7 @@ class Exported:
     """What only a person can do, one sentence each."""
 
 
-def plan(service: spec.ServiceSpec, *, folder: pathlib.PurePath, locked: bool, version: str) -> Plan:
+def plan(service: spec.ServiceSpec, *, folder: pathlib.PurePath, version: str) -> Plan:
     """
     Of a service file.
 
@@ -76,6 +74,5 @@ def plan(service: spec.ServiceSpec, *, folder: pathlib.PurePath, locked: bool, v
         environments=tuple(found.name for found in service.environments),
         ways=ways,
         folder="" if folder == pathlib.PurePath() else folder.as_posix(),
-        locked=locked,
         version=version,
     )
