@@ -35,11 +35,16 @@ class Team(bring_lab.Service):
     releases: dict[str, str] = dataclasses.field(default_factory=dict)
     """Digest by commit, in their order."""
 
-    def commit_ship(self, car: float) -> None:
+    def change(self) -> str:
+        """A commit with another answer."""
         code = (self.folder / "delivery.py").read_text()
         head, _, rest = code.partition('"car": ')
-        self.write("delivery.py", f'{head}"car": {car}{rest[rest.index("}") :]}')
+        self.write("delivery.py", f'{head}"car": {2.5 + len(self.releases)}{rest[rest.index("}") :]}')
         self.commit()
+        return ci_tools.passes("git", "rev-parse", "HEAD", folder=self.folder).strip()
+
+    def ship(self) -> None:
+        self.change()
         done = self.machine.command("ship", "main", timeout=240)
         assert done.code == 0, done.out + done.err
         self.releases[done.document["commit"]] = done.document["release"]
@@ -51,6 +56,8 @@ class Team(bring_lab.Service):
 
     def other(self) -> tuple[str, str]:
         """Commit and digest of the release that is not live; it may be, for it is not pinned."""
+        if len(self.releases) == 1:
+            self.ship()
         live = self.live()
         commit, digest = next(each for each in self.releases.items() if each[1] != live)
         self.machine.command("unpin", digest, "--reason", "The next test goes to it.")
@@ -81,29 +88,43 @@ def team() -> Iterator[Team]:
             done = ci_tools.run(*machine.verb("export", system), folder=found.folder)
             assert done.returncode == 0, done.stderr
         flights_lab.git(found.folder, "remote", "add", "origin", "git@git.example.com:team/delivery.git")
-        found.commit_ship(2.5)
-        found.commit_ship(3.5)
+        found.ship()
         yield found
 
 
 ACT = ci_tools.of_python("act")
 
 
-def act(team: Team, ref: str) -> subprocess.CompletedProcess[str]:
-    return team.in_system(
-        ACT,
+def act(team: Team, event: str, workflow: str, *more: str) -> subprocess.CompletedProcess[str]:
+    path = f".github/workflows/softlaunch-{workflow}.yml"
+    return team.in_system(ACT, event, "--workflows", path, "--platform", "softlaunch=-self-hosted", *more)
+
+
+def act_rollback(team: Team, ref: str) -> subprocess.CompletedProcess[str]:
+    return act(
+        team,
         "workflow_dispatch",
-        *("--workflows", ".github/workflows/softlaunch-rollback.yml"),
-        *("--platform", "softlaunch=-self-hosted"),
+        "rollback",
         *("--input", f"ref={ref}", "--input", "environment=production", "--input", "reason=It's $(slow)"),
     )
+
+
+@ci_tools.needs(ACT)
+def test_the_github_workflow_ships_what_was_merged(team) -> None:
+    commit, before = team.change(), team.live()
+
+    done = act(team, "push", "ship")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    team.releases[commit] = team.live()
+    assert before != team.live()
 
 
 @ci_tools.needs(ACT)
 def test_the_github_workflow_goes_back_to_a_commit(team) -> None:
     commit, digest = team.other()
 
-    done = act(team, commit)
+    done = act_rollback(team, commit)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert digest == team.live()
@@ -114,7 +135,7 @@ def test_the_github_workflow_goes_back_to_a_commit(team) -> None:
 def test_the_github_workflow_refuses_a_reference_that_is_an_option(team) -> None:
     before = team.live()
 
-    done = act(team, "--help")
+    done = act_rollback(team, "--help")
 
     assert done.returncode != 0
     assert "That is no commit, tag or branch." in done.stdout + done.stderr
