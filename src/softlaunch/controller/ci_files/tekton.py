@@ -70,6 +70,11 @@ def export(asked: plan.Plan) -> plan.Exported:
             *CLUSTER_STEPS,
             "kubectl create secret generic softlaunch-webhook --from-literal=token=SECRET; give SECRET to the webhook.",
             f"kubectl apply -f tekton/{asked.prefix}.yaml -f tekton/{asked.prefix}-triggers.yaml",
+            (
+                f"kubectl create clusterrolebinding {asked.prefix}-triggers "
+                f"--serviceaccount=NAMESPACE:{asked.prefix}-triggers "
+                "--clusterrole=tekton-triggers-eventlistener-clusterroles"
+            ),
         ),
     )
 
