@@ -218,7 +218,7 @@ def test_a_bug_exits_70_and_never_1(run, home, monkeypatch) -> None:
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(main.look.client, "Client", broken)
+    monkeypatch.setattr(client, "Client", broken)
     result = run("status", "--json")
 
     assert result.code == 70
