@@ -147,6 +147,13 @@ class Code(enum.StrEnum):
     MODEL_SIGNATURE = "model-signature"
     PIPELINE_RUNS = "pipeline-runs"
     NO_PIPELINE = "no-pipeline"
+    TRAINING_COMMAND = "training-command"
+    NO_TRAINING_RUN = "no-training-run"
+    MLFLOW_RUN = "mlflow-run"
+    JOB_NAME = "job-name"
+    JOB_RUNS = "job-runs"
+    NO_JOB = "no-job"
+    JOB_PUBLISH = "job-publish"
 
 
 class SoftlaunchError(Exception):

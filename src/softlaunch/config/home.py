@@ -119,6 +119,16 @@ class Home:
         return self.root / "pipelines"
 
     @property
+    def training(self) -> pathlib.Path:
+        """Recorded training runs: ID/."""
+        return self.root / "training"
+
+    @property
+    def jobs(self) -> pathlib.Path:
+        """Batch jobs and their last good outputs: NAME/."""
+        return self.root / "jobs"
+
+    @property
     def repositories(self) -> pathlib.Path:
         """Copies of git repositories that are followed, and their checkouts."""
         return self.root / "repositories"

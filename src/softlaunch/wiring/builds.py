@@ -24,7 +24,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
-from softlaunch.wiring import evidence, locking
+from softlaunch.wiring import evidence, locking, training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,7 @@ def build_sources(
     )
     result = building.build(found.spec, found.commit, shop, progress=progress)
     evidence.of_build(home, found.repository, found.commit, found.spec, result=result, progress=progress)
+    training.tie(home, found.repository, found.commit, found.spec, result=result, progress=progress)
     return Built(commit=found.commit, spec=found.spec, result=result)
 
 

@@ -98,7 +98,7 @@ def of_build(
             digest=result.digest,
             lineage=result.lineage,
             locks=tuple(_committed(repository, commit, (*files.LOCK_FILES, lockfile.NAME))),
-            inputs=tuple(_inputs(repository, commit, service)),
+            inputs=tuple(inputs(repository, commit, service)),
             blobs=tuple(releases.check(result.digest)),
             tested=service.tests is not None and service.tests.command is not None,
             versions={"softlaunch": softlaunch.__version__, "python": platform.python_version()},
@@ -249,7 +249,7 @@ def _committed(repository: source.Source, commit: source.Commit, names: Sequence
             yield provenance.Material(name=name, sha256=hashlib.sha256(raw).hexdigest())
 
 
-def _inputs(
+def inputs(
     repository: source.Source, commit: source.Commit, service: spec.ServiceSpec
 ) -> Iterator[provenance.Material]:
     """Model, reference and holdout: what softlaunch.lock says of them, else the committed files."""

@@ -1,0 +1,346 @@
+"""Training runs, recorded in a home and tied to the releases that use them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
+
+from softlaunch import errors
+from softlaunch.adapters.git import source as git_source
+from softlaunch.adapters.training import command as commands
+from softlaunch.adapters.training import produced
+from softlaunch.config import home as homes
+from softlaunch.controller import redaction, training
+from softlaunch.controller.pipeline import files, workshop
+from softlaunch.core import intoto, lockfile, spec, training_record
+from softlaunch.ports import process_meter, source
+from softlaunch.wiring import evidence
+
+METRICS_VARIABLE, PARAMETERS_VARIABLE = "SOFTLAUNCH_METRICS", "SOFTLAUNCH_PARAMS"
+RUN_VARIABLE, OUTPUT_VARIABLE = "SOFTLAUNCH_RUN", "SOFTLAUNCH_OUTPUT"
+_PYTHON_SECONDS_MAX = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be run."""
+
+    command: tuple[str, ...]
+    directory: pathlib.Path
+    name: str = ""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    metrics_file: pathlib.Path | None = None
+    """A file of JSON lines the command writes by itself, in place of the one SOFTLAUNCH_METRICS names."""
+    job: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """Who is shown what happens."""
+
+    raw: Callable[[bool, bytes], None]
+    """Output as it comes; whether it is standard error."""
+    state: Callable[[Mapping[str, training_record.MetricSummary], process_meter.Sample], None]
+    """Each second."""
+
+
+Finish = Callable[[training_record.TrainingRecord, pathlib.Path], training_record.TrainingRecord]
+
+
+def records(home: homes.Home) -> training.Records:
+    """The training runs of that home."""
+    return training.Records(home.training)
+
+
+def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = None) -> training_record.TrainingRecord:
+    """
+    Runs a command and keeps what it said, took and produced.
+
+    Args:
+        home: Where the record goes.
+        asked: What is run.
+        view: Told what happens.
+        finish: Of a job: judges the output directory of a command that ended well, before the record is closed.
+
+    Raises:
+        ConfigError: there is no such program.
+        UnavailableError: the record cannot be written.
+    """
+    kept = records(home)
+    with kept.begun(time.time()) as run:
+        folder = kept.directory(run)
+        found = training_record.TrainingRecord(
+            run=run,
+            name=asked.name,
+            command=training_record.without_secrets(asked.command),
+            directory=str(asked.directory),
+            started_at=time.time(),
+            parameters=_parameters(asked, folder),
+            code=_code(asked),
+            job=asked.job,
+        )
+        kept.write(found)
+        output = folder / "output"
+        if asked.job:
+            output.mkdir(mode=0o700)
+        root, without = (output, ()) if asked.job else (asked.directory, (home.root,))
+        before, whole = produced.look(root, without)
+        recorder = _Recorder(folder, asked, view)
+        variables = {
+            METRICS_VARIABLE: str(recorder.reported),
+            PARAMETERS_VARIABLE: str(folder / training.PARAMETERS),
+            RUN_VARIABLE: run,
+            **({OUTPUT_VARIABLE: str(output)} if asked.job else {}),
+        }
+        try:
+            ended = commands.run(
+                asked.command,
+                directory=asked.directory,
+                variables=variables,
+                listener=commands.Listener(recorder.raw, recorder.line),
+                on_sample=recorder.sample,
+            )
+        except errors.SoftlaunchError:
+            kept.write(dataclasses.replace(found, outcome=training_record.Outcome.FAILED, finished_at=time.time()))
+            raise
+        finally:
+            recorder.close()
+        after, whole_after = produced.look(root, without)
+        made, notes = produced.changed(root, before, after)
+        notes += () if whole and whole_after else (f"only {produced.SEEN_MAX} files of the directory were looked at",)
+        notes += () if ended.drained else ("a process was left behind and holds the output: its end is not recorded",)
+        good = ended.exit_code == 0
+        found = dataclasses.replace(
+            found,
+            outcome=training_record.Outcome.SUCCEEDED if good else training_record.Outcome.FAILED,
+            finished_at=time.time(),
+            exit_code=ended.exit_code,
+            parameters=_parameters(asked, folder),
+            metrics=tuple(recorder.summaries.values()),
+            files=made,
+            notes=(*notes, *recorder.notes()),
+            resources=recorder.resources(ended),
+            logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
+        )
+        if finish is not None and good:
+            found = finish(found, output)
+        kept.write(found)
+        return found
+
+
+class _Recorder:
+    """Writes what comes, as it comes."""
+
+    def __init__(self, folder: pathlib.Path, asked: Order, view: View) -> None:
+        self.summaries: dict[str, training_record.MetricSummary] = {}
+        given = asked.metrics_file
+        self.reported = given.absolute() if given is not None else folder / training.REPORTED
+        self._offset = self.reported.stat().st_size if self.reported.is_file() else 0
+        self._view = view
+        self._redactor = redaction.Redactor()
+        for value in training_record.secrets_of(asked.command, asked.parameters, os.environ):
+            self._redactor.learn(value)
+        self._metrics, self._resources, self._output = (
+            _appended(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)
+        )
+        self._samples: list[process_meter.Sample] = []
+        self._bad_lines = 0
+
+    def raw(self, is_error: bool, chunk: bytes) -> None:  # noqa: FBT001 - a callback of commands.Listener
+        self._view.raw(is_error, chunk)
+
+    def line(self, line: str) -> None:
+        self._output.write(self._redactor.text(line) + "\n")
+        self._output.flush()
+        for metric in training_record.metrics_of_line(line):
+            self._add(metric)
+
+    def sample(self, sample: process_meter.Sample) -> None:
+        self._read_reported()
+        self._samples.append(sample)
+        self._resources.write(json.dumps(dataclasses.asdict(sample)) + "\n")
+        self._resources.flush()
+        self._view.state(dict(self.summaries), sample)
+
+    def close(self) -> None:
+        self._read_reported(at_the_end=True)
+        for each in (self._metrics, self._resources, self._output):
+            each.close()
+
+    def notes(self) -> tuple[str, ...]:
+        return (f"{self._bad_lines} lines of the metrics file could not be read",) if self._bad_lines else ()
+
+    def resources(self, ended: commands.Ended) -> training_record.Resources:
+        last = self._samples[-1]
+        busiest = [each.gpu_percent for each in self._samples if each.gpu_percent is not None]
+        fullest = [each.gpu_memory_bytes for each in self._samples if each.gpu_memory_bytes is not None]
+        return training_record.Resources(
+            cpu_seconds=round(ended.cpu_seconds, 3),
+            ram_bytes_max=max(each.ram_bytes for each in self._samples),
+            received_bytes=last.received_bytes,
+            sent_bytes=last.sent_bytes,
+            gpu=next((each.gpu for each in self._samples if each.gpu is not None), None),
+            gpu_percent_max=max(busiest, default=None),
+            gpu_memory_bytes_max=max(fullest, default=None),
+            sample_count=len(self._samples),
+        )
+
+    def _read_reported(self, *, at_the_end: bool = False) -> None:
+        try:
+            with self.reported.open("rb") as stream:
+                stream.seek(self._offset)
+                raw = stream.read()
+        except OSError:
+            return  # the command has written none yet
+        whole = raw if at_the_end else raw[: raw.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            if not line.strip():
+                continue
+            try:
+                found = training_record.metrics_of_entry(line.decode())
+            except ValueError:
+                self._bad_lines += 1
+                continue
+            for metric in found:
+                self._add(metric)
+
+    def _add(self, metric: training_record.Metric) -> None:
+        self.summaries[metric.name] = training_record.summarised(self.summaries, metric)
+        value = training_record.number(metric.value)
+        entry = {"at": time.time(), "step": metric.step, "name": metric.name, "value": value}
+        self._metrics.write(json.dumps(entry) + "\n")
+        self._metrics.flush()
+
+
+def model_of(repository: source.Source, commit: source.Commit, service: spec.ServiceSpec) -> str | None:
+    """The sha256 of the service's model file, as committed or pinned."""
+    return next((each.sha256 for each in evidence.inputs(repository, commit, service) if each.name == "model"), None)
+
+
+def tie(
+    home: homes.Home,
+    repository: source.Source,
+    commit: source.Commit,
+    service: spec.ServiceSpec,
+    *,
+    result: workshop.BuildResult,
+    progress: workshop.Progress,
+) -> None:
+    """
+    Ties a release to the run that produced its model: written beside the run, and signed where the home has a key.
+
+    Raises:
+        ConfigError: the key cannot be read or unlocked; the release is there.
+    """
+    if not home.training.is_dir():
+        return
+    sha256 = model_of(repository, commit, service)
+    found = training.training_run_of(home.training, sha256) if sha256 is not None else None
+    if sha256 is None or found is None:
+        return
+    with workshop.step(progress, "training") as step:
+        records(home).used(found.run, training.Use(release=result.digest.value, service=service.service, sha256=sha256))
+        step.detail = f"the model is of run {found.run}"
+        signer = evidence.LazyKeys(home).signer()
+        if signer is None:
+            return
+        statement = intoto.Statement(
+            kind=intoto.Kind.TRAINING,
+            service=service.service,
+            subject=result.digest,
+            predicate=predicate(found, sha256),
+        )
+        evidence.of(home).attach([statement], signer)
+        step.detail += f", signed by the key {signer.public.name}"
+
+
+def predicate(found: training_record.TrainingRecord, sha256: str) -> dict[str, Any]:
+    """What is said of the run that produced a release's model."""
+    return {
+        "run": found.run,
+        "model": {"sha256": sha256},
+        "digest": {"sha256": found.digest},
+        "record": found.document(),
+    }
+
+
+def _parameters(asked: Order, folder: pathlib.Path) -> dict[str, str]:
+    """What the command's own file says goes before --param, and that before the command's arguments."""
+    said: dict[str, str] = {}
+    try:
+        written = json.loads((folder / training.PARAMETERS).read_bytes())
+    except (OSError, ValueError):
+        written = {}
+    if isinstance(written, dict):
+        said = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in written.items()}
+    own = training_record.parameters_of(asked.command)
+    return training_record.parameters_kept({**own, **asked.parameters, **said})
+
+
+def _code(asked: Order) -> training_record.Code:
+    commit, dirty = "", ()
+    try:
+        repository = git_source.GitSource(asked.directory)
+        commit, dirty = repository.resolve("HEAD").id, tuple(repository.dirty())
+    except errors.SoftlaunchError:
+        pass  # no repository: an empty commit says so
+    locks = {name: asked.directory / name for name in (*files.LOCK_FILES, lockfile.NAME)}
+    return training_record.Code(
+        commit=commit,
+        dirty=dirty,
+        python=_python(asked),
+        locks={name: _sha256(path) for name, path in locks.items() if path.is_file()},
+        seeds={name: value for name, value in sorted(os.environ.items()) if "SEED" in name.upper()},
+    )
+
+
+def _python(asked: Order) -> str:
+    program = shutil.which(asked.command[0], path=os.environ.get("PATH"))
+    if program is None or not pathlib.Path(program).name.startswith("python"):
+        return ""
+    try:
+        said = subprocess.run(
+            [program, "-V"], capture_output=True, text=True, timeout=_PYTHON_SECONDS_MAX, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.strip().removeprefix("Python ")
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _appended(path: pathlib.Path) -> IO[str]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8")
+
+
+def split_parameters(given: Sequence[str]) -> dict[str, str]:
+    """
+    Values of --param.
+
+    Raises:
+        ConfigError: one is not KEY=VALUE.
+    """
+    found = {}
+    for each in given:
+        key, sign, value = each.partition("=")
+        if not sign or not key.strip():
+            raise errors.ConfigError(
+                f"The parameter {each!r:.80} is not KEY=VALUE.",
+                remedy="For example: `--param learning_rate=0.1`.",
+                code=errors.Code.BAD_OPTION,
+            )
+        found[key.strip()] = value
+    return found
