@@ -6,13 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import structlog
-
 from softlaunch import errors
 from softlaunch.core import dsse_types, evidence_policy, intoto, release
 from softlaunch.ports import registry, signing
-
-_LOG = structlog.get_logger(__name__)
 
 
 class Registry(registry.Registry, registry.Referrers, Protocol):
@@ -95,7 +91,11 @@ class Evidence:
             if signer is not None:
                 self.attach([statement], signer)
         except errors.SoftlaunchError as error:
-            _LOG.warning("approval_unsigned", release=approval.release.short, by=approval.by, error=str(error))
+            import structlog  # noqa: PLC0415 - Rich comes with it; a warning is rare, and most commands have none
+
+            structlog.get_logger(__name__).warning(
+                "approval_unsigned", release=approval.release.short, by=approval.by, error=str(error)
+            )
 
     def verify(
         self, digest: release.Digest, *, keys: Sequence[signing.PublicKey], threshold: int = 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from softlaunch.core import release
+
+if TYPE_CHECKING:  # half of what `softlaunch verify` costs beside its hashing
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

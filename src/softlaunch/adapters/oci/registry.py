@@ -9,16 +9,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any
-
-import structlog
 
 from softlaunch import errors
 from softlaunch.adapters.oci import attachments, blobs, layers, layout
 from softlaunch.core import release, release_json
 from softlaunch.ports import registry
 
-_LOG = structlog.get_logger(__name__)
 _LAYERS = (
     (layout.DOC_LAYER, ("release.json", "requirements.lock", "profile.json", "smoke.json", "drill.json")),
     (layout.WEIGHT_LAYER, ("model",)),
@@ -91,7 +89,11 @@ class OciRegistry:
             if [each["digest"] for each in manifest["layers"]] == list(_layer_digests(directory)):
                 layers.seal(directory)  # one that was unpacked before releases were read-only
                 return _described(directory)
-            _LOG.warning("unpacked_release_changed", release=digest.short, directory=str(directory))
+            import structlog  # noqa: PLC0415 - Rich comes with it; a warning is rare, and most commands have none
+
+            structlog.get_logger(__name__).warning(
+                "unpacked_release_changed", release=digest.short, directory=str(directory)
+            )
             _discard(directory)
         with blobs.disk_errors(directory.parent):
             directory.parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +146,9 @@ class OciRegistry:
             raise _absent(digest)
         manifest = self._document(digest)
         found = [release.Digest(each["digest"]) for each in (manifest["config"], *manifest["layers"])]
-        for each in found:
-            self._blobs.check(each)
+        with futures.ThreadPoolExecutor() as readers:  # hashing releases Python's lock: a layer for each core
+            for _ in readers.map(self._blobs.check, found):
+                pass
         return (digest, *found)
 
     def lineage(self, digest: release.Digest) -> Sequence[release.Lineage]:
