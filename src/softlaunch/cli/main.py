@@ -19,7 +19,7 @@ _PANELS = {
         "build=building:build lock=locking:lock deploy=launch:deploy ship=shipping:ship attach=attach:attach "
         "watch=launch:watch image=imaging:IMAGE"
     ),
-    "Train": "run=training:run runs=training:RUNS",
+    "Train": "run=training:run runs=training:RUNS job=jobs:JOB",
     "Follow git": "follow=following:follow unfollow=following:unfollow sync=following:sync",
     "Steer": (
         "promote=launch:promote approve=people:approve pause=launch:pause resume=launch:resume abort=launch:abort "

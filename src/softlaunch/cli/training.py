@@ -245,6 +245,13 @@ def close(found: training_record.TrainingRecord) -> None:
     output.text(f"[dim]softlaunch runs show {found.run}[/]")
 
 
+def gates(found: training_record.TrainingRecord) -> None:
+    """A line for each check of a job's output."""
+    for gate in found.gates:
+        mark = "[green]✓[/]" if gate.passed else "[red]✗[/]"
+        output.text(f"gate      {mark} {rich.markup.escape(f'{gate.name}: {gate.detail}')}")
+
+
 def amount(count: float) -> str:
     """Bytes for people."""
     for unit in _UNITS:
@@ -271,9 +278,7 @@ def _describe(found: training_record.TrainingRecord) -> None:
         span = f" ({each.least:.6g} to {each.greatest:.6g} in {each.count})" if each.least is not None else ""
         at = f" at step {each.step}" if each.step is not None else ""
         output.plain(f"metric    {each.name} {each.last:.6g}{at}{span if each.count > 1 else ''}")
-    for gate in found.gates:
-        mark = "[green]✓[/]" if gate.passed else "[red]✗[/]"
-        output.text(f"gate      {mark} {rich.markup.escape(f'{gate.name}: {gate.detail}')}")
+    gates(found)
     _describe_resources(found.resources)
     for file in found.files[:_SHOWN]:
         output.plain(f"file      {file.path}  {amount(file.bytes)}  sha256 {file.sha256[:12]}")

@@ -59,7 +59,7 @@ class Records:
         """A new run's id. It is held, and so running, until the end of the block."""
         with _written("the record of the run"):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(at)) + secrets.token_hex(3)
+            run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(at))}-{int(at * 1000) % 1000:03d}{secrets.token_hex(2)}"
             self.directory(run).mkdir(mode=0o700)
             descriptor = os.open(self.directory(run) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -57,7 +57,8 @@ def faults(words: list[str]) -> list[str]:
             return [f"there is no command {' '.join(words[:2])}"]
         known, words = below, words[1:]
     options = {option for parameter in known[words[0]].params for option in parameter.opts} | {"--help"}
-    used = {word.split("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
+    own = words[1 : words.index("--") if "--" in words else None]
+    used = {word.split("=")[0] for word in own if re.match(r"--?[a-z]", word)}
     return [f"{words[0]} has no option {option}" for option in sorted(used - options)]
 
 
