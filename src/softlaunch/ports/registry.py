@@ -101,3 +101,44 @@ class Referrers(Protocol):
             UnavailableError: a blob is absent, or its bytes do not match its digest.
         """
         ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Carried:
+    """A release between a registry and this home."""
+
+    digest: release.Digest
+    reference: str
+    """Where it is now, by digest."""
+    carried_bytes: int
+    present_bytes: int
+    """Of blobs that were there already."""
+    referrer_count: int
+
+
+class Remote(Protocol):
+    """Releases in a registry, with everything attached to them."""
+
+    def send(self, digest: release.Digest, reference: str) -> Carried:
+        """
+        Copies a release of this home to HOST/NAME[:TAG]; the tag is written last.
+
+        Raises:
+            ConfigError: no such release, or no right to write there.
+            UnavailableError: the registry does not answer or refuses, or a stored blob is damaged.
+        """
+        ...
+
+    def fetch(self, reference: str) -> Carried:
+        """
+        Copies a release of HOST/NAME:TAG or HOST/NAME@sha256:HEX into this home; it is listed last.
+
+        Raises:
+            ConfigError: no such release, or no right to read it.
+            UnavailableError: the registry does not answer, or answers other bytes than were asked for.
+        """
+        ...
+
+    def tags(self, reference: str) -> Sequence[str]:
+        """Tags of a repository, without those that list referrers."""
+        ...

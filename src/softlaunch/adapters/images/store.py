@@ -89,6 +89,14 @@ class Store:
         """Where the blob is, or would be."""
         return self._blobs / digest.value.removeprefix("sha256:")
 
+    def holds(self, digest: release.Digest) -> bool:
+        """Whether the blob is there with the bytes it is named for."""
+        try:
+            with self.path(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest.value.removeprefix("sha256:")
+        except OSError:
+            return False
+
     def put(self, raw: bytes) -> release.Digest:
         """Stores the bytes."""
         digest = release.Digest(f"sha256:{hashlib.sha256(raw).hexdigest()}")
