@@ -40,7 +40,8 @@ class Column:
         """Those that are there; None where they are no numbers."""
         if self.values.dtype.kind not in "biuf":
             return None
-        return self.values[~self.missing].astype(np.float64)
+        there: np.ndarray[Any, Any] = self.values[~self.missing].astype(np.float64)
+        return there
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -239,8 +239,8 @@ def metrics_of_entry(line: str) -> tuple[Metric, ...]:
 def summarised(summaries: Mapping[str, MetricSummary], metric: Metric) -> MetricSummary:
     """The summary of a metric with one more value."""
     before = summaries.get(metric.name)
-    finite = metric.value if math.isfinite(metric.value) else None
-    values = [value for value in (finite, before and before.least, before and before.greatest) if value is not None]
+    known = (before.least, before.greatest) if before is not None else ()
+    values = [value for value in (metric.value, *known) if value is not None and math.isfinite(value)]
     return MetricSummary(
         name=metric.name,
         last=metric.value,

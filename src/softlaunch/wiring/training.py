@@ -287,7 +287,7 @@ def _parameters(asked: Order, folder: pathlib.Path) -> dict[str, str]:
 
 
 def _code(asked: Order) -> training_record.Code:
-    commit, dirty = "", ()
+    commit, dirty = "", tuple[str, ...]()
     try:
         repository = git_source.GitSource(asked.directory)
         commit, dirty = repository.resolve("HEAD").id, tuple(repository.dirty())
