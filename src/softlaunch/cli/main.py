@@ -17,7 +17,7 @@ _PANELS = {
     "Begin": "init=machine:init doctor=machine:doctor up=machine:up down=machine:down next=insight:next_step",
     "Launch": (
         "build=building:build lock=locking:lock deploy=launch:deploy ship=shipping:ship attach=attach:attach "
-        "watch=launch:watch image=imaging:IMAGE"
+        "watch=launch:watch image=imaging:IMAGE registry=registering:REGISTRY"
     ),
     "Train": "run=training:run runs=training:RUNS job=jobs:JOB",
     "Follow git": "follow=following:follow unfollow=following:unfollow sync=following:sync",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from softlaunch.core import release
+
+Show = Callable[[str], None]
+"""Told what is under way, a line each."""
 
 
 class Registry(Protocol):

@@ -181,6 +181,20 @@ class OciRegistry:
                     return subject
         return None
 
+    def listed(self) -> Iterator[dict[str, Any]]:
+        """Every release, the oldest first, as JSON: what it is and where it came from."""
+        lineages = dict(self._lineages())
+        for each in self._releases():
+            manifest, lineage = self._document(each.digest), lineages.get(each.digest)
+            yield {
+                "release": each.digest.value,
+                "service": dict(each.annotations).get(layout.SERVICE_ANNOTATION, ""),
+                "bytes": each.size + sum(blob["size"] for blob in (manifest["config"], *manifest["layers"])),
+                "commit": lineage.commit if lineage is not None else "",
+                "branch": lineage.branch if lineage is not None else "",
+                "tags": list(lineage.tags) if lineage is not None else [],
+            }
+
     def newest(self, service: str) -> Sequence[release.Digest]:
         """See ports.registry.Registry.newest."""
         among = set(self._owned(service))
