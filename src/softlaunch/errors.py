@@ -148,6 +148,7 @@ class Code(enum.StrEnum):
     PIPELINE_RUNS = "pipeline-runs"
     NO_PIPELINE = "no-pipeline"
     TRAINING_COMMAND = "training-command"
+    TESTS_CONTAINER = "tests-container"
     NO_TRAINING_RUN = "no-training-run"
     MLFLOW_RUN = "mlflow-run"
     JOB_NAME = "job-name"

@@ -190,6 +190,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "Run in the checkout, in the release's own Python; must end with 0.",
             ),
             Key(
+                "container",
+                "image",
+                "none",
+                "debian:12",
+                "Image in which podman or docker runs `command`, without network; Python is the release's.",
+            ),
+            Key(
                 "timeout",
                 "duration, 1s to 24h",
                 "30m",

@@ -14,6 +14,8 @@ _SHARES = frozenset({"roc_auc", "accuracy", "f1", "precision", "recall", "brier"
 """Metrics between 0 and 1; r2 may be negative, the others are unbounded above."""
 
 _COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?\d{1,12}(?:\.\d{1,12})?)", re.ASCII)
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}", re.ASCII)
+"""Nothing that podman or docker would read as an option."""
 _TIMEOUT_SECONDS = 1_800.0
 _LATENCY_MS_MAX = 600_000.0
 """Ten minutes for one row: above that it is surely not meant in milliseconds."""
@@ -25,7 +27,9 @@ def read(field: fields.Field) -> spec.TestsSpec:
     command, timeout = section.get("command"), section.get("timeout")
     coverage = section.get("coverage_percent_min")
     quality = section.get("quality")
-    latency = section.get("latency_ms_p99_max")
+    latency, container = section.get("latency_ms_p99_max"), section.get("container")
+    if container is not None and not section.has("command"):
+        container.wrong("There is no `command` that could run in it.", "Add command: pytest -q")
     if coverage is not None and not section.has("command"):
         coverage.wrong("There is no `command` whose coverage could be measured.", "Add command: pytest -q")
     found_quality, latency_inside = _quality(quality) if quality is not None else (None, None)
@@ -39,6 +43,7 @@ def read(field: fields.Field) -> spec.TestsSpec:
             if timeout is not None
             else _TIMEOUT_SECONDS
         ),
+        container=_image(container) if container is not None else None,
         coverage_percent_min=(
             coverage.number(above=0, at_most=100, stand_in=80, or_zero=True) if coverage is not None else None
         ),
@@ -47,6 +52,13 @@ def read(field: fields.Field) -> spec.TestsSpec:
             latency.number(above=0, at_most=_LATENCY_MS_MAX, stand_in=20) if latency is not None else None
         ),
     )
+
+
+def _image(field: fields.Field) -> str:
+    text = field.text("an image", example="debian:12")
+    if text and not _IMAGE.fullmatch(text):
+        field.wrong(f"'{problems.show(text)}' is not the name of an image.", "For example: debian:12")
+    return text
 
 
 def _quality(field: fields.Field) -> tuple[spec.QualitySpec, fields.Field | None]:

@@ -88,6 +88,8 @@ class TestsSpec:
     command: str | None = None
     timeout_seconds: float = 1_800.0
     """Of the command; then its whole process group is killed."""
+    container: str | None = None
+    """Image in which the command runs; None: on the machine that builds."""
     coverage_percent_min: float | None = None
     quality: QualitySpec | None = None
     latency_ms_p99_max: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -51,6 +51,8 @@ class Workbench(Protocol):
         timeout_seconds: float,
         variables: Mapping[str, str],
         log: pathlib.Path | None = None,
+        image: str | None = None,
+        writable: Sequence[pathlib.Path] = (),
     ) -> CommandResult:
         """
         Runs a user's command, split like a shell does but without one, with the environment's programs first.
@@ -62,9 +64,12 @@ class Workbench(Protocol):
             timeout_seconds: After which it is killed, with everything it started.
             variables: Added to its environment.
             log: File that gets everything it prints, while it prints; only the last lines are returned.
+            image: Runs it in a container of this image; only `directory` and `writable` can be written there.
+            writable: Directories besides.
 
         Raises:
             ConfigError: it cannot be split, or there is no such program.
+            UnavailableError: a container cannot be made.
         """
         ...
 
@@ -88,6 +93,8 @@ class CoverageProbe(Protocol):
     """The command to run instead."""
     variables: Mapping[str, str]
     """What it must see in its environment."""
+    place: pathlib.Path
+    """The directory that it writes to."""
 
     def percent(self, xml: pathlib.Path | None = None) -> float | None:
         """Share of lines run, 0 to 100; None when nothing was measured. The report goes to `xml` (Cobertura) too."""

@@ -102,6 +102,7 @@ _COMPANIONS = {
     (keys.MODEL, "predict_paths"): "app: service:app",
     (keys.ANSWERS, "min"): "path: late",
     (keys.ANSWERS, "max"): "path: late",
+    (keys.TESTS, "container"): "command: pytest",
     (keys.TESTS, "coverage_percent_min"): "command: pytest",
     (keys.ATTACH, "candidate"): "stable: http://127.0.0.1:8999",
     (keys.ATTACH, "ready"): "stable: http://127.0.0.1:8999",

@@ -437,3 +437,13 @@ def test_no_tree_of_known_words_raises_anything_but_a_config_error(text: str) ->
 def test_no_bytes_raise_anything_but_a_config_error(raw: bytes) -> None:
     with pytest.raises(errors.ConfigError):
         service_file.parse_bytes(raw)
+
+
+@pytest.mark.parametrize("image", ["--privileged", "-v/:/host", "debian 12", "debian;id"])
+def test_an_image_for_tests_is_nothing_that_podman_would_read_otherwise(image) -> None:
+    text = (
+        f"service: s\nmodel: m.joblib\ntests: {{command: pytest, container: {image!r}}}\nenvironments: [production]\n"
+    )
+
+    with pytest.raises(errors.ConfigError, match="is not the name of an image"):
+        service_file.parse(text, name="softlaunch.yaml")

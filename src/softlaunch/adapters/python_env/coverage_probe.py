@@ -44,6 +44,7 @@ class _Started:
             "try:\n    import coverage\nexcept ImportError:\n    pass\nelse:\n    coverage.process_startup()\n"
         )
         omitted = "\n    ".join(str(directory.resolve() / each) for each in _NOT_COUNTED)
+        self.place = self._place
         self._rc = self._place / "coveragerc"
         self._rc.write_text(
             f"[run]\nparallel = true\ndata_file = {self._place}/data\nsource = {directory.resolve()}\n"
@@ -77,6 +78,7 @@ class _Asked:
     def __init__(self, command: str) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="softlaunch-coverage-")
         self._report = pathlib.Path(self._scratch.name) / "report.json"
+        self.place = self._report.parent
         self._xml = self._report.with_suffix(".xml")
         self.command = f"{command} --cov-report=json:{self._report} --cov-report=xml:{self._xml}"
         self.variables: Mapping[str, str] = {"COVERAGE_FILE": f"{self._scratch.name}/data"}

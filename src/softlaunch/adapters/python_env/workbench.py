@@ -14,11 +14,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from softlaunch import errors
-from softlaunch.adapters.python_env import coverage_probe
+from softlaunch.adapters.python_env import container, coverage_probe
 from softlaunch.ports import python_env
 
 _LINE_COUNT = 40
@@ -56,6 +56,8 @@ class LocalWorkbench:
         timeout_seconds: float,
         variables: Mapping[str, str],
         log: pathlib.Path | None = None,
+        image: str | None = None,
+        writable: Sequence[pathlib.Path] = (),
     ) -> python_env.CommandResult:
         """See ports.python_env.Workbench.command."""
         try:
@@ -64,6 +66,18 @@ class LocalWorkbench:
             raise _not_a_command(words, f"cannot be split into words ({error})") from error
         if not arguments:
             raise _not_a_command(words, "is empty")
+        if image is not None:
+            with container.command(
+                arguments,
+                image=image,
+                python=python,
+                directory=directory.resolve(),
+                writable=writable,
+                variables=variables,
+            ) as contained:
+                done = _watched(contained, directory, {**os.environ, **variables}, timeout_seconds, log)
+            container.check(done.exit_code, done.output, image)
+            return done
         path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         found = shutil.which(arguments[0], path=path)
         if found is None and (directory / arguments[0]).is_file():

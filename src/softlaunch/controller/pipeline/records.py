@@ -44,7 +44,9 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
 def tests_key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     """What decides whether the tests pass: as `key`, without what is asked of the release afterwards."""
     tests = service.tests if service.tests is not None else spec.TestsSpec()
-    asked = spec.TestsSpec(command=tests.command, coverage_percent_min=tests.coverage_percent_min)
+    asked = spec.TestsSpec(
+        command=tests.command, container=tests.container, coverage_percent_min=tests.coverage_percent_min
+    )
     return key(checkout_digest, dataclasses.replace(service, tests=asked, lookups=()))
 
 

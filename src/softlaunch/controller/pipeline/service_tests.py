@@ -79,6 +79,8 @@ def _run(
         timeout_seconds=tests.timeout_seconds,
         variables={**_reporting(made), **({} if probe is None else probe.variables)},
         log=made / passed_tests.LOG,
+        image=tests.container,
+        writable=(made,) if probe is None else (made, probe.place),
     )
     if result.exit_code is None:
         raise errors.ConfigError(
