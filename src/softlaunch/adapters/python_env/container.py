@@ -71,7 +71,16 @@ def command(
     engine, name = program(), f"softlaunch-tests-{secrets.token_hex(6)}"
     is_podman = pathlib.Path(engine).name == "podman"
     words = [engine, "run", "--rm", "--name", name, "--network", "none", "--read-only", "--tmpfs", "/tmp"]  # noqa: S108
-    words += ["--cap-drop", "all", "--security-opt", "no-new-privileges", "--pids-limit", str(_PROCESSES_MAX)]
+    words += [
+        "--cap-drop",
+        "all",
+        "--security-opt",
+        "no-new-privileges",
+        "--security-opt",
+        "label=disable",
+        "--pids-limit",
+        str(_PROCESSES_MAX),
+    ]
     words += ["--workdir", str(directory), "--entrypoint", ""]
     if os.geteuid() != 0:
         words += ["--userns", "keep-id"] if is_podman else ["--user", f"{os.getuid()}:{os.getgid()}"]
