@@ -167,9 +167,9 @@ class Repository:
             found = self._ask("GET", url)
             if found.status_code == httpx.codes.NOT_FOUND:
                 tagged = self.find_manifest(fallback_tag(digest))
-                return [] if tagged is None else self._listed(tagged[1])
+                return [] if tagged is None else self.listed(tagged[1])
             self._expect(found, 200)
-            listed += self._listed(found.content)
+            listed += self.listed(found.content)
             url = found.links.get("next", {}).get("url")
         return listed
 
@@ -189,11 +189,15 @@ class Repository:
             url = found.links.get("next", {}).get("url")
         return listed
 
-    def _listed(self, raw: bytes) -> list[dict[str, Any]]:
+    def listed(self, raw: bytes) -> list[dict[str, Any]]:
+        """Descriptors of an index the registry gave."""
         try:
-            return [dict(each) for each in json.loads(raw)["manifests"]]
-        except (ValueError, KeyError, TypeError) as error:
+            found = [dict(each) for each in json.loads(raw)["manifests"]]
+            for each in found:
+                release.Digest(each["digest"])
+        except (ValueError, KeyError, TypeError, errors.InvariantError) as error:
             raise self.failed("answers with no index") from error
+        return found
 
     def _checked(self, found: httpx.Response, asked: str) -> tuple[release.Digest, bytes]:
         self._expect(found, 200)

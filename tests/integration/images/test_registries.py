@@ -99,7 +99,7 @@ class Registry:
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
     found = Registry()
-    thread = threading.Thread(target=found.server.serve_forever)
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
     thread.start()
     log_in(tmp_path, monkeypatch, {"auths": {found.host: {"auth": BASIC.removeprefix("Basic ")}}})
     yield found

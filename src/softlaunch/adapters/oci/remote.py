@@ -149,18 +149,21 @@ def _referrers(source: repository.Repository, digest: release.Digest, depth: int
     if depth >= _DEPTH_MAX:
         return found
     for listed in source.referrers(digest):
-        raw = source.manifest(layout.parse(listed).digest.value)[1]
-        each, manifest = layout.parse(listed).digest, _parsed(raw)
-        if manifest is None or not manifest.get("layers") or _subject(manifest) != digest:
-            continue  # an index, or nothing that carries a statement about it
-        found = {**found, each: raw, **_referrers(source, each, depth + 1)}
+        each = release.Digest(listed["digest"])
+        raw = source.manifest(each.value)[1]
+        manifest = _parsed(raw)
+        subject = (manifest or {}).get("subject")
+        if manifest is None or not manifest["layers"] or not isinstance(subject, dict):
+            continue  # an index, or nothing that carries a statement
+        if subject.get("digest") == digest.value:
+            found = {**found, each: raw, **_referrers(source, each, depth + 1)}
     return found
 
 
 def _write_fallback(target: repository.Repository, subject: release.Digest, new: Sequence[layout.Descriptor]) -> None:
     tag = repository.fallback_tag(subject)
     before = target.find_manifest(tag)
-    listed = {each["digest"]: each for each in (json.loads(before[1])["manifests"] if before is not None else ())}
+    listed = {each["digest"]: each for each in (target.listed(before[1]) if before is not None else ())}
     listed |= {each.digest.value: each.document() for each in new}
     document = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": list(listed.values())}
     target.put_manifest(layout.canonical(document), tag, layout.INDEX)
