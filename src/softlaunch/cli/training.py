@@ -188,6 +188,35 @@ def compare(
     output.CONSOLE.print(table)
 
 
+@RUNS.command("import")
+def import_run(
+    run: Annotated[str, typer.Argument(help="mlflow:RUN_ID.", metavar="RUN")],
+    *,
+    source: Annotated[
+        str, typer.Option("--from", envvar="MLFLOW_TRACKING_URI", help="Tracking server, or folder of a file store.")
+    ] = "mlruns",
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Read a run that MLflow recorded: parameters, metrics, and the digests of its artifacts.
+
+    Examples:
+
+        softlaunch runs import mlflow:bd47b6ea68da43a8b9eb99ff6412cfde
+        softlaunch runs import mlflow:bd47b6ea68da43a8b9eb99ff6412cfde --from http://127.0.0.1:5000 --json
+    """
+    from softlaunch.wiring import mlflow_runs  # noqa: PLC0415 - as in `run`
+
+    place = homes.Home.locate(home)
+    place.prepare()
+    found = mlflow_runs.take(place, run, source)
+    if as_json:
+        output.document(_document(records.Records(place.training), found))
+    else:
+        close(found)
+
+
 class View:
     """The command's output as it comes, and on a terminal a line below with what happens now."""
 
