@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from softlaunch import errors
-from softlaunch.cli import client, main
+from softlaunch.cli import client
 from softlaunch.core import spec
 from softlaunch.testing import virtual_traffic
 
