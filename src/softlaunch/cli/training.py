@@ -160,8 +160,8 @@ def show(run: _Run, *, home: options.HomeOption = None, as_json: options.Json = 
 
 @RUNS.command("compare")
 def compare(
-    first: Annotated[str, typer.Argument(help="A run.", metavar="A")],
-    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    first: Annotated[str, typer.Argument(help="A run.", metavar="FIRST")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="SECOND")],
     *,
     home: options.HomeOption = None,
     as_json: options.Json = False,

@@ -131,7 +131,11 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
             logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
         )
         if finish is not None and good:
-            found = finish(found, output)
+            try:
+                found = finish(found, output)
+            except errors.SoftlaunchError:
+                kept.write(dataclasses.replace(found, outcome=training_record.Outcome.FAILED))
+                raise
         kept.write(found)
         return found
 

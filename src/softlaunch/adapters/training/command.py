@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
@@ -111,8 +112,9 @@ def run(
             except subprocess.TimeoutExpired:
                 on_sample(gauge.sample())
                 pause = min(2 * pause, _TICK_SECONDS)
+        last = time.monotonic() + _DRAIN_SECONDS_MAX
         for each in pumps:
-            each.join(_DRAIN_SECONDS_MAX)
+            each.join(max(0.0, last - time.monotonic()))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Ended(
         exit_code=code if code >= 0 else _KILLED - code,

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import ruamel.yaml
+import ruamel.yaml.error
 
 from softlaunch import errors
 from softlaunch.core import training_record
@@ -131,7 +132,7 @@ def _of_folder(run: str, store: pathlib.Path) -> training_record.TrainingRecord:
             metrics=metrics,
             files=files,
         )
-    except (OSError, ValueError, AttributeError, TypeError, ruamel.yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, ruamel.yaml.error.YAMLError) as error:
         raise _refused(run, str(store), f"the file store cannot be read ({' '.join(str(error).split())})") from error
 
 
