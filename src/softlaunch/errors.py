@@ -147,6 +147,7 @@ class Code(enum.StrEnum):
     MODEL_SIGNATURE = "model-signature"
     PIPELINE_RUNS = "pipeline-runs"
     NO_PIPELINE = "no-pipeline"
+    NO_HISTORY = "no-history"
     TRAINING_COMMAND = "training-command"
     TESTS_CONTAINER = "tests-container"
     NO_TRAINING_RUN = "no-training-run"

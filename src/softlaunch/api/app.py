@@ -18,7 +18,7 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, drills, evidence, follows, git_hooks, hooks, places, schemas
+from softlaunch.api import access, complaining, drills, evidence, follows, git_hooks, history, hooks, places, schemas
 from softlaunch.controller import commands, complaints, drilling, explain, following, hook_secret, people, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
@@ -95,6 +95,7 @@ def create(
     app.middleware("http")(guard.admit)
     complaining.add(app, reports=reports, guard=guard, loop=loop)
     evidence.add(app, store=store)
+    history.add(app, store=store, now=loop.now)
     places.add(app, loop=loop)
     if drill is not None:
         drills.add(app, drill=drill, guard=guard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated
 
 import rich.markup
@@ -23,26 +24,46 @@ _PassphraseOption = Annotated[
 
 
 def verify(
-    release: _ReleaseArgument,
+    release: Annotated[
+        str | None, typer.Argument(help="Digest, commit, branch or tag; not with --history.", metavar="RELEASE")
+    ] = None,
     *,
     key: Annotated[
         list[str] | None,
         typer.Option("--key", help="Trusted key: a name of `key list` or a PEM file; again for more."),
     ] = None,
     threshold: Annotated[int, typer.Option(min=1, max=10, help="So many keys have to sign each statement.")] = 1,
+    history: Annotated[bool, typer.Option("--history", help="Check the history of launches in place of a release.")] = (
+        False
+    ),
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", metavar="HEAD", help="NUMBER:HASH as an earlier --history told it; again for more."),
+    ] = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
     """
     Check every byte of a release, and every signed statement about it. Exits 1 when something does not verify.
 
-    Needs no network and no control plane. Without --key, every key of the home is trusted.
+    Needs no network and no control plane. Without --key, every key of the home is trusted. With --history: check that
+    no record of the history was changed, taken out or put in since it was written.
 
     Examples:
 
         softlaunch verify main
         softlaunch verify 3f2a91 --key ci.pub --json
+        softlaunch verify --history
     """
+    if history == (release is not None) or (head and not history):
+        raise errors.ConfigError(
+            "It is not clear what is to be verified.",
+            remedy="Name a release, or give --history (and --head with it alone).",
+            code=errors.Code.BAD_OPTION,
+        )
+    if release is None:
+        _verify_history(homes.Home.locate(home), head or (), as_json=as_json)
+        return
     from softlaunch.wiring import evidence  # noqa: PLC0415 - a tenth of a second of imports
 
     found = evidence.verify(homes.Home.locate(home), release, key_names=key or (), threshold=threshold)
@@ -58,6 +79,37 @@ def verify(
         verdict = "[green]verified[/]" if found.judgement.passed else "[red]does not verify[/]"
         output.text(f"[bold]release {found.digest.short}[/] {verdict}, {found.blob_count} blobs read")
     if not found.judgement.passed:
+        raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) -> None:
+    from softlaunch.wiring import chain  # noqa: PLC0415 - as in `verify`
+
+    found = chain.verify(home, heads)
+    last = str(found.head) if found.head is not None else None
+    if as_json:
+        output.document(
+            {
+                "verified": found.intact,
+                "records": found.record_count,
+                "head": last,
+                "heads": found.heads_count,
+                "unheaded": found.unheaded_count,
+                "problems": [{"record": each.record_id, "text": each.text} for each in found.problems],
+                "problem_count": found.problem_count,
+            }
+        )
+    else:
+        for problem in found.problems:
+            output.text(f"[red]✗[/] {rich.markup.escape(problem.text)}")
+        verdict = "[green]verified[/]" if found.intact else "[red]does not verify[/]"
+        output.text(f"[bold]history[/] {verdict}, {found.record_count} records against {found.heads_count} kept hashes")
+        if found.unheaded_count and found.intact:
+            output.text(f"[dim]Nothing but the chain itself vouches for the last {found.unheaded_count}.[/]")
+        if last is not None and found.intact:
+            output.plain(f"head {last}")
+            output.text("[dim]Keep it elsewhere: `--head` with it tells whether all of this is still there.[/]")
+    if not found.intact:
         raise typer.Exit(options.EXIT_DIFFERENT)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import rich.markup
 import rich.table
 import typer
 
-from softlaunch.cli import client, live, options, output
+from softlaunch.cli import client, live, moments, options, output
 from softlaunch.config import home as homes
 
 
@@ -48,18 +49,31 @@ def history(
     service: options.Service = None,
     environment: options.Environment = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="What was live then: 2026-11-23T14:30, '90m ago'.")
+    ] = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
     """
-    Every launch, newest first: what, where, who, how it ended and why.
+    Every launch, newest first: what, where, who, how it ended and why. With --at: what was live at that moment.
 
     Examples:
 
         softlaunch history
         softlaunch history --env production --limit 5 --json
+        softlaunch history --at 2026-11-23T14:30
+        softlaunch history --at '90m ago' --env production
     """
     control = client.Client(homes.Home.locate(home))
+    if at is not None:
+        moment = moments.parse(at, now=time.time())
+        then = control.get("/v1/history", at=moment, service=service, environment=environment)
+        if as_json:
+            output.document(then)
+        else:
+            moments.show(then)
+        return
     found = control.get("/v1/rollouts", service=service, environment=environment, limit=limit)
     if as_json:
         output.document(found)

@@ -8,8 +8,10 @@ transaction: a decision, the evidence it rests on and the place in the attempt l
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from softlaunch.controller import history
 from softlaunch.core.rollout import machine, messages
 from softlaunch.ports import gateway
 from softlaunch.ports import store as store_records
@@ -98,25 +100,43 @@ class Ledger:
         if keys:
             self._keys_pending.setdefault(rollout_id, []).extend(keys)
 
-    def note(self, place: Place, *, at: float, rollout_id: int | None, kind: str, text: str) -> None:
+    def note(
+        self,
+        place: Place,
+        *,
+        at: float,
+        rollout_id: int | None,
+        kind: str,
+        text: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Adds a history record."""
         self._events_pending.append(
             store_records.HistoryEvent(
-                id=0, at=at, service=place[0], environment=place[1], rollout_id=rollout_id, kind=kind, text=text
+                id=0,
+                at=at,
+                service=place[0],
+                environment=place[1],
+                rollout_id=rollout_id,
+                kind=kind,
+                text=text,
+                facts=facts or {},
             )
         )
 
     def announce(
-        self, record: store_records.RolloutRecord, announcements: Sequence[messages.Announcement], *, at: float
+        self,
+        record: store_records.RolloutRecord,
+        announcements: Sequence[messages.Announcement],
+        *,
+        at: float,
+        by: str = "",
     ) -> None:
+        """Adds records about a rollout as it is now; its place is in the ledger as it is now, too."""
+        place = (record.service, record.environment)
+        facts = history.facts(record, stable=self.lives[place].stable, by=by)
         for found in announcements:
-            self.note(
-                (record.service, record.environment),
-                at=at,
-                rollout_id=record.id,
-                kind=found.kind.value,
-                text=found.text,
-            )
+            self.note(place, at=at, rollout_id=record.id, kind=found.kind.value, text=found.text, facts=facts)
 
     def flush(self) -> None:
         """

@@ -19,7 +19,7 @@ import structlog
 from softlaunch import errors
 from softlaunch.controller import analysis as analyses
 from softlaunch.controller import checks as checking
-from softlaunch.controller import desired, fallback_watch, launches, ledger, replicas, verification
+from softlaunch.controller import desired, fallback_watch, history, launches, ledger, replicas, verification
 from softlaunch.controller import shelf as shelves
 from softlaunch.core import release
 from softlaunch.core.rollout import judge_history, machine, messages, phases, traffic
@@ -180,11 +180,11 @@ class ControlLoop:
             live = dataclasses.replace(live, epoch=desired.epoch_after(live.epoch, record.spec))
             analysis.begin_epochs(routing.shares(live.epoch, record.spec))
         if step.state.phase is phases.Phase.FINISHING:
-            history = analysis.candidate_history().to_json()
+            saved = analysis.candidate_history().to_json()
             # A copy: the analysis goes on counting for itself.
-            self._histories[place] = judge_history.ArmHistory.from_json(history)
+            self._histories[place] = judge_history.ArmHistory.from_json(saved)
             live = dataclasses.replace(
-                live, stable=record.candidate, previous=record.stable, spec=record.spec, history=history
+                live, stable=record.candidate, previous=record.stable, spec=record.spec, history=saved
             )
         if step.state.phase is phases.Phase.PROMOTED and not step.state.plan.immediate:
             live = dataclasses.replace(live, warm_until=now + record.spec.strategy.warm_seconds)
@@ -196,7 +196,10 @@ class ControlLoop:
             analysis.decided(now, phase=step.state.phase.value, step=step.state.step, reason=step.state.reason)
         self._save(following, analysis)
         following = self.ledger.rollouts.get(place, following)
-        self.ledger.announce(following, step.announcements, at=now)
+        told = step.announcements
+        if not told and history.serves(following) != history.serves(record):
+            told = (messages.Announcement(kind=messages.AnnouncementKind.TRAFFIC, text=step.state.reason),)
+        self.ledger.announce(following, told, at=now, by=getattr(event, "by", ""))
         if machine.is_final(step.state):
             self._close(following, now)
         return following

@@ -137,6 +137,8 @@ def events(found: list[store.HistoryEvent]) -> list[dict[str, Any]]:
             "rollout_id": event.rollout_id,
             "kind": event.kind,
             "text": event.text,
+            "facts": dict(event.facts),
+            "hash": event.hash,
         }
         for event in found
     ]

@@ -76,6 +76,10 @@ class HistoryEvent:
     rollout_id: int | None
     kind: str
     text: str
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What programs read of it (controller.history.facts)."""
+    hash: str = dataclasses.field(default="", compare=False)
+    """Empty in a Change: the store chains it (core.history_chain)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

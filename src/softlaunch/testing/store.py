@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.core import history_chain
 from softlaunch.ports import gateway, store
 
 
@@ -75,7 +76,7 @@ class InMemoryStore:
             content.rollouts.update({record.id: record for record in rollouts})
             content.listeners.update(change.listeners)
             for event in change.events:
-                content.events.append(dataclasses.replace(event, id=len(content.events) + 1))
+                content.events.append(_chained(event, content.events))
             for number, keys in change.keys.items():
                 content.keys.setdefault(number, []).extend(keys)
             if change.cursor is not None:
@@ -138,6 +139,23 @@ class InMemoryStore:
             return self._content.bookmarks.get(name)
 
 
+def _chained(event: store.HistoryEvent, before: Sequence[store.HistoryEvent]) -> store.HistoryEvent:
+    record = history_chain.Record(
+        id=0,
+        at=event.at,
+        service=event.service,
+        environment=event.environment,
+        rollout_id=event.rollout_id,
+        kind=event.kind,
+        text=event.text,
+        facts=history_chain.canonical(event.facts),
+        hash="",
+    )
+    last = history_chain.Head(id=before[-1].id, hash=before[-1].hash) if before else None
+    (linked,) = history_chain.chain(last, [record])
+    return dataclasses.replace(event, id=linked.id, facts=json.loads(linked.facts), hash=linked.hash)
+
+
 def _add_complaint(content: _Content, complaint: store.Complaint) -> None:
     """A ticket that is there already is left as it was."""
     known = {found.external_id for found in content.complaints if found.external_id}
@@ -160,7 +178,7 @@ def _check(content: _Content, change: store.Change) -> None:
             raise errors.InvariantError(
                 f"Environment {environment!r} listens on {given}, which never changes to {port}."
             )
-    if any(event.id for event in change.events) or any(found.id for found in change.complaints):
+    if any(event.id or event.hash for event in change.events) or any(found.id for found in change.complaints):
         raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
     for _, key in itertools.chain.from_iterable(change.keys.values()):
         if not 0 <= key < 1 << 64:

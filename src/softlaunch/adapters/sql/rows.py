@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from softlaunch import errors
-from softlaunch.core import release, spec_json
+from softlaunch.core import history_chain, release, spec_json
 from softlaunch.core.rollout import state_json
 from softlaunch.ports import store
 
@@ -95,11 +95,13 @@ def event_row(event: store.HistoryEvent) -> Row:
         "rollout_id": event.rollout_id,
         "kind": event.kind,
         "text": _whole(event.text),  # may quote what a process printed
+        "facts": history_chain.canonical(event.facts),
     }
 
 
 def event(row: sa.RowMapping) -> store.HistoryEvent:
-    return store.HistoryEvent(**row)
+    found = dict(row)
+    return store.HistoryEvent(facts=json.loads(found.pop("facts")), **found)
 
 
 def pin_row(pin: store.Pin) -> Row:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
-REVISIONS = ("r0001", "r0002")
+REVISIONS = ("r0001", "r0002", "r0003")
 """Every migration, oldest first; a database with another version was written by a newer softlaunch."""
 
 LIVES = sa.Table(
@@ -86,6 +86,8 @@ EVENTS = sa.Table(
     sa.Column("rollout_id", sa.Integer, sa.ForeignKey(ROLLOUTS.c.id)),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("hash", sa.Text, nullable=False, server_default="", comment="see core.history_chain"),
     sqlite_autoincrement=True,
 )
 sa.Index("events_by_place", EVENTS.c.service, EVENTS.c.environment, EVENTS.c.id)

@@ -9,6 +9,7 @@ Any thread may call any method: readers see the last commit while a writer write
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from softlaunch import errors
+from softlaunch.adapters.sql import chain, migrate, rows, schema
 from softlaunch.adapters.sql import engine as engines
-from softlaunch.adapters.sql import migrate, rows, schema
+from softlaunch.core import history_chain
 from softlaunch.ports import gateway, store
 
 _CURSOR_ID = 1
@@ -44,6 +46,8 @@ class SqlStore:
         try:
             migrate.upgrade(self._engine, path)
             self._check_whole()
+            with engines.reading(self._engine, path) as connection:
+                chain.begin_heads(path, _last_record(connection))
             self._identity = self._stat()
         except BaseException:
             self._engine.dispose()
@@ -86,7 +90,7 @@ class SqlStore:
         pins = [rows.pin_row(pin) for pin in change.pins]
         complaints = [rows.complaint_row(complaint) for complaint in change.complaints]
         bookmarks = [rows.bookmark_row(name, text) for name, text in change.bookmarks.items()]
-        if any(event.id for event in change.events) or any(found.id for found in change.complaints):
+        if any(event.id or event.hash for event in change.events) or any(found.id for found in change.complaints):
             raise errors.InvariantError("A new record in a change has a number: the store gives the numbers.")
         with self._lock:
             self._check_present()
@@ -95,8 +99,7 @@ class SqlStore:
                 _upsert(connection, schema.ROLLOUTS, rollouts)
                 for environment, port in change.listeners.items():
                     _put_listener(connection, environment, port)
-                if events:
-                    connection.execute(sa.insert(schema.EVENTS), events)
+                head = _append_history(connection, events)
                 if change.cursor is not None:
                     _upsert(connection, schema.CURSOR, [_cursor_row(change.cursor)])
                 if keys:
@@ -104,6 +107,8 @@ class SqlStore:
                 _upsert(connection, schema.PINS, pins)
                 _add_complaints(connection, complaints)
                 _upsert(connection, schema.BOOKMARKS, bookmarks)
+            if head is not None:
+                chain.keep_head(self._path, head)
 
     def keys(self, rollout_id: int) -> Sequence[tuple[str, int]]:
         table = schema.KEYS
@@ -215,6 +220,24 @@ def _upsert(connection: sa.Connection, table: sa.Table, found: Sequence[rows.Row
     keys = [column.name for column in table.primary_key]
     updates = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=updates), list(found))
+
+
+def _last_record(connection: sa.Connection) -> history_chain.Head | None:
+    table = schema.EVENTS
+    last = connection.execute(sa.select(table.c.id, table.c.hash).order_by(table.c.id.desc()).limit(1)).one_or_none()
+    return None if last is None else history_chain.Head(id=last.id, hash=last.hash)
+
+
+def _append_history(connection: sa.Connection, found: Sequence[rows.Row]) -> history_chain.Head | None:
+    """Adds records to the chain; the transaction holds the lock, so nobody else adds one."""
+    if not found:
+        return None
+    table = schema.EVENTS
+    linked = history_chain.chain(
+        _last_record(connection), [history_chain.Record(id=0, hash="", **row) for row in found]
+    )
+    connection.execute(sa.insert(table), [dataclasses.asdict(record) for record in linked])
+    return history_chain.Head(id=linked[-1].id, hash=linked[-1].hash)
 
 
 def _add_complaints(connection: sa.Connection, found: Sequence[rows.Row]) -> None:

@@ -182,6 +182,8 @@ class AnnouncementKind(enum.StrEnum):
     APPROVED = "approved"
     PROMOTED = "promoted"
     FINISHED = "finished"
+    TRAFFIC = "traffic"
+    """Who answers has changed, and nothing else is told of it."""
     ROLLING_BACK = "rolling_back"
     ENDED = "ended"
 
