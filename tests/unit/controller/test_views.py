@@ -67,7 +67,7 @@ def test_events_are_numbered_oldest_first(world, production, stable) -> None:
     found = views.events(list(world.store.events()))
 
     assert [entry["id"] for entry in found] == list(range(1, len(found) + 1))
-    assert set(found[0]) == {"id", "at", "service", "environment", "rollout_id", "kind", "text"}
+    assert set(found[0]) == {"id", "at", "service", "environment", "rollout_id", "kind", "text", "facts", "hash"}
 
 
 @pytest.mark.parametrize(
