@@ -177,6 +177,7 @@ def test_merges_launch_and_a_rollback_wins_over_git(lab) -> None:
     with Users(lab.machine.port) as users:
         _merge_to_develop_and_to_main(lab, users)
         bad = _merge_what_is_bad(lab)
+        _ask_what_happened(lab, bad)
         _never_again(lab, bad)
         _merge_the_revert(lab)
         _heal_what_was_deployed_by_hand(lab)
@@ -211,6 +212,20 @@ def _merge_what_is_bad(lab: Lab) -> str:
     assert ("offered", f"softlaunch/revert-{merge[:12]}") == (found["revert"]["state"], found["revert"]["branch"])
     assert "not allowed to push to main" in found["revert"]["text"]
     return merge
+
+
+def _ask_what_happened(lab: Lab, bad: str) -> None:
+    rollout = next(found for found in lab.machine.client.get("/v1/rollouts", limit=50) if found["commit"] == bad)
+    then = lab.machine.command("history", "--at", f"{rollout['created_at'] + 0.01:.6f}", "--env", "production")
+    (place,) = then.document["places"]
+
+    assert (rollout["stable"], None) == (place["live"]["release"], place["live"]["until"])
+    assert (rollout["candidate"], "git", "rolled_back") == tuple(
+        place["entering"][name] for name in ("release", "requested_by", "outcome")
+    )
+    assert "errors" in place["entering"]["why"]
+    verified = lab.machine.command("verify", "--history")
+    assert (0, True) == (verified.code, verified.document["verified"])
 
 
 def _never_again(lab: Lab, bad: str) -> None:
