@@ -95,7 +95,7 @@ def releases(
     if as_json:
         output.document(found)
     for each in () if as_json else found:
-        names = " ".join((each["commit"][:12], each["branch"], *each["tags"])).strip()
+        names = " ".join(filter(None, (each["commit"][:12], each["branch"], *each["tags"])))
         output.plain(f"{each['release'][7:19]}  {each['service']}  {each['bytes']:,} bytes  {names}".rstrip())
 
 

@@ -85,7 +85,7 @@ class Home:
 
     @property
     def state_file(self) -> pathlib.Path:
-        """The SQLite database; only the control plane opens it."""
+        """The SQLite database; only the control plane writes to it."""
         return self.root / "state.db"
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from softlaunch import errors
 from softlaunch.core import release, spec, timeline
-from softlaunch.core.rollout import phases
+from softlaunch.core.rollout import machine, messages, phases
 from softlaunch.ports import store
 
 PAGE = 2_000
@@ -22,6 +23,14 @@ def serves(record: store.RolloutRecord) -> dict[str, float]:
     if record.stable is not None and wanted.old_stable_runs and record.stable != record.candidate:
         found[record.stable.value] = (spec.WEIGHT_FULL - candidate) / 100
     return {name: share for name, share in found.items() if share}
+
+
+def told(step: machine.Step, before: store.RolloutRecord) -> tuple[messages.Announcement, ...]:
+    """What is told of a step: at least that who answers has changed."""
+    after = dataclasses.replace(before, state=step.state)
+    if step.announcements or serves(after) == serves(before):
+        return step.announcements
+    return (messages.Announcement(kind=messages.AnnouncementKind.TRAFFIC, text=step.state.reason),)
 
 
 def facts(record: store.RolloutRecord, *, stable: release.Digest | None, by: str = "") -> dict[str, Any]:

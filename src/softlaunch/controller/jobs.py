@@ -180,13 +180,21 @@ class Jobs:
                 shutil.rmtree(self.folder(job.name, run), ignore_errors=True)
 
     def _read(self, name: str) -> Job | None:
+        """The job; None when there is none of that name."""
+        path = self._root / name / _JOB
         try:
-            found = json.loads((self._root / name / _JOB).read_bytes())
+            found = json.loads(path.read_bytes())
             checks = found["checks"]
             checks = {**checks, "columns": tuple(checks["columns"]), "ranges": tuple(map(tuple, checks["ranges"]))}
             return Job(**{**found, "command": tuple(found["command"]), "checks": output_checks.Checks(**checks)})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise errors.ConfigError(
+                f"The job in {path} cannot be read ({type(error).__name__}).",
+                remedy="Mend or remove the file; the next run that names its command writes it anew.",
+                code=errors.Code.NO_JOB,
+            ) from error
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -134,8 +134,12 @@ class Ledger:
     ) -> None:
         """Adds records about a rollout as it is now; its place is in the ledger as it is now, too."""
         place = (record.service, record.environment)
-        facts = history.facts(record, stable=self.lives[place].stable, by=by)
+        approval = messages.AnnouncementKind.APPROVED
+        is_approval = any(found.kind is approval for found in announcements)
         for found in announcements:
+            # Of an approval and what follows from it only the approval is somebody's.
+            said_by = "" if is_approval and found.kind is not approval else by
+            facts = history.facts(record, stable=self.lives[place].stable, by=said_by)
             self.note(place, at=at, rollout_id=record.id, kind=found.kind.value, text=found.text, facts=facts)
 
     def flush(self) -> None:

@@ -196,10 +196,7 @@ class ControlLoop:
             analysis.decided(now, phase=step.state.phase.value, step=step.state.step, reason=step.state.reason)
         self._save(following, analysis)
         following = self.ledger.rollouts.get(place, following)
-        told = step.announcements
-        if not told and history.serves(following) != history.serves(record):
-            told = (messages.Announcement(kind=messages.AnnouncementKind.TRAFFIC, text=step.state.reason),)
-        self.ledger.announce(following, told, at=now, by=getattr(event, "by", ""))
+        self.ledger.announce(following, history.told(step, record), at=now, by=getattr(event, "by", ""))
         if machine.is_final(step.state):
             self._close(following, now)
         return following

@@ -210,3 +210,28 @@ def test_a_place_tells_its_plan_as_a_launch_takes_it_but_nobody_s_address(machin
     )
     assert dataclasses.replace(changed, notify={}) == spec_json.load_environment(found["spec"].encode())
     refused(machine.client.get("/v1/services/demo/elsewhere"), 422, errors.Code.NOT_LIVE)
+
+
+def test_what_was_live_at_a_moment_is_told_with_who_asked_and_when_it_left(machine, live) -> None:
+    then = machine.world.clock.now()
+    machine.world.step()
+    new = machine.world.release("new")
+    number = machine.deploy(new)
+    machine.world.reach(number, "stepping")
+    during = machine.world.clock.now()
+    assert machine.world.end(number)["outcome"] == "promoted"
+
+    (before,) = machine.client.get("/v1/history", params={"at": then}).json()["places"]
+    (meanwhile,) = machine.client.get("/v1/history", params={"at": during}).json()["places"]
+
+    assert before["entering"] is None
+    assert (before["live"]["left_for"], before["live"]["left_by_rollout"]) == (new.value, number)
+    assert meanwhile["entering"]["requested_by"] == "ada"
+    assert meanwhile["entering"]["outcome"] == "promoted"
+    assert set(meanwhile["serves"]) == {before["live"]["release"], new.value}
+
+
+def test_a_moment_to_come_is_refused(machine, live) -> None:
+    answer = machine.client.get("/v1/history", params={"at": machine.world.clock.now() + 60})
+
+    assert "nothing has happened yet" in refused(answer, 422, errors.Code.BAD_REQUEST)

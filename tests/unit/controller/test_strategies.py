@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from softlaunch import errors
+from softlaunch.controller import history
 from softlaunch.core import spec
 from softlaunch.testing import simulator
 from softlaunch.testing.virtual_traffic import Behaviour
@@ -136,6 +137,8 @@ def test_an_approval_waits_for_somebody_who_may_give_it(world, production, stabl
     assert "promoted" == world.end(number, seconds_max=3_000.0)["outcome"]
     told = {found.kind: found.text for found in world.store.events(rollout_id=number)}
     assert "Approved by ada. Looked at it." == told["approved"]
+    (place,) = history.at(world.store, world.clock.now(), now=world.clock.now())
+    assert (["ada"], []) == (place.live.launch.approved_by, place.live.launch.decided_by)
 
 
 def test_approving_what_waits_for_nothing_is_a_conflict(world, production, stable) -> None:

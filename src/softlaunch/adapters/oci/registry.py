@@ -191,7 +191,7 @@ class OciRegistry:
                 "service": dict(each.annotations).get(layout.SERVICE_ANNOTATION, ""),
                 "bytes": each.size + sum(blob["size"] for blob in (manifest["config"], *manifest["layers"])),
                 "commit": lineage.commit if lineage is not None else "",
-                "branch": lineage.branch if lineage is not None else "",
+                "branch": (lineage.branch or "") if lineage is not None else "",
                 "tags": list(lineage.tags) if lineage is not None else [],
             }
 

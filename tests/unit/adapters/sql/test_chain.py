@@ -86,3 +86,15 @@ def test_a_head_cut_short_by_a_kill_is_no_false_alarm(path) -> None:
 def test_a_home_without_history_is_told_so(tmp_path) -> None:
     with pytest.raises(errors.ConfigError, match="There is no state"):
         chain.check(tmp_path / "state.db", [])
+
+
+def test_a_history_of_the_first_schema_is_chained_when_it_is_opened(tmp_path) -> None:
+    path = tmp_path / "state.db"
+    first = pathlib.Path(__file__).parent / "state_r0001.sql"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(first.read_text(encoding="utf-8"))
+    store.SqlStore(path).close()
+
+    assert verdict(path)
+    edited(path, "UPDATE events SET text = 'Nothing.'")
+    assert not verdict(path)
