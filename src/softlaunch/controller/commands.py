@@ -12,7 +12,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 from softlaunch import errors
-from softlaunch.controller import evidence, launches, pinning
+from softlaunch.controller import arms, evidence, launches, pinning
 from softlaunch.controller import ledger as ledgers
 from softlaunch.controller import loop as loops
 from softlaunch.core import env_references, release, secret_references, spec
@@ -28,6 +28,7 @@ class DeployRequest:
     service: str
     environment: spec.EnvironmentSpec
     release: release.Digest
+    """Which arm it is follows from the environment's settings."""
     ref: str
     commit: str
     by: str
@@ -81,6 +82,9 @@ class Commands:
         """
         Starts a rollout of a release into an environment.
 
+        The release that is live there already is launched as well when `env:` or `secrets:` differ from what it runs
+        with: against itself with the old ones.
+
         A rollout that runs there makes way: it goes back to its stable release, or, when it was promoted already, its
         watch window ends. Then the new one begins.
 
@@ -98,13 +102,12 @@ class Commands:
         place = (request.service, request.environment.name)
         with self._loop.lock:
             running = self._loop.ledger.rollouts.get(place)
-            if running is not None and running.candidate == request.release and running.successor is None:
-                return Deployed(
-                    rollout_id=running.id, text=f"Rollout {running.id} brings {request.release.short} already."
-                )
+            arm = arms.of(self._loop.ledger, self._store, place, request.release, request.environment)
+            if running is not None and running.candidate == arm and running.successor is None:
+                return Deployed(rollout_id=running.id, text=f"Rollout {running.id} brings {arm.short} already.")
             if not request.replace:
                 self._check_free(place)
-            self._pins.check(place, request.release)
+            self._pins.check(place, arm)
             after = request.environment.after
             if after is not None and not request.drill and not self._passed(request.service, after, request.release):
                 raise errors.ConfigError(
@@ -114,36 +117,29 @@ class Commands:
                     code=errors.Code.NOT_PASSED,
                 )
             if running is not None:
-                return self._replace(running, request)
+                return self._replace(running, arm, request)
             live = self._loop.ledger.lives.get(place)
-            if live is not None and live.stable == request.release:
+            if live is not None and live.stable == arm:
                 return self._refresh(live, request)
-            return self._start(request)
+            return self._start(arm, request)
 
     def _refresh(self, live: store.LiveRecord, request: DeployRequest) -> Deployed:
-        """The release is live already; what the environment says around it may have changed."""
-        if (live.spec.env, live.spec.secrets) != (request.environment.env, request.environment.secrets):
-            raise errors.ConfigError(
-                f"{request.release.short} is already live in {request.environment.name}, with another `env:` or"
-                " `secrets:`.",
-                remedy="A changed environment is launched with a changed release: commit the change that needs "
-                "it, or deploy another release first.",
-                code=errors.Code.ENV_CHANGED,
-            )
+        """The release is live already, with these settings; what else the environment says may have changed."""
         self._loop.ledger.put_live(dataclasses.replace(live, spec=request.environment))
         try:
             self._loop.flush()
         except errors.UnavailableError:
             self._loop.ledger.put_live(live)
             raise
-        return Deployed(rollout_id=None, text=f"{request.release.short} is already live in {request.environment.name}.")
+        assert live.stable is not None, "it is what was asked for"
+        return Deployed(rollout_id=None, text=f"{live.stable.short} is already live in {request.environment.name}.")
 
-    def _replace(self, running: store.RolloutRecord, request: DeployRequest) -> Deployed:
+    def _replace(self, running: store.RolloutRecord, arm: release.Digest, request: DeployRequest) -> Deployed:
         book = self._loop.ledger
         promised = running.successor
         number = book.rollout_id_last + 1 if promised is None else promised.id
-        following = self._tell(running, messages.ReplaceAsked(by=request.by, release=request.release.short))
-        book.put_rollout(dataclasses.replace(following, successor=_asked(request, number)))
+        following = self._tell(running, messages.ReplaceAsked(by=request.by, release=arm.short))
+        book.put_rollout(dataclasses.replace(following, successor=_asked(arm, request, number)))
         book.rollout_id_last = max(book.rollout_id_last, number)
         try:
             self._loop.flush()
@@ -151,19 +147,20 @@ class Commands:
             book.put_rollout(following)
             raise
         ending = "ends its watch window" if following.state.phase is phases.Phase.FINISHING else "makes way first"
-        text = f"Rollout {running.id} ({running.candidate.short}) {ending}; then {request.release.short} follows."
+        text = f"Rollout {running.id} ({running.candidate.short}) {ending}; then {arm.short} follows."
         return Deployed(rollout_id=number, text=text, after=running.id)
 
     def rollback(self, *, service: str, environment: str, to: str, by: str, reason: str = "") -> Deployed:
         """
         Goes back: ends the running rollout, or sends all traffic to an earlier release at once.
 
-        The release that is left is pinned.
+        The release that is left is pinned; only its settings are where it is the same release. What is gone back to
+        runs with the settings it ran with.
 
         Args:
             service: The service.
             environment: Where.
-            to: `previous`, or a digest, commit, tag or branch of a release that exists.
+            to: `previous`, or a digest, commit, tag or branch of a release that exists, or the name of an arm.
             by: Who asks.
             reason: Why, for the pin.
 
@@ -177,7 +174,7 @@ class Commands:
             live = self._live(place)
             running = self._loop.ledger.rollouts.get(place)
             if running is not None:
-                target = running.stable if to == "previous" else self._resolve(to, service)
+                target = running.stable if to == "previous" else self._resolve_arm(to, live)
                 if target != running.stable:
                     self._check_free(place)
                 said = f"Rollback asked. {reason}".strip()
@@ -186,7 +183,7 @@ class Commands:
                     launches.pin(self._loop.ledger, running, by=by, reason=said, now=self._loop.now())
                     self._loop.flush()
                 return Deployed(rollout_id=running.id, text="The running rollout goes back to its stable release.")
-            target = live.previous if to == "previous" else self._resolve(to, service)
+            target = live.previous if to == "previous" else self._resolve_arm(to, live)
             if target is None:
                 raise errors.ConfigError(
                     f"There is no previous release of {service} in {environment}.",
@@ -199,17 +196,19 @@ class Commands:
             self._check_real(target)
             self._check_signed(target, live.spec)
             self._pins.check(place, target)
+            assert live.stable is not None, "what is live has a stable release unless its first rollout runs"
+            left = launches.to_pin(live.stable, instead_of=target)
+            same = isinstance(left, release.Arm)
+            commit = self._commit(place, live.stable, by_settings=same)
             request = DeployRequest(
                 service=service,
-                environment=live.spec,
-                release=target,
+                environment=arms.spec_of(self._store, live, target),
+                release=target.release,
                 ref=to,
-                commit=self._commit(target),
+                commit=self._commit(place, target, by_settings=same),
                 by=by,
             )
-            assert live.stable is not None, "what is live has a stable release unless its first rollout runs"
-            left, commit = live.stable, self._commit(live.stable)
-            started = self._start(request, immediate=True)
+            started = self._start(target, request, immediate=True)
             launches.pin_release(
                 self._loop.ledger,
                 place,
@@ -255,7 +254,7 @@ class Commands:
                 DeployRequest(
                     service=service,
                     environment=last.spec,
-                    release=last.candidate,
+                    release=last.candidate.release,
                     ref=last.ref,
                     commit=last.commit,
                     by=by,
@@ -283,7 +282,7 @@ class Commands:
             now = datetime.datetime.fromtimestamp(self._loop.now(), tz=datetime.UTC)
             self._proofs.approved(
                 evidence.Approval(
-                    release=approved.candidate,
+                    release=approved.candidate.release,
                     service=service,
                     environment=environment,
                     rollout=approved.id,
@@ -345,7 +344,7 @@ class Commands:
             self._loop.wake()
         return following
 
-    def _start(self, request: DeployRequest, *, immediate: bool = False) -> Deployed:
+    def _start(self, arm: release.Digest, request: DeployRequest, *, immediate: bool = False) -> Deployed:
         book = self._loop.ledger
         now = self._loop.now()
         place = (request.service, request.environment.name)
@@ -361,7 +360,7 @@ class Commands:
             book.put_live(live)
         record = launches.begin(
             book,
-            _asked(request, book.rollout_id_last + 1),
+            _asked(arm, request, book.rollout_id_last + 1),
             place=place,
             now=now,
             immediate=immediate,
@@ -441,12 +440,10 @@ class Commands:
 
     def _passed(self, service: str, environment: str, digest: release.Digest) -> bool:
         live = self._loop.ledger.lives.get((service, environment))
-        if live is not None and digest in (live.stable, live.previous):
+        known = () if live is None else (live.stable, live.previous)
+        if any(arm is not None and arm.release == digest for arm in known):
             return True
-        return any(
-            found.candidate == digest and found.state.phase is phases.Phase.PROMOTED
-            for found in self._store.rollouts(service=service, environment=environment, limit=1_000)
-        )
+        return bool(arms.stayed(self._store, (service, environment), digest))
 
     def _resolve(self, to: str, service: str) -> release.Digest:
         found = self._registry.resolve(to, service=service)
@@ -458,15 +455,33 @@ class Commands:
             )
         return found
 
-    def _commit(self, digest: release.Digest) -> str:
-        lineage = self._registry.lineage(digest)
-        return lineage[-1].commit if lineage else ""
+    def _resolve_arm(self, to: str, live: store.LiveRecord) -> release.Digest:
+        name, number = release.split_number(to)
+        if number is None or self._registry.resolve(to, service=live.service) is not None:
+            digest = self._resolve(to, live.service)
+            found = arms.as_it_was(self._store, live, digest, called=to)
+            place = (live.service, live.environment)
+            return found or arms.of(self._loop.ledger, self._store, place, digest, live.spec)
+        arm = release.arm(self._resolve(name, live.service), number)
+        if arm != live.stable and arms.brought(self._store, (live.service, live.environment), arm) is None:
+            raise errors.ConfigError(
+                f"{arm.short} was never live in {live.environment!r}.",
+                remedy="`softlaunch history` lists what was.",
+                code=errors.Code.NO_RELEASE,
+            )
+        return arm
+
+    def _commit(self, place: ledgers.Place, arm: release.Digest, *, by_settings: bool) -> str:
+        """The commit the arm stands for: where settings alone differ, the one that was launched with them."""
+        found = arms.brought(self._store, place, arm) if by_settings else None
+        lineage = self._registry.lineage(arm.release)
+        return found.commit if found is not None else lineage[-1].commit if lineage else ""
 
 
-def _asked(request: DeployRequest, number: int) -> store.Successor:
+def _asked(arm: release.Digest, request: DeployRequest, number: int) -> store.Successor:
     return store.Successor(
         id=number,
-        release=request.release,
+        release=arm,
         spec=request.environment,
         ref=request.ref,
         commit=request.commit,

@@ -12,6 +12,7 @@ import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from softlaunch.controller import arms
 from softlaunch.core import release, spec
 from softlaunch.core.rollout import phases, traffic
 from softlaunch.ports import fleet, store
@@ -87,22 +88,22 @@ def replicas(
     wanted: dict[str, fleet.ReplicaSpec] = {}
     for live in lives:
         rollout = rollouts.get((live.service, live.environment))
-        arms: list[tuple[release.Digest, spec.EnvironmentSpec]] = []
+        found: list[tuple[release.Digest, spec.EnvironmentSpec]] = []
         if rollout is None:
             if live.stable is not None:
-                arms.append((live.stable, live.spec))
+                found.append((live.stable, live.spec))
         else:
             desire = phases.desired(rollout.state)
             if desire.candidate_runs:
-                arms.append((rollout.candidate, rollout.spec))
+                found.append((rollout.candidate, rollout.spec))
             if desire.old_stable_runs and rollout.stable is not None:
-                arms.append((rollout.stable, live.spec))
+                found.append((rollout.stable, live.spec if rollout.stable == live.stable else arms.previous_spec(live)))
         if live.previous is not None and (now < live.warm_until or _falls_back_to_previous(live)):
-            arms.append((live.previous, live.spec))
-        for digest, environment in reversed(arms):  # whose replicas have the same names: the first arm's spec holds
-            wanted.update({found.name: found for found in arm_specs(live, digest, environment)})
+            found.append((live.previous, arms.previous_spec(live)))
+        for digest, environment in reversed(found):  # whose replicas have the same names: the first arm's spec holds
+            wanted.update({each.name: each for each in arm_specs(live, digest, environment)})
         if live.stable is not None:
-            wanted.update({found.name: found for found in fallback_specs(live)})
+            wanted.update({each.name: each for each in fallback_specs(live)})
     return wanted
 
 

@@ -16,12 +16,12 @@ PAGE = 2_000
 
 
 def serves(record: store.RolloutRecord) -> dict[str, float]:
-    """Percent of the users' requests by release, as a rollout's state says; cohorts have their own shares beside."""
+    """Percent of the users' requests by arm (release.Digest.text), as a rollout's state says; cohorts are told beside."""
     wanted = phases.desired(record.state)
     candidate = spec.WEIGHT_FULL if wanted.candidate_is_stable else wanted.candidate_weight
-    found = {record.candidate.value: candidate / 100}
+    found = {record.candidate.text: candidate / 100}
     if record.stable is not None and wanted.old_stable_runs and record.stable != record.candidate:
-        found[record.stable.value] = (spec.WEIGHT_FULL - candidate) / 100
+        found[record.stable.text] = (spec.WEIGHT_FULL - candidate) / 100
     return {name: share for name, share in found.items() if share}
 
 
@@ -44,15 +44,17 @@ def facts(record: store.RolloutRecord, *, stable: release.Digest | None, by: str
     """
     cohorts = {name: weight / 100 for name, weight in phases.desired(record.state).cohort_weights}
     found: dict[str, Any] = {
-        "release": record.candidate.value,
-        "stable": stable.value if stable is not None else None,
+        "release": record.candidate.text,
+        "stable": stable.text if stable is not None else None,
         "serves": serves(record),
         "phase": record.state.phase.value,
         "requested_by": record.requested_by,
         "ref": record.ref,
         "commit": record.commit,
     }
-    return {**found, **({"cohorts": cohorts} if cohorts else {}), **({"by": by} if by else {})}
+    settings = {how: list(names) for how, names in record.settings_changed.items()}
+    more = {"cohorts": cohorts, "by": by, "settings": settings}
+    return {**found, **{name: each for name, each in more.items() if each}}
 
 
 def at(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from softlaunch.controller import arms
 from softlaunch.controller import ledger as ledgers
 from softlaunch.core import release
 from softlaunch.core.rollout import machine, phases
@@ -39,6 +40,8 @@ def begin(
     live = book.lives[place]
     plan = phases.plan_of(asked.spec, compared=live.stable is not None, immediate=immediate, drill=drill)
     verb = "Rollback to" if immediate else "Drill with" if drill else "Launch of"
+    settings = arms.changed(live.spec, asked.spec) if live.stable is not None else {}
+    note = " ".join(filter(None, (arms.told(settings), note)))
     reason = f"{verb} {asked.release.short} ({asked.ref}) by {asked.requested_by}."
     step = machine.begin(plan, now=now, reason=f"{reason} {note}".strip())
     record = store.RolloutRecord(
@@ -54,6 +57,7 @@ def begin(
         requested_by=asked.requested_by,
         salt=hashlib.sha256(f"{place[0]}/{place[1]}/{asked.id}".encode()).hexdigest()[:8],
         created_at=now,
+        settings_changed=settings,
     )
     book.put_rollout(record)
     book.announce(record, step.announcements, at=now)
@@ -75,16 +79,25 @@ def begin_successor(book: ledgers.Ledger, asked: store.Successor, *, place: ledg
 
 
 def pin(book: ledgers.Ledger, record: store.RolloutRecord, *, by: str, reason: str, now: float) -> store.Pin:
-    """Remembers that the rollout's release went wrong here."""
+    """
+    Remembers that what the rollout brought went wrong here: its release; the release with these settings alone where
+    the settings were all that was new.
+    """
     return pin_release(
         book,
         (record.service, record.environment),
-        record.candidate,
+        to_pin(record.candidate, instead_of=record.stable),
         commit=record.commit,
         by=by,
         reason=reason,
         now=now,
     )
+
+
+def to_pin(left: release.Digest, *, instead_of: release.Digest | None) -> release.Digest:
+    """What is to blame when `left` is left for another arm: its settings when both are the same release."""
+    same = instead_of is not None and left.release == instead_of.release
+    return release.exactly(left) if same else left.release
 
 
 def pin_release(
@@ -102,6 +115,8 @@ def pin_release(
     )
     book.put_pin(found)
     named = f"{digest.short} ({commit[:12]})" if commit else digest.short
+    if isinstance(digest, release.Arm):
+        named = f"{digest.release.short} with the settings of {commit[:12] or digest.short}"
     book.note(
         place,
         at=now,

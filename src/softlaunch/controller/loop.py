@@ -184,7 +184,12 @@ class ControlLoop:
             # A copy: the analysis goes on counting for itself.
             self._histories[place] = judge_history.ArmHistory.from_json(saved)
             live = dataclasses.replace(
-                live, stable=record.candidate, previous=record.stable, spec=record.spec, history=saved
+                live,
+                stable=record.candidate,
+                previous=record.stable,
+                previous_spec=live.spec if record.stable is not None else None,
+                spec=record.spec,
+                history=saved,
             )
         if step.state.phase is phases.Phase.PROMOTED and not step.state.plan.immediate:
             live = dataclasses.replace(live, warm_until=now + record.spec.strategy.warm_seconds)

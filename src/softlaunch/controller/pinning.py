@@ -30,22 +30,23 @@ class Pins:
         self._store = store
         self._registry = registry
 
-    def find(self, place: ledgers.Place, digest: releases.Digest) -> store.Pin | None:
-        """The pin that keeps the release out of a place; None: nothing does."""
+    def find(self, place: ledgers.Place, arm: releases.Digest) -> store.Pin | None:
+        """The pin that keeps an arm out of a place; None: nothing does."""
         found = self._store.pins(service=place[0], environment=place[1])
-        return next((pin for pin in found if pin.release == digest and pin.lifted_at is None), None)
+        return next((pin for pin in found if means(pin, arm) and pin.lifted_at is None), None)
 
-    def check(self, place: ledgers.Place, digest: releases.Digest) -> None:
+    def check(self, place: ledgers.Place, arm: releases.Digest) -> None:
         """
         Raises:
-            ConfigError: the release is pinned there.
+            ConfigError: the release is pinned there, or it is with these settings.
         """
-        pin = self.find(place, digest)
+        pin = self.find(place, arm)
         if pin is not None:
+            name = arm.release.short + (" with these settings" if isinstance(pin.release, releases.Arm) else "")
             when = datetime.datetime.fromtimestamp(pin.at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
             raise errors.ConfigError(
-                f"{digest.short} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
-                remedy=f"When that is mended: `softlaunch unpin {digest.short} --service {place[0]} --env {place[1]} "
+                f"{name} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
+                remedy=f"When that is mended: `softlaunch unpin {pin.release.short} --service {place[0]} --env {place[1]} "
                 "--reason TEXT`, and launch it again.",
                 code=errors.Code.PINNED,
             )
@@ -57,7 +58,7 @@ class Pins:
         Args:
             service: The service.
             environment: Where it is pinned.
-            release: Its digest or the beginning of it, its commit, tag or branch.
+            release: Its digest or the beginning of it, its commit, tag or branch; or what names one pin of settings.
             by: Who lifts.
             reason: Why; it must not be empty.
 
@@ -76,7 +77,12 @@ class Pins:
                 pin
                 for pin in self._store.pins(service=service, environment=environment)
                 if pin.lifted_at is None
-                and (pin.release == named or _begins(pin.release.value, release) or _begins(pin.commit, release))
+                and (
+                    release in (pin.release.short, pin.release.text)
+                    or pin.release.release == named
+                    or _begins(pin.release.value, release)
+                    or _begins(pin.commit, release)
+                )
             ]
             if not found:
                 raise errors.ConfigError(
@@ -97,6 +103,12 @@ class Pins:
             )
             self._loop.flush()
             return lifted
+
+
+def means(pin: store.Pin, arm: releases.Digest) -> bool:
+    """Whether a pin is about this arm."""
+    exact = isinstance(pin.release, releases.Arm)
+    return pin.release == (releases.exactly(arm) if exact else arm.release)
 
 
 def _begins(text: str, beginning: str) -> bool:

@@ -31,6 +31,7 @@ class Shelf:
             ConfigError: the registry has no such release.
             UnavailableError: stored bytes do not match their digest, or the disk is full.
         """
+        digest = digest.release
         directory = self._directory / digest.value.removeprefix("sha256:")
         if digest not in self._checked:
             self._checked[digest] = self._registry.pull(digest, directory)

@@ -4,6 +4,9 @@ Releases: immutable, named by the digest of their content.
 The digest covers model, code, lock, signature, reference profile and the deterministic gate results. Commit, branch,
 author, times and test reports are attached as referrers, so that a merge commit with unchanged content *is* the tested
 release.
+
+What an environment gives a release when it runs, its `env:` and `secrets:`, is not part of it. An arm is a release with
+the settings it runs with: a plain Digest with those it was first launched with in a place, an Arm with later ones.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from softlaunch import errors
 from softlaunch.core import answer_checks, lookups
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"(?:sha256:)?([0-9a-f]+)(_[0-9]+)?")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -35,6 +39,78 @@ class Digest:
     def short(self) -> str:
         """The first twelve hex digits: how people, sockets and logs name a release."""
         return self.value[7:19]
+
+    @property
+    def text(self) -> str:
+        """How it is written down; `parse` reads it."""
+        return self.value
+
+    @property
+    def release(self) -> Digest:
+        """The release alone, whatever settings it runs with."""
+        return self
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Arm(Digest):
+    """
+    A release with settings other than those it was first launched with in a place, told apart by their number.
+
+    It *is* the release for whoever asks for its bytes (`value`), and another one for whoever routes, judges or names
+    its replicas: it is equal only to itself, and `short` and `text` end with `_NUMBER`. The number is counted, never
+    derived from the settings: nothing of a secret can be guessed from it.
+    """
+
+    settings: int
+
+    @property
+    def short(self) -> str:
+        return f"{super().short}_{self.settings}"
+
+    @property
+    def text(self) -> str:
+        return f"{self.value}_{self.settings}"
+
+    @property
+    def release(self) -> Digest:
+        return Digest(self.value)
+
+
+def arm(digest: Digest, settings: int) -> Digest:
+    """The release with settings of that number; 0: those it was first launched with, and the plain digest."""
+    return Arm(digest.value, settings) if settings else digest.release
+
+
+def settings_number(arm: Digest) -> int:
+    return arm.settings if isinstance(arm, Arm) else 0
+
+
+def exactly(arm: Digest) -> Arm:
+    """The release with these settings and no others, also where they are the first."""
+    return Arm(arm.value, settings_number(arm))
+
+
+def parse(text: str) -> Digest:
+    """
+    What `Digest.text` wrote.
+
+    Raises:
+        InvariantError: it never wrote such a text.
+    """
+    value, number = split_number(text)
+    return Digest(value) if number is None else Arm(value, number)
+
+
+def split_number(text: str) -> tuple[str, int | None]:
+    """A release's name and the number behind it: `3f1c2a9b0d4e_1` names an arm; None: there is none."""
+    name, mark, number = text.rpartition("_")
+    return (name, int(number)) if mark and number.isdecimal() else (text, None)
+
+
+def short(text: str) -> str:
+    """`Digest.short` of a digest, an arm or the beginning of one, as text; any other text as it is."""
+    found = _NAME.fullmatch(text)
+    return text if found is None else f"{found[1][:12]}{found[2] or ''}"
 
 
 class Runtime(enum.StrEnum):

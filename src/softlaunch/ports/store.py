@@ -20,8 +20,11 @@ class LiveRecord:
     spec: spec.EnvironmentSpec
     """As of the last launch: fallback, replicas, key header, env."""
     stable: release.Digest | None
-    """None until the first release is live."""
+    """An arm: the release, with the settings it runs with. None until the first is live."""
     previous: release.Digest | None = None
+    """An arm."""
+    previous_spec: spec.EnvironmentSpec | None = None
+    """As `spec` was while `previous` was stable: its settings; None: not known, or there is no previous one."""
     warm_until: float = 0.0
     """Until then (Unix seconds) the previous release's replicas stay ready: going back takes less than a second."""
     epoch: int = 0
@@ -37,6 +40,7 @@ class Successor:
     id: int
     """The number its rollout will have."""
     release: release.Digest
+    """An arm."""
     spec: spec.EnvironmentSpec
     ref: str
     commit: str
@@ -49,6 +53,7 @@ class RolloutRecord:
     service: str
     environment: str
     candidate: release.Digest
+    """An arm, as `stable` is."""
     stable: release.Digest | None
     spec: spec.EnvironmentSpec
     state: phases.State
@@ -64,6 +69,8 @@ class RolloutRecord:
     measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Facts for people: first bad attempt, all traffic on stable again, attempts spent (controller.analysis)."""
     successor: Successor | None = None
+    settings_changed: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """Names of variables that are `added`, `changed` or `removed` against what stable runs with; empty: none is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +96,7 @@ class Pin:
     service: str
     environment: str
     release: release.Digest
+    """A release.Arm (of number 0, too): with those settings only. Otherwise with any."""
     commit: str
     reason: str
     by: str
@@ -178,9 +186,14 @@ class Store(Protocol):
         ...
 
     def rollouts(
-        self, *, service: str | None = None, environment: str | None = None, limit: int = 50
+        self,
+        *,
+        service: str | None = None,
+        environment: str | None = None,
+        release: release.Digest | None = None,
+        limit: int = 50,
     ) -> Sequence[RolloutRecord]:
-        """Rollouts, newest first, finished ones too."""
+        """Rollouts, newest first, finished ones too; with `release` only those that brought it, with any settings."""
         ...
 
     def events(

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 _PORT_MAX = 65535
-_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*")
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{12})[0-9a-f]*(_[0-9]+)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class Settings:
     predict_paths: tuple[str, ...] = ()
     """Of apps and commands: whose POST requests are predictions; a final * stands for any rest."""
     digest: str | None = None
-    """First twelve hex digits of the release's digest, where neither directory nor socket is named for it."""
+    """First twelve hex digits of the release's digest, where neither directory nor socket is named for it; with the
+    number of its settings (`_1`) behind them where they are not those it was first launched with."""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -123,7 +124,7 @@ def _version(text: str) -> str:
     found = _DIGEST.fullmatch(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text} is not a digest")
-    return found[1]
+    return found[1] + (found[2] or "")
 
 
 def _positive(text: str) -> int:

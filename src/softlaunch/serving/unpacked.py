@@ -39,7 +39,7 @@ class Unpacked:
     """Absolute."""
     content: release.ReleaseContent
     version: str
-    """First twelve hex digits of the digest; UNNAMED for a directory outside of the registry."""
+    """Digest.short of what was started; UNNAMED for a directory outside of the registry."""
 
 
 def read(directory: pathlib.Path, socket: pathlib.Path | None, digest: str | None = None) -> Unpacked:

@@ -55,7 +55,7 @@ class InMemoryFleet:
         if entry is not None and entry.failure is None:
             return
         self.started.append(spec.name)
-        refusal = self._refusals.get(spec.release)
+        refusal = self._refusals.get(spec.release, self._refusals.get(spec.release.release))
         self._entries[spec.name] = _Entry(
             spec=spec,
             pid=0 if refusal is not None else next(self._pids),
@@ -84,6 +84,10 @@ class InMemoryFleet:
     def refuse(self, digest: release.Digest, detail: str = "cannot be started") -> None:
         """From now on replicas of this release fail when they are started."""
         self._refusals[digest] = detail
+
+    def specs(self) -> list[fleet.ReplicaSpec]:
+        """What every replica was started with."""
+        return [entry.spec for entry in self._entries.values()]
 
     def hang(self, name: str) -> None:
         """The replica's process lives on but is never ready (again)."""

@@ -50,7 +50,9 @@ class _Prober:
 
     def smoke(self, socket: str, rows: Sequence[dict[str, Any]]) -> prober_port.ProbeReport:
         short = pathlib.PurePath(socket).name.split(".", 1)[0]
-        failure = self._behaviours.get(short, virtual_traffic.Behaviour()).smoke_failure
+        release, _ = release_values.split_number(short)
+        behaviour = self._behaviours.get(short, self._behaviours.get(release, virtual_traffic.Behaviour()))
+        failure = behaviour.smoke_failure
         if failure is None:
             return prober_port.ProbeReport(sent=len(rows), failed=0)
         return prober_port.ProbeReport(sent=len(rows), failed=len(rows), first_failure=failure)

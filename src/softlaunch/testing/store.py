@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.core import history_chain
+from softlaunch.core import history_chain, release
 from softlaunch.ports import gateway, store
 
 
@@ -82,7 +82,7 @@ class InMemoryStore:
             if change.cursor is not None:
                 content.cursor = change.cursor
             for pin in change.pins:
-                content.pins[pin.service, pin.environment, pin.release.value, pin.at] = pin
+                content.pins[pin.service, pin.environment, pin.release.text, pin.at] = pin
             for complaint in change.complaints:
                 _add_complaint(content, complaint)
             content.bookmarks.update(change.bookmarks)
@@ -97,11 +97,18 @@ class InMemoryStore:
             return self._content.rollouts.get(rollout_id)
 
     def rollouts(
-        self, *, service: str | None = None, environment: str | None = None, limit: int = 50
+        self,
+        *,
+        service: str | None = None,
+        environment: str | None = None,
+        release: release.Digest | None = None,
+        limit: int = 50,
     ) -> Sequence[store.RolloutRecord]:
         with self._lock:
             numbers = sorted(self._content.rollouts, reverse=True)
             newest_first = [self._content.rollouts[number] for number in numbers]
+        if release is not None:
+            newest_first = [found for found in newest_first if found.candidate.release == release.release]
         return tuple(found for found in newest_first if _matches(found, service, environment))[:limit]
 
     def events(
@@ -190,7 +197,12 @@ def _written_live(record: store.LiveRecord) -> store.LiveRecord:
 
 
 def _written_rollout(record: store.RolloutRecord) -> store.RolloutRecord:
-    return dataclasses.replace(record, evidence=_written(record.evidence), measured=_written(record.measured))
+    return dataclasses.replace(
+        record,
+        evidence=_written(record.evidence),
+        measured=_written(record.measured),
+        settings_changed=_written(record.settings_changed),
+    )
 
 
 def _written(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from softlaunch.core import attempts, spec
+from softlaunch.core import release as release_values
 from softlaunch.core.rollout import traffic
 
 EMPLOYEE_EVERY = 20
@@ -105,7 +106,7 @@ class VirtualTraffic:
     Args:
         seed: Of everything random here.
         user_count: How many users take turns, each as busy as the others.
-        behaviours: What releases do, by first twelve digits; looked up at every attempt.
+        behaviours: What releases (or arms) do, by Digest.short; looked up at every attempt.
         alive: Whether the replica behind a socket answers.
         ejected: Sockets the gateway's fuse keeps out.
     """
@@ -222,7 +223,8 @@ class VirtualTraffic:
         short = pathlib.PurePath(replica.socket).name.split(".", 1)[0]
         if not self._alive(replica.socket):
             return _Try(release=short, socket=replica.socket, status=503, flags="UF", seconds=0.0005, answered=False)
-        found = self._behaviours.get(short, Behaviour())
+        release, _ = release_values.split_number(short)  # settings change nothing where nothing is said of them
+        found = self._behaviours.get(short, self._behaviours.get(release, Behaviour()))
         seconds = found.latency_ms / 1000 * math.exp(self._chance.gauss(0.0, found.latency_spread))
         left = self._chance.random()
         for rate, outcome in (

@@ -68,8 +68,10 @@ def launcher(home: homes.Home, settings: setting.Settings, shelves: shelf.Shelf)
             )
         directory, content = shelves.take(spec.release)
         if content.drill is None:  # a drill's release is made here, and no user may launch one
-            proofs.require(spec.release, spec.evidence)
+            proofs.require(spec.release.release, spec.evidence)
         arguments: tuple[str, ...] = ("--batch-rows-max", str(settings.batch_rows_max))
+        if spec.release != spec.release.release:  # otherwise the directory's name says it
+            arguments = (*arguments, "--digest", spec.release.short)
         arguments = (*arguments, *(f"--capture-key={name}" for name in spec.keys))
         if spec.capture is not None:
             arguments = (*arguments, *_capture(home, spec, spec.capture))

@@ -227,7 +227,7 @@ class LocalFleet:
 
     def _prepare(self, replica: replicas.Replica, spec: fleet.ReplicaSpec) -> None:
         with self._lock:
-            one_at_a_time = self._preparing.setdefault(spec.release, threading.Lock())
+            one_at_a_time = self._preparing.setdefault(spec.release.release, threading.Lock())
         try:
             with one_at_a_time:
                 if not self._is_current(replica):

@@ -110,6 +110,7 @@ def file_name(name: str) -> str:
 
 
 SOCKET_NAME_BYTES_MAX = 12 + 1 + 10 + 1 + 8 + len(".sock")
+"""Ten for the replica's number and that of its settings: more than there ever will be."""
 
 
 def socket_name(spec: fleet.ReplicaSpec) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from softlaunch import errors
-from softlaunch.core import history_chain, release, spec_json
+from softlaunch.core import history_chain, release, spec, spec_json
 from softlaunch.core.rollout import state_json
 from softlaunch.ports import store
 
@@ -22,12 +22,13 @@ def live_row(record: store.LiveRecord) -> Row:
     return {
         "service": record.service,
         "environment": record.environment,
-        "spec": _line(spec_json.dump_environment(record.spec)),
+        "spec": _spec_text(record.spec),
         "stable": _text(record.stable),
         "previous": _text(record.previous),
         "epoch": record.epoch,
         "history": dump_facts(record.history),
         "warm_until": record.warm_until,
+        "previous_spec": None if record.previous_spec is None else _spec_text(record.previous_spec),
     }
 
 
@@ -35,12 +36,13 @@ def live(row: sa.RowMapping) -> store.LiveRecord:
     return store.LiveRecord(
         service=row["service"],
         environment=row["environment"],
-        spec=spec_json.load_environment(row["spec"].encode()),
+        spec=_spec(row["spec"]),
         stable=_digest(row["stable"]),
         previous=_digest(row["previous"]),
         epoch=row["epoch"],
         history=json.loads(row["history"]),
         warm_until=row["warm_until"],
+        previous_spec=None if row["previous_spec"] is None else _spec(row["previous_spec"]),
     )
 
 
@@ -49,7 +51,7 @@ def rollout_row(record: store.RolloutRecord) -> Row:
         "id": record.id,
         "service": record.service,
         "environment": record.environment,
-        "candidate": record.candidate.value,
+        "candidate": record.candidate.text,
         "stable": _text(record.stable),
         "phase": record.state.phase.value,
         "state": _line(state_json.dump(record.state)),
@@ -59,10 +61,11 @@ def rollout_row(record: store.RolloutRecord) -> Row:
         "salt": record.salt,
         "created_at": record.created_at,
         "finished_at": record.finished_at,
-        "spec": _line(spec_json.dump_environment(record.spec)),
+        "spec": _spec_text(record.spec),
         "evidence": dump_facts(record.evidence),
         "measured": dump_facts(record.measured),
         "successor": None if record.successor is None else _successor_text(record.successor),
+        "settings_changed": history_chain.canonical(record.settings_changed),
     }
 
 
@@ -71,9 +74,9 @@ def rollout(row: sa.RowMapping) -> store.RolloutRecord:
         id=row["id"],
         service=row["service"],
         environment=row["environment"],
-        candidate=release.Digest(row["candidate"]),
+        candidate=release.parse(row["candidate"]),
         stable=_digest(row["stable"]),
-        spec=spec_json.load_environment(row["spec"].encode()),
+        spec=_spec(row["spec"]),
         state=state_json.load(row["state"].encode()),
         ref=row["ref"],
         commit=row["commit_id"],
@@ -84,6 +87,7 @@ def rollout(row: sa.RowMapping) -> store.RolloutRecord:
         evidence=json.loads(row["evidence"]),
         measured=json.loads(row["measured"]),
         successor=None if row["successor"] is None else _successor(row["successor"]),
+        settings_changed=json.loads(row["settings_changed"]),
     )
 
 
@@ -108,7 +112,7 @@ def pin_row(pin: store.Pin) -> Row:
     return {
         "service": pin.service,
         "environment": pin.environment,
-        "release": pin.release.value,
+        "release": pin.release.text,
         "at": pin.at,
         "commit_id": pin.commit,
         "reason": _whole(pin.reason),
@@ -121,7 +125,7 @@ def pin_row(pin: store.Pin) -> Row:
 
 def pin(row: sa.RowMapping) -> store.Pin:
     found = dict(row)
-    return store.Pin(commit=found.pop("commit_id"), release=release.Digest(found.pop("release")), **found)
+    return store.Pin(commit=found.pop("commit_id"), release=release.parse(found.pop("release")), **found)
 
 
 def complaint_row(complaint: store.Complaint) -> Row:
@@ -170,7 +174,7 @@ def unsigned(value: int) -> int:
 def _successor_text(successor: store.Successor) -> str:
     document = {
         "id": successor.id,
-        "release": successor.release.value,
+        "release": successor.release.text,
         "spec": json.loads(spec_json.dump_environment(successor.spec)),
         "ref": successor.ref,
         "commit": successor.commit,
@@ -183,7 +187,7 @@ def _successor(text: str) -> store.Successor:
     document = json.loads(text)
     return store.Successor(
         id=document["id"],
-        release=release.Digest(document["release"]),
+        release=release.parse(document["release"]),
         spec=spec_json.load_environment(json.dumps(document["spec"]).encode()),
         ref=document["ref"],
         commit=document["commit"],
@@ -196,13 +200,21 @@ def _whole(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def _spec_text(environment: spec.EnvironmentSpec) -> str:
+    return _line(spec_json.dump_environment(environment))
+
+
+def _spec(text: str) -> spec.EnvironmentSpec:
+    return spec_json.load_environment(text.encode())
+
+
 def _line(raw: bytes) -> str:
     return raw.decode().removesuffix("\n")
 
 
 def _text(digest: release.Digest | None) -> str | None:
-    return None if digest is None else digest.value
+    return None if digest is None else digest.text
 
 
 def _digest(text: str | None) -> release.Digest | None:
-    return None if text is None else release.Digest(text)
+    return None if text is None else release.parse(text)

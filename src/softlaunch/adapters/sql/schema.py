@@ -2,7 +2,8 @@
 The tables of the state store.
 
 What people and queries look for has a column of its own; values that only softlaunch reads whole (specs, states,
-evidence) are JSON text, so that any SQLite shell shows them. The migrations build these tables; a test compares the
+evidence) are JSON text, so that any SQLite shell shows them. Releases that run or ran (stable, previous, candidate, the
+successor's, a pin's) are arms: `sha256:HEX`, or `sha256:HEX_NUMBER` with other settings (core.release). The migrations build these tables; a test compares the
 two. Shapes are plain SQL, so that PostgreSQL can hold them too.
 """
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
-REVISIONS = ("r0001", "r0002", "r0003")
+REVISIONS = ("r0001", "r0002", "r0003", "r0004")
 """Every migration, oldest first; a database with another version was written by a newer softlaunch."""
 
 LIVES = sa.Table(
@@ -26,6 +27,7 @@ LIVES = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("history", sa.Text, nullable=False),
     sa.Column("warm_until", sa.Double, nullable=False, server_default="0"),
+    sa.Column("previous_spec", sa.Text),
 )
 
 ROLLOUTS = sa.Table(
@@ -48,6 +50,7 @@ ROLLOUTS = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("measured", sa.Text, nullable=False),
     sa.Column("successor", sa.Text),
+    sa.Column("settings_changed", sa.Text, nullable=False, server_default="{}"),
 )
 _UNFINISHED = ROLLOUTS.c.finished_at.is_(None)
 # Loading the world reads this index only, however many rollouts are finished; unique: one rollout at a time in a place.

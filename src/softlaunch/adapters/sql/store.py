@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 from softlaunch import errors
 from softlaunch.adapters.sql import chain, migrate, rows, schema
 from softlaunch.adapters.sql import engine as engines
-from softlaunch.core import history_chain
+from softlaunch.core import history_chain, release
 from softlaunch.ports import gateway, store
 
 _CURSOR_ID = 1
@@ -124,10 +124,17 @@ class SqlStore:
             return None if found is None else rows.rollout(found)
 
     def rollouts(
-        self, *, service: str | None = None, environment: str | None = None, limit: int = 50
+        self,
+        *,
+        service: str | None = None,
+        environment: str | None = None,
+        release: release.Digest | None = None,
+        limit: int = 50,
     ) -> Sequence[store.RolloutRecord]:
         table = schema.ROLLOUTS
         statement = _in_place(sa.select(table), table, service, environment)
+        if release is not None:
+            statement = statement.where(sa.func.substr(table.c.candidate, 1, len(release.value)) == release.value)
         with self._reading() as connection:
             found = connection.execute(statement.order_by(table.c.id.desc()).limit(limit)).mappings().all()
             return tuple(rows.rollout(row) for row in found)
