@@ -19,7 +19,17 @@ import fastapi.responses
 import softlaunch
 from softlaunch import errors
 from softlaunch.api import access, complaining, drills, evidence, follows, git_hooks, history, hooks, places, schemas
-from softlaunch.controller import commands, complaints, drilling, explain, following, hook_secret, people, views
+from softlaunch.controller import (
+    commands,
+    complaints,
+    drilling,
+    explain,
+    following,
+    hook_secret,
+    people,
+    pinning,
+    views,
+)
 from softlaunch.controller import loop as loops
 from softlaunch.core import release, spec, spec_json
 from softlaunch.core.rollout import phases
@@ -133,9 +143,9 @@ def create(
 
     @app.get("/v1/rollouts/{number}/explain")
     def why(number: int) -> dict[str, Any]:
-        view = _view(number)
+        record, view = _record(number), _view(number)
         pins = operations.pins(view["service"], view["environment"])
-        pin = next((_pin(found) for found in pins if found.release.value == view["candidate"]), None)
+        pin = next((_pin(found) for found in pins if pinning.means(found, record.candidate)), None)
         return {"lines": explain.lines(view, events=views.events(list(store.events(rollout_id=number))), pin=pin)}
 
     @app.get("/v1/rollouts/{number}/curve")
@@ -227,7 +237,8 @@ def _deployed(done: commands.Deployed) -> dict[str, Any]:
 
 
 def _pin(found: stores.Pin) -> dict[str, Any]:
-    return {**dataclasses.asdict(found), "release": found.release.value}
+    settings = {"arm": found.release.short} if isinstance(found.release, release.Arm) else {}
+    return {**dataclasses.asdict(found), "release": found.release.value, **settings}
 
 
 def _environment(text: str) -> spec.EnvironmentSpec:

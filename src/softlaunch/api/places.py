@@ -31,6 +31,7 @@ def add(app: fastapi.FastAPI, *, loop: loops.ControlLoop) -> None:
             "service": service,
             "environment": environment,
             "stable": live.stable.value if live.stable else None,
+            "stable_arm": live.stable.short if live.stable else None,
             "previous": live.previous.value if live.previous else None,
             "spec": spec_json.dump_environment(told).decode(),
         }

@@ -221,4 +221,4 @@ def _what(found: dict[str, Any] | None) -> str:
     if found is None:
         return "nothing"
     commit = found["commit"][:12]
-    return f"{commit} ({live.short(found['release'])})" if found["release"] else commit or "-"
+    return f"{commit} ({found.get('arm') or live.short(found['release'])})" if found["release"] else commit or "-"

@@ -179,9 +179,16 @@ def _page(control: client.Client, number: int) -> str:
         view,
         events=control.get("/v1/events", rollout_id=number),
         curve=control.get(f"/v1/rollouts/{number}/curve")["curve"],
-        pin=next((pin for pin in pins if pin["release"] == view["candidate"]), None),
+        pin=next((pin for pin in pins if _means(pin, view)), None),
         generated_at=time.time(),
     )
+
+
+def _means(pin: dict[str, Any], view: dict[str, Any]) -> bool:
+    """Whether a pin is about the candidate; one with an arm is about it with those settings alone."""
+    arm = view["candidate_arm"]
+    exact = arm if "_" in arm else f"{arm}_0"
+    return bool(pin["release"] == view["candidate"] and pin.get("arm", exact) == exact)
 
 
 def _write(path: pathlib.Path, text: str) -> None:

@@ -288,7 +288,7 @@ def _launch(
 
 
 def _tell(view: dict[str, Any]) -> None:
-    output.text(f"{live.standing(view)}: {live.short(view['candidate'])} in {view['environment']}")
+    output.text(f"{live.standing(view)}: {view['candidate_arm']} in {view['environment']}")
     if view["phase"] == "watching":
         output.plain(
             f"  The old release keeps its share for {view['watch_seconds']:g} s; `softlaunch watch` follows, "

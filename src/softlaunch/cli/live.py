@@ -15,7 +15,7 @@ import rich.table
 import rich.text
 
 from softlaunch.cli import client, output
-from softlaunch.core import units
+from softlaunch.core import release, units
 
 POLL_SECONDS = 0.25
 _BAR_WIDTH = 24
@@ -81,15 +81,13 @@ def render(view: dict[str, Any], events: list[dict[str, Any]]) -> rich.console.G
     """The view as something Rich can draw."""
     head = rich.text.Text.from_markup(
         f"[bold]{rich.markup.escape(view['service'])}[/] in [bold]{rich.markup.escape(view['environment'])}[/]: "
-        f"{short(view['candidate'])} ({rich.markup.escape(view['ref'])})"
-        + (f" against {short(view['stable'])}" if view["stable"] else "")
+        f"{view['candidate_arm']} ({rich.markup.escape(view['ref'])})"
+        + (f" against {view['stable_arm']}" if view["stable"] else "")
         + f"   {standing(view)}"
     )
     if view["successor"]:
         follows = view["successor"]
-        head.append(
-            f"\nmakes way for {short(follows['release'])} ({follows['ref']}), asked by {follows['requested_by']}"
-        )
+        head.append(f"\nmakes way for {follows['arm']} ({follows['ref']}), asked by {follows['requested_by']}")
     history = rich.text.Text("\n".join(f"{clock(event['at'])}  {event['text']}" for event in events[-6:]), style="dim")
     parts: list[rich.console.RenderableType] = [head, _steps(view)]
     if view["evidence"] and any(entry["candidate_trials"] for entry in view["evidence"]["guardrails"].values()):
@@ -195,8 +193,8 @@ def standing(view: dict[str, Any]) -> str:
 
 
 def short(digest: str | None) -> str:
-    """How people name a release."""
-    return digest.removeprefix("sha256:")[:12] if digest else "-"
+    """How people name a release, or an arm."""
+    return release.short(digest) if digest else "-"
 
 
 def clock(seconds: float) -> str:

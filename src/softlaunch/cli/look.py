@@ -36,7 +36,7 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
         table.add_row(
             entry["service"],
             entry["environment"],
-            live.short(entry["stable"]),
+            entry["stable_arm"] or "-",
             _rollout(entry["rollout"]),
             _replicas(entry["replicas"]),
             entry["url"],
@@ -90,7 +90,7 @@ def history(
             live.day(view["created_at"]),
             view["service"],
             view["environment"],
-            live.short(view["candidate"]),
+            view["candidate_arm"],
             view["ref"],
             view["requested_by"],
             live.standing(view),
@@ -102,8 +102,8 @@ def history(
 def _rollout(view: dict[str, Any] | None) -> str:
     if view is None:
         return "-"
-    follows = f", then {live.short(view['successor']['release'])}" if view["successor"] else ""
-    return f"{live.short(view['candidate'])} {live.standing(view)} {rich.markup.escape(live.routing(view))}{follows}"
+    follows = f", then {view['successor']['arm']}" if view["successor"] else ""
+    return f"{view['candidate_arm']} {live.standing(view)} {rich.markup.escape(live.routing(view))}{follows}"
 
 
 def _replicas(found: list[dict[str, Any]]) -> str:

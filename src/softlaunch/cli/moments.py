@@ -62,9 +62,9 @@ def _live(reign: dict[str, Any] | None) -> None:
     if reign is None:
         output.text("  live      nothing yet")
         return
-    output.text(f"  live      {live.short(reign['release'])} since {_when(reign['since'])}{_who(reign['launch'])}")
+    output.text(f"  live      {reign['arm']} since {_when(reign['since'])}{_who(reign['launch'])}")
     if reign["until"] is not None:
-        left = f" for {live.short(reign['left_for'])}" if reign["left_for"] else ""
+        left = f" for {reign['left_for_arm']}" if reign["left_for"] else ""
         output.text(f"  until     {_when(reign['until'])}{left} (rollout {reign['left_by_rollout']})")
         output.text(f"  why       {rich.markup.escape(reign['why'])}")
 
@@ -72,7 +72,7 @@ def _live(reign: dict[str, Any] | None) -> None:
 def _entering(launch: dict[str, Any] | None) -> None:
     if launch is None:
         return
-    output.text(f"  entering  {live.short(launch['release'])} since {_when(launch['started_at'])}{_who(launch)}")
+    output.text(f"  entering  {launch['arm']} since {_when(launch['started_at'])}{_who(launch)}")
     if launch["outcome"] is not None:
         outcome = launch["outcome"].replace("_", " ")
         output.text(f"  became    {outcome} at {_when(launch['ended_at'])}: {rich.markup.escape(launch['why'])}")

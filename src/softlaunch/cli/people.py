@@ -98,7 +98,13 @@ def pins(
     for heading in ("release", "commit", "since", "by", "why", *(("lifted",) if lifted else ())):
         table.add_column(heading, overflow="fold")
     for pin in found:
-        cells = [live.short(pin["release"]), pin["commit"][:12], live.day(pin["at"]), pin["by"], pin["reason"]]
+        cells = [
+            pin.get("arm") or live.short(pin["release"]),
+            pin["commit"][:12],
+            live.day(pin["at"]),
+            pin["by"],
+            pin["reason"],
+        ]
         if lifted:
             cells.append(_lifting(pin))
         table.add_row(*(rich.markup.escape(cell) for cell in cells))
@@ -135,7 +141,7 @@ def unpin(
     if as_json:
         output.document(pin)
     else:
-        output.plain(f"{live.short(pin['release'])} may be launched in {place[1]} again.")
+        output.plain(f"{pin.get('arm') or live.short(pin['release'])} may be launched in {place[1]} again.")
 
 
 @TOKEN.command("add")

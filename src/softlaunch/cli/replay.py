@@ -21,7 +21,7 @@ import typer
 from softlaunch import errors
 from softlaunch.cli import client, comparison, live, options, output, places
 from softlaunch.config import home as homes
-from softlaunch.core import release, spec, spec_json, units
+from softlaunch.core import spec, spec_json, units
 
 _RATE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?) ?x?", re.ASCII)
 _WORDS = {"pass": "[bold green]passed[/]", "fail": "[bold red]failed[/]", "inconclusive": "[bold yellow]undecided[/]"}
@@ -37,7 +37,7 @@ class _Place:
     service: str
     spec: spec.EnvironmentSpec
     stable: str | None
-    """Digest; None: nobody says, the recordings will."""
+    """As records name it; None: nobody says, the recordings will."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def replay(
     if stable is not None:
         old = recordings.find_release(found_home, stable, service=place.service, directory=directory).short
     elif place.stable is not None:
-        old = release.Digest(place.stable).short
+        old = place.stable
     else:
         old = _most_recorded(found_home, place, span)
     plan = replaying.Plan(
@@ -164,7 +164,7 @@ def compare(
             remedy="Launch with a step such as {shadow: 10%}, or replay what was recorded with `softlaunch replay`.",
             code=errors.Code.NO_SHADOW,
         )
-    stable, candidate = live.short(view["stable"]), live.short(view["candidate"])
+    stable, candidate = view["stable_arm"], view["candidate_arm"]
     judged = None
     if truth is not None:
         from softlaunch.controller import replay as replaying  # noqa: PLC0415 - likewise
@@ -260,7 +260,7 @@ def _place(home: homes.Home, directory: pathlib.Path, service: str | None, envir
         if error.code is not errors.Code.NOT_RUNNING or not path.is_file():
             raise
         return _place_of_file(service_file.load(path), service, environment)
-    return _Place(service=name, spec=spec_json.load_environment(found["spec"].encode()), stable=found["stable"])
+    return _Place(service=name, spec=spec_json.load_environment(found["spec"].encode()), stable=found["stable_arm"])
 
 
 def _most_recorded(home: homes.Home, place: _Place, span: _Span) -> str:

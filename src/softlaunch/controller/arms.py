@@ -111,7 +111,9 @@ def brought(kept: store.Store, place: ledgers.Place, arm: release.Digest) -> sto
     return next((each for each in stayed(kept, place, arm) if each.candidate == arm), None)
 
 
-def as_it_was(kept: store.Store, live: store.LiveRecord, digest: release.Digest, *, called: str) -> release.Digest | None:
+def as_it_was(
+    kept: store.Store, live: store.LiveRecord, digest: release.Digest, *, called: str
+) -> release.Digest | None:
     """
     The arm that somebody means who names a release to go back to; None: it never was live there.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from softlaunch import errors
 from softlaunch.controller import loop as loops
+from softlaunch.core import release as releases
 from softlaunch.core.rollout import phases
 from softlaunch.core.stats import counts
 from softlaunch.ports import spool, store
@@ -168,7 +169,7 @@ class Complaints:
 
     def _place(self, prediction: str, service: str | None, environment: str | None) -> tuple[str, str, str]:
         found = self._find_release(prediction)
-        recorded, release = ((found[0], found[1]), found[2].removeprefix("sha256:")[:12]) if found else (("", ""), "")
+        recorded, release = ((found[0], found[1]), releases.short(found[2])) if found else (("", ""), "")
         with self._loop.lock:
             places = [recorded] if all(recorded) else list(self._loop.ledger.lives)
         fitting = [place for place in places if service in (None, place[0]) and environment in (None, place[1])]

@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from softlaunch.core import release
 from softlaunch.core.rollout import judge_report
 
 LINES_MAX = 10
@@ -41,6 +42,7 @@ def lines(
     """
     found = [_head(rollout), _standing(rollout), f"Why: {_sentence(rollout['reason'])}"]
     found += [
+        *_settings(rollout),
         *_held(rollout),
         *_seen(rollout),
         *_way_back(rollout),
@@ -57,11 +59,11 @@ def lines(
 
 def _head(rollout: Mapping[str, Any]) -> str:
     if rollout.get("drill"):
-        what = f"a drill with {short(rollout['candidate'])} ({rollout['ref']}), which is broken on purpose, in"
+        what = f"a drill with {rollout['candidate_arm']} ({rollout['ref']}), which is broken on purpose, in"
         tail = f"{rollout['service']} in {rollout['environment']}"
     else:
-        what = f"{short(rollout['candidate'])} ({rollout['ref']}) into"
-        against = f", against {short(rollout['stable'])}" if rollout["stable"] else ", with nothing to compare it with"
+        what = f"{rollout['candidate_arm']} ({rollout['ref']}) into"
+        against = f", against {rollout['stable_arm']}" if rollout["stable"] else ", with nothing to compare it with"
         tail = f"{rollout['service']} in {rollout['environment']}{against}"
     asked = f"asked by {rollout['requested_by']} at {moment(rollout['created_at'])}"
     return f"Rollout {rollout['id']}: {what} {tail}; {asked}."
@@ -171,7 +173,7 @@ def _people(events: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 def _pinned(rollout: Mapping[str, Any], pin: Mapping[str, Any] | None) -> Iterable[str]:
     if pin is not None and pin.get("lifted_at") is None:
-        name = short(rollout["candidate"])
+        name = pin.get("arm") or short(rollout["candidate"])
         lift = f'softlaunch unpin {name} --reason "..."'
         yield f"Pinned by {pin['by']}: {name} is not launched here again; lift it with `{lift}`."
     elif pin is not None:
@@ -183,7 +185,7 @@ def _successor(rollout: Mapping[str, Any]) -> Iterable[str]:
     following = rollout.get("successor")
     if following:
         yield (
-            f"Replaced: {short(following['release'])} ({following['ref']}), asked by {following['requested_by']}, "
+            f"Replaced: {following['arm']} ({following['ref']}), asked by {following['requested_by']}, "
             f"follows as rollout {following['id']}."
         )
 
@@ -229,9 +231,18 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "`")) else f"{text}."
 
 
-def short(digest: str) -> str:
-    """How people name a release."""
-    return digest.removeprefix("sha256:")[:12]
+def short(text: str) -> str:
+    """How people name a release, or an arm."""
+    return release.short(text)
+
+
+def _settings(rollout: Mapping[str, Any]) -> Iterable[str]:
+    names = rollout.get("settings_changed")
+    if names:
+        same = rollout["candidate"] == rollout["stable"]
+        what = "The same release with other settings" if same else "With other settings"
+        parts = [f"{', '.join(found)} {how}" for how, found in names.items()]
+        yield f"{what}: {'; '.join(parts)}."
 
 
 def moment(seconds: float) -> str:

@@ -62,6 +62,7 @@ class Observer:
             tip=gitops.Tip(commit=target.commit, tree=target.tree, trouble=target.trouble),
             known_as=known.value if known is not None else "",
             running=running,
+            launched_as=self._launched_as(target.commit, known, recent),
             entering=_entering(rollout),
             pins=tuple(
                 gitops.Pinned(
@@ -70,6 +71,7 @@ class Observer:
                     tree=trees.get(pin.commit, ""),
                     reason=pin.reason,
                     by=pin.by,
+                    arm=_pinned_arm(pin.release),
                 )
                 for pin in self.pins(service, target.environment)
             ),
@@ -84,13 +86,13 @@ class Observer:
         return [pin for pin in found if pin.lifted_at is None]
 
     def answering(self, service: str, environment: str) -> str:
-        """Digest of what runs; empty: nothing."""
+        """The arm that runs; empty: nothing does."""
         place = (service, environment)
         with self._loop.lock:
             live = self._loop.ledger.lives.get(place)
             rollout = self._loop.ledger.rollouts.get(place)
         found = self._running(live.stable if live is not None else None, rollout, ())
-        return found.release if found is not None else ""
+        return found.arm if found is not None else ""
 
     def entering(self, service: str, environment: str, commit: str) -> bool:
         """Whether a launch of the commit is under way there."""
@@ -99,10 +101,18 @@ class Observer:
         found = _entering(rollout)
         return found is not None and found.commit == commit
 
-    def good_commits(self, running: gitops.Running) -> list[str]:
-        """Every commit known to have become the release that runs."""
-        known = [each.commit for each in self._registry.lineage(release.Digest(running.release))]
+    def good_commits(self, place: tuple[str, str], running: gitops.Running, pin: gitops.Pinned) -> list[str]:
+        """Every commit known to have become what runs; of a pin of settings those that were launched with its own."""
+        if pin.arm:
+            promoted = (each for each in self._recent(place) if each.state.phase is phases.Phase.PROMOTED)
+            known = [each.commit for each in promoted if each.candidate.text == running.arm]
+        else:
+            known = [each.commit for each in self._registry.lineage(release.Digest(running.release))]
         return [each for each in dict.fromkeys([running.commit, *known]) if each]
+
+    def _launched_as(self, commit: str, known: release.Digest | None, recent: Sequence[stores.RolloutRecord]) -> str:
+        launches = (each for each in recent if not each.state.plan.immediate and each.commit == commit)
+        return next((each.candidate.text for each in launches if each.candidate.release == known), "")
 
     def _recent(self, place: tuple[str, str]) -> list[stores.RolloutRecord]:
         """Rollouts that were no drills, newest first."""
@@ -123,7 +133,7 @@ class Observer:
         record = next((each for each in promoted if each.candidate == stable), None)
         if record is not None:
             return _brought(record)
-        return gitops.Running(release=stable.value, commit="", by="somebody, long ago")
+        return gitops.Running(release=stable.value, arm=stable.text, commit="", by="somebody, long ago")
 
     def _taken_back(
         self,
@@ -138,7 +148,7 @@ class Observer:
             return ""
         last = recent[0]
         pins = self._store.pins(service=place[0], environment=place[1])
-        if any(pin.release == known and (pin.lifted_at or 0.0) > last.created_at for pin in pins):
+        if any(pin.release.release == known and (pin.lifted_at or 0.0) > last.created_at for pin in pins):
             return ""  # who lifts a pin wants it launched
         if last.state.phase is phases.Phase.ABORTED and last.commit == target.commit:
             return f"Rollout {last.id} was taken back. {last.state.reason}"
@@ -148,9 +158,15 @@ class Observer:
         return ""
 
 
+def _pinned_arm(pinned: release.Digest) -> str:
+    """The arm as it would run; empty: whatever the settings."""
+    return release.arm(pinned, pinned.settings).text if isinstance(pinned, release.Arm) else ""
+
+
 def _brought(record: stores.RolloutRecord) -> gitops.Running:
     return gitops.Running(
         release=record.candidate.value,
+        arm=record.candidate.text,
         commit=record.commit,
         by=record.requested_by,
         returned=record.state.plan.immediate,

@@ -28,7 +28,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        return follow_state.revert_key(self.branch, self.pin.release)
+        return follow_state.revert_key(self.branch, self.pin.arm or self.pin.release)
 
 
 def wanted(found: follow_state.Revert | None, now: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from softlaunch.controller import follow_state, follow_work, following
-from softlaunch.core import gitops
+from softlaunch.core import gitops, release
 
 
 def follows(source: following.Following) -> list[dict[str, Any]]:
@@ -31,13 +31,22 @@ def follows(source: following.Following) -> list[dict[str, Any]]:
 def _environment(
     work: follow_work.Work, target: follow_state.Target, facts: gitops.Facts, decision: gitops.Decision
 ) -> dict[str, Any]:
-    running, release = facts.running, decision.pin.release if decision.pin is not None else ""
-    revert = work.state.reverts.get(follow_state.revert_key(target.branch, release)) if release else None
+    running, pin = facts.running, decision.pin
+    revert = work.state.reverts.get(follow_state.revert_key(target.branch, pin.arm or pin.release)) if pin else None
     return {
         "environment": target.environment,
         "branch": target.branch,
         "desired": {"commit": target.commit, "release": decision.desired or None},
-        "running": {"commit": running.commit, "release": running.release, "by": running.by} if running else None,
+        "running": (
+            {
+                "commit": running.commit,
+                "release": running.release,
+                "arm": release.short(running.arm),
+                "by": running.by,
+            }
+            if running
+            else None
+        ),
         "standing": decision.standing.value,
         "drift": decision.drifted,
         "reason": decision.reason,

@@ -350,16 +350,17 @@ class Following:
     ) -> None:
         if work.follow.on_rollback is gitops.OnRollback.PIN or work.state.unreachable_since is not None:
             return
-        if running.release == pin.release:
+        if running.arm == pin.arm if pin.arm else running.release == pin.release:
             return  # there is nothing that was gone back to
         pins = self._observer.pins(work.follow.service, target.environment)
-        at = next((found.at for found in pins if found.release.value == pin.release), now)
+        means = (found for found in pins if (found.release.value, found.commit) == (pin.release, pin.commit))
+        at = next((found.at for found in means), now)
         task = follow_reverts.Task(
             branch=target.branch,
             tip=target.commit,
             pin=pin,
             at=at,
-            good=tuple(self._observer.good_commits(running)),
+            good=tuple(self._observer.good_commits((work.follow.service, target.environment), running, pin)),
             mode=work.follow.on_rollback,
         )
         if task.key in work.reverting or not follow_reverts.wanted(work.state.reverts.get(task.key), now):

@@ -16,7 +16,7 @@ PAGE = 2_000
 
 
 def serves(record: store.RolloutRecord) -> dict[str, float]:
-    """Percent of the users' requests by arm (release.Digest.text), as a rollout's state says; cohorts are told beside."""
+    """Percent of the users' requests by arm (its `text`), as a rollout's state says; cohorts have their own shares."""
     wanted = phases.desired(record.state)
     candidate = spec.WEIGHT_FULL if wanted.candidate_is_stable else wanted.candidate_weight
     found = {record.candidate.text: candidate / 100}

@@ -46,8 +46,8 @@ class Pins:
             when = datetime.datetime.fromtimestamp(pin.at, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
             raise errors.ConfigError(
                 f"{name} is pinned in {place[1]!r} since {when} by {pin.by}: {pin.reason}",
-                remedy=f"When that is mended: `softlaunch unpin {pin.release.short} --service {place[0]} --env {place[1]} "
-                "--reason TEXT`, and launch it again.",
+                remedy=f"When that is mended: `softlaunch unpin {pin.release.short} --service {place[0]} "
+                f"--env {place[1]} --reason TEXT`, and launch it again.",
                 code=errors.Code.PINNED,
             )
 

@@ -199,7 +199,9 @@ class Nightly:
             place,
             self._registry.newest(live.service),
             live={found.value for found in (live.stable, live.previous) if found is not None},
-            pinned={pin.release.value for pin in pins if pin.lifted_at is None},
+            pinned={
+                pin.release.value for pin in pins if pin.lifted_at is None and not isinstance(pin.release, release.Arm)
+            },
         )
         if candidate is None:
             self._schedule.skipped(place, now)

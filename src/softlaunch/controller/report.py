@@ -87,7 +87,7 @@ def _head(rollout: Mapping[str, Any], title: str, tone: str, lines: list[str]) -
     said = "".join(f"<p>{_text(line)}</p>" for line in lines)
     return (
         f'<header>\n<p class="kicker">{drill}rollout {rollout["id"]}: {_text(rollout["service"])} in '
-        f"{_text(rollout['environment'])}, release <code>{_text(explain.short(rollout['candidate']))}</code> "
+        f"{_text(rollout['environment'])}, release <code>{_text(rollout['candidate_arm'])}</code> "
         f"({_text(rollout['ref'])})</p>\n"
         f'<h1 class="{tone}">{_text(title)}</h1>\n<p class="why">{_text(rollout["reason"])}</p>\n{odds}\n'
         f'<div class="said">{said}</div>\n</header>'

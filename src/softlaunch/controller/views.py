@@ -15,8 +15,9 @@ def status(loop: loops.ControlLoop) -> dict[str, Any]:
     """
     Every service in every environment, its replicas and the rollout that runs, if any.
 
-    Shape: {"environments": {NAME: {"port": int}}, "services": [{service, environment, stable, previous, url,
-    fallback_answers (since this control plane began), replicas: [...], rollout: {...} | None}]}.
+    Shape: {"environments": {NAME: {"port": int}}, "services": [{service, environment, stable, previous (digests),
+    stable_arm, previous_arm (as replicas are named), url, fallback_answers (since this control plane began),
+    replicas: [...], rollout: {...} | None}]}.
     """
     with loop.lock:
         book = loop.ledger
@@ -31,6 +32,8 @@ def status(loop: loops.ControlLoop) -> dict[str, Any]:
                     "environment": live.environment,
                     "stable": live.stable.value if live.stable else None,
                     "previous": live.previous.value if live.previous else None,
+                    "stable_arm": live.stable.short if live.stable else None,
+                    "previous_arm": live.previous.short if live.previous else None,
                     "fallback_answers": loop.fallbacks.counts.get(place, 0),
                     "url": f"http://127.0.0.1:{port}/" + ("" if alone else f"{live.service}/"),
                     "replicas": _replicas(live, loop.statuses),
@@ -64,6 +67,9 @@ def rollout(loop: loops.ControlLoop, record: store.RolloutRecord) -> dict[str, A
         "environment": record.environment,
         "candidate": record.candidate.value,
         "stable": record.stable.value if record.stable else None,
+        "candidate_arm": record.candidate.short,
+        "stable_arm": record.stable.short if record.stable else None,
+        "settings_changed": {how: list(names) for how, names in record.settings_changed.items()},
         "ref": record.ref,
         "commit": record.commit,
         "requested_by": record.requested_by,
@@ -115,6 +121,7 @@ def _successor(successor: store.Successor | None) -> dict[str, Any] | None:
     return {
         "id": successor.id,
         "release": successor.release.value,
+        "arm": successor.release.short,
         "ref": successor.ref,
         "requested_by": successor.requested_by,
     }

@@ -75,6 +75,8 @@ class Running:
     commit: str
     by: str
     """Who launched it."""
+    arm: str = ""
+    """The release with its settings; compared with other arms only."""
     returned: bool = False
     """It was brought by going back to it, and not by a launch."""
 
@@ -94,11 +96,14 @@ class Pinned:
     """A pin that nobody has lifted."""
 
     release: str
+    """Digest."""
     commit: str
     tree: str
     """Of its commit; empty where that commit is not in the repository."""
     reason: str
     by: str
+    arm: str = ""
+    """Set: the release is pinned with these settings alone, and may be launched with others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,7 @@ class Attempt:
     text: str = ""
     ended_at: float = 0.0
     left: str = ""
-    """The release that ran when it ended."""
+    """The arm that ran when it ended."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,6 +131,8 @@ class Facts:
     known_as: str
     """The release made of the tip; empty: none was made yet."""
     running: Running | None
+    launched_as: str = ""
+    """The arm that the tip itself was last launched as; empty: it was not."""
     entering: Entering | None = None
     pins: tuple[Pinned, ...] = ()
     attempt: Attempt | None = None
@@ -171,9 +178,13 @@ def retry_at(attempt: Attempt) -> float:
 
 
 def find_pin(tip: Tip, release: str, pins: tuple[Pinned, ...]) -> Pinned | None:
-    """The pin that means the tip: by its release, its commit or its content."""
+    """The pin that means the tip: by its release (with whatever settings), its commit or its content."""
     for pin in pins:
-        if (release and pin.release == release) or pin.commit == tip.commit or (pin.tree and pin.tree == tip.tree):
+        if (
+            (release and pin.release == release and not pin.arm)
+            or pin.commit == tip.commit
+            or (pin.tree and pin.tree == tip.tree)
+        ):
             return pin
     return None
 
@@ -190,7 +201,7 @@ def _standing(facts: Facts, attempt: Attempt | None, desired: str, now: float) -
         return Standing.PINNED, f"{short} is what {pin.by} took back: {pin.reason}", pin
     if facts.entering is not None:
         return *_entering(facts.entering, tip, desired), None
-    if running is not None and _is(running, tip, desired, attempt):
+    if running is not None and _is(running, facts, desired, attempt):
         return Standing.SYNCED, f"{_short(running.release)} of {short} is what {facts.branch} says.", None
     if facts.taken_back:
         reason = f"{facts.taken_back} {facts.branch} is followed again from its next commit on."
@@ -198,13 +209,14 @@ def _standing(facts: Facts, attempt: Attempt | None, desired: str, now: float) -
     return *_differs(facts, attempt, now), None
 
 
-def _is(running: Running, tip: Tip, desired: str, attempt: Attempt | None) -> bool:
+def _is(running: Running, facts: Facts, desired: str, attempt: Attempt | None) -> bool:
     """Its commit was launched here, or its release runs and nothing else is left to be done."""
-    if running.commit == tip.commit and not running.returned:
+    if running.commit == facts.tip.commit and not running.returned:
         return not desired or desired == running.release
     # The same release of another commit may have another plan or fallback beside it: a pipeline sees to that once.
     settled = running.returned or (attempt is not None and attempt.exit_code == EXIT_DONE)
-    return bool(settled and desired and desired == running.release)
+    other_settings = facts.launched_as and facts.launched_as != running.arm
+    return bool(settled and desired and desired == running.release and not other_settings)
 
 
 def _entering(entering: Entering, tip: Tip, desired: str) -> tuple[Standing, str]:
@@ -219,7 +231,7 @@ def _differs(facts: Facts, attempt: Attempt | None, now: float) -> tuple[Standin
     if attempt is not None and attempt.exit_code in (EXIT_NO, EXIT_CALLER):
         return Standing.FAILED, f"{short} did not get through: {attempt.text}"
     if attempt is not None:
-        left = running.release if running is not None else ""
+        left = (running.arm or running.release) if running is not None else ""
         came_to_nothing = attempt.exit_code != EXIT_DONE or left == attempt.left
         if came_to_nothing and now < retry_at(attempt):
             return Standing.WAITING, f"{short} is tried again in {retry_at(attempt) - now:.0f} s: {attempt.text}"

@@ -12,6 +12,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from softlaunch.core import release
+
 APPROVED = "approved"
 _REASONS = frozenset({"rolling_back", "finished", "promoted"})
 """Records whose text says why a rollout ended as it did."""
@@ -39,12 +41,15 @@ class Launch:
 
     rollout: int
     release: str
+    """An arm, as text."""
     ref: str
     commit: str
     requested_by: str
     started_at: float
     asked: str
     """What was asked for, one sentence."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Names of variables it added, changed and removed."""
     approved_by: list[str] = dataclasses.field(default_factory=list)
     decided_by: list[str] = dataclasses.field(default_factory=list)
     """Who went on or back in place of the evidence."""
@@ -58,12 +63,13 @@ class Launch:
     def document(self) -> dict[str, Any]:
         return {
             "rollout": self.rollout,
-            "release": self.release,
+            **_named(self.release),
             "ref": self.ref,
             "commit": self.commit,
             "requested_by": self.requested_by,
             "started_at": self.started_at,
             "asked": self.asked,
+            "settings_changed": dict(self.settings),
             "approved_by": list(self.approved_by),
             "decided_by": list(self.decided_by),
             "ended_at": self.ended_at,
@@ -77,6 +83,7 @@ class Reign:
     """The time for which a release was a place's stable release."""
 
     release: str
+    """An arm, as text."""
     since: float
     launch: Launch | None
     until: float | None = None
@@ -88,11 +95,12 @@ class Reign:
 
     def document(self) -> dict[str, Any]:
         return {
-            "release": self.release,
+            **_named(self.release),
             "since": self.since,
             "launch": self.launch.document() if self.launch is not None else None,
             "until": self.until,
-            "left_for": self.successor.release if self.successor is not None else None,
+            "left_for": release.parse(self.successor.release).value if self.successor is not None else None,
+            "left_for_arm": release.parse(self.successor.release).short if self.successor is not None else None,
             "left_by_rollout": self.successor.rollout if self.successor is not None else None,
             "why": self.why,
         }
@@ -105,7 +113,7 @@ class Moment:
     service: str
     environment: str
     serves: Mapping[str, float]
-    """Percent of the requests by release; empty while nothing answers."""
+    """Percent of the requests by arm; empty while nothing answers."""
     live: Reign | None
     entering: Launch | None
 
@@ -176,6 +184,7 @@ class Timeline:
             requested_by=record.facts["requested_by"],
             started_at=record.at,
             asked=record.text,
+            settings=record.facts.get("settings", {}),
             first_record=number,
         )
         self._launches.append(made)
@@ -199,6 +208,11 @@ def moments(records: Iterable[Record], moment: float) -> list[Moment]:
         places.setdefault((record.service, record.environment), Timeline()).add(record)
     found = (places[place].at(moment) for place in sorted(places))
     return [each for each in found if each is not None]
+
+
+def _named(text: str) -> dict[str, str]:
+    arm = release.parse(text)
+    return {"release": arm.value, "arm": arm.short}
 
 
 def _holds(found: Launch | Reign, number: int) -> bool:

@@ -17,14 +17,14 @@ class LiveRecord:
 
     service: str
     environment: str
+    previous_spec: spec.EnvironmentSpec | None = None
+    """As `spec` was while `previous` was stable: its settings; None: not known, or there is no previous one."""
     spec: spec.EnvironmentSpec
     """As of the last launch: fallback, replicas, key header, env."""
     stable: release.Digest | None
     """An arm: the release, with the settings it runs with. None until the first is live."""
     previous: release.Digest | None = None
     """An arm."""
-    previous_spec: spec.EnvironmentSpec | None = None
-    """As `spec` was while `previous` was stable: its settings; None: not known, or there is no previous one."""
     warm_until: float = 0.0
     """Until then (Unix seconds) the previous release's replicas stay ready: going back takes less than a second."""
     epoch: int = 0

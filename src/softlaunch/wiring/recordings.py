@@ -54,11 +54,7 @@ def find_release(home: homes.Home, reference: str, *, service: str, directory: p
     Raises:
         ConfigError: there is none.
     """
-    registry = oci_registry.OciRegistry(home.registry)
-    found = registry.resolve(reference, service=service)
-    if found is None:
-        with contextlib.suppress(errors.ConfigError):  # no repository, or no such commit: then it is no release either
-            found = registry.resolve(git_source.GitSource(directory).resolve(reference).id, service=service)
+    found, _ = _find(home, reference, service, directory)
     if found is None:
         raise errors.ConfigError(
             f"No release of {service!r} is called {reference!r}.",
@@ -69,13 +65,29 @@ def find_release(home: homes.Home, reference: str, *, service: str, directory: p
 
 
 def known_as(home: homes.Home, reference: str, *, service: str, directory: pathlib.Path) -> str:
-    """The digest of `find_release`; where it finds none, `reference` itself: the control plane may know more."""
-    try:
-        return find_release(home, reference, service=service, directory=directory).value
-    except errors.ConfigError as error:
-        if error.code is errors.Code.NO_RELEASE:
-            return reference
-        raise
+    """
+    `reference` as the control plane understands it, which knows no repository: a digest or a commit.
+
+    The commit is told where one was named: a release may have been launched from several, with other settings each.
+    What is not found here is left as it is: the control plane may know more.
+    """
+    found, commit = _find(home, reference, service, directory)
+    if commit or found is None:
+        return commit or reference
+    return found.value if found.value.removeprefix("sha256:").startswith(reference) else reference
+
+
+def _find(home: homes.Home, reference: str, service: str, directory: pathlib.Path) -> tuple[release.Digest | None, str]:
+    """The release, and the commit that git made of its name; empty where git was not needed."""
+    registry = oci_registry.OciRegistry(home.registry)
+    found = registry.resolve(reference, service=service)
+    if found is not None:
+        return found, ""
+    with contextlib.suppress(errors.ConfigError):  # no repository, or no such commit: then it is no release either
+        commit = git_source.GitSource(directory).resolve(reference).id
+        found = registry.resolve(commit, service=service)
+        return found, commit if found is not None else ""
+    return None, ""
 
 
 def replay(

@@ -64,7 +64,7 @@ def test_what_git_makes_a_commit_of_names_its_release(tmp_path: pathlib.Path) ->
     def named(reference: str, directory: pathlib.Path = service) -> str:
         return recordings.known_as(home, reference, service="flights", directory=directory)
 
-    assert [each.value for each in digests] == [named("HEAD~1"), named("HEAD")]
+    assert [git(service, "rev-parse", name) for name in ("HEAD~1", "HEAD")] == [named("HEAD~1"), named("HEAD")]
     assert digests[0].value == named(digests[0].short)
     assert "HEAD" == named("HEAD", tmp_path), "outside of a repository the control plane is asked"
     assert "nothing-like-it" == named("nothing-like-it")
