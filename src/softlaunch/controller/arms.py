@@ -9,6 +9,7 @@ written in the rollouts that brought them, in the transaction that began them: t
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from softlaunch.controller import ledger as ledgers
@@ -29,6 +30,13 @@ def settings(environment: spec.EnvironmentSpec) -> Settings:
     Of an attached environment nothing: its processes are somebody else's.
     """
     return {} if environment.attach is not None else {**environment.env, **environment.secrets}
+
+
+def rendered(environment: spec.EnvironmentSpec) -> str:
+    """The settings as a text that is equal for equal settings; it has what softlaunch.yaml says, and no secret."""
+    found = settings(environment)
+    plain = {name: each if isinstance(each, str) else dataclasses.asdict(each) for name, each in found.items()}
+    return json.dumps(plain, sort_keys=True)
 
 
 def with_settings(environment: spec.EnvironmentSpec, other: spec.EnvironmentSpec) -> spec.EnvironmentSpec:
@@ -58,10 +66,10 @@ def of(
     kept: store.Store,
     place: ledgers.Place,
     digest: release.Digest,
-    environment: spec.EnvironmentSpec,
+    wanted: str,
 ) -> release.Digest:
     """
-    The arm that a release is with the settings of an environment.
+    The arm that a release is with some settings.
 
     The same for the same settings, however often it is asked; another one for settings that the release never had here.
 
@@ -70,10 +78,9 @@ def of(
         kept: Every rollout there was.
         place: Where.
         digest: The release.
-        environment: With these settings.
+        wanted: The settings, `rendered`.
     """
-    known = {arm: settings(each) for arm, each in _launched(book, kept, place, digest.release)}
-    wanted = settings(environment)
+    known = {arm: rendered(each) for arm, each in _launched(book, kept, place, digest.release)}
     found = next((arm for arm, each in known.items() if each == wanted), None)
     if found is not None:
         return found

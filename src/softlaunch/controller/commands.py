@@ -102,7 +102,8 @@ class Commands:
         place = (request.service, request.environment.name)
         with self._loop.lock:
             running = self._loop.ledger.rollouts.get(place)
-            arm = arms.of(self._loop.ledger, self._store, place, request.release, request.environment)
+            wanted = arms.rendered(request.environment)
+            arm = arms.of(self._loop.ledger, self._store, place, request.release, wanted)
             if running is not None and running.candidate == arm and running.successor is None:
                 return Deployed(rollout_id=running.id, text=f"Rollout {running.id} brings {arm.short} already.")
             if not request.replace:
@@ -461,7 +462,7 @@ class Commands:
             digest = self._resolve(to, live.service)
             found = arms.as_it_was(self._store, live, digest, called=to)
             place = (live.service, live.environment)
-            return found or arms.of(self._loop.ledger, self._store, place, digest, live.spec)
+            return found or arms.of(self._loop.ledger, self._store, place, digest, arms.rendered(live.spec))
         arm = release.arm(self._resolve(name, live.service), number)
         if arm != live.stable and arms.brought(self._store, (live.service, live.environment), arm) is None:
             raise errors.ConfigError(

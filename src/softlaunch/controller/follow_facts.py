@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from softlaunch.controller import follow_state
+from softlaunch.controller import arms, follow_state
 from softlaunch.controller import loop as loops
 from softlaunch.core import gitops, release
 from softlaunch.core.rollout import phases
@@ -62,7 +62,7 @@ class Observer:
             tip=gitops.Tip(commit=target.commit, tree=target.tree, trouble=target.trouble),
             known_as=known.value if known is not None else "",
             running=running,
-            launched_as=self._launched_as(target.commit, known, recent),
+            desired_arm=self._desired_arm(place, target, known),
             entering=_entering(rollout),
             pins=tuple(
                 gitops.Pinned(
@@ -110,9 +110,11 @@ class Observer:
             known = [each.commit for each in self._registry.lineage(release.Digest(running.release))]
         return [each for each in dict.fromkeys([running.commit, *known]) if each]
 
-    def _launched_as(self, commit: str, known: release.Digest | None, recent: Sequence[stores.RolloutRecord]) -> str:
-        launches = (each for each in recent if not each.state.plan.immediate and each.commit == commit)
-        return next((each.candidate.text for each in launches if each.candidate.release == known), "")
+    def _desired_arm(self, place: tuple[str, str], target: follow_state.Target, known: release.Digest | None) -> str:
+        if known is None or not target.settings:
+            return ""
+        with self._loop.lock:
+            return arms.of(self._loop.ledger, self._store, place, known, target.settings).text
 
     def _recent(self, place: tuple[str, str]) -> list[stores.RolloutRecord]:
         """Rollouts that were no drills, newest first."""

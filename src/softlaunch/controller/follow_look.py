@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from softlaunch import errors
-from softlaunch.controller import follow_state
+from softlaunch.controller import arms, follow_state
 from softlaunch.core import spec
 from softlaunch.ports import repository
 
@@ -118,7 +118,7 @@ def _target(
         trouble = f"The repository has no branch {branch!r}."
         return follow_state.Target(environment=name, branch=branch, commit="", trouble=trouble, chain=(name,))
     chain: tuple[str, ...] = (name,)
-    trouble = ""
+    trouble = settings = ""
     try:
         service = reader.service(branch)
         found = service.environment(name)
@@ -126,7 +126,7 @@ def _target(
             other = f"follows {found.branch!r}" if found is not None else "does not exist"
             trouble = f"By the {FILE_NAME} on {branch}, {name} {other}."
         else:
-            chain = _chain(service, found)
+            chain, settings = _chain(service, found), arms.rendered(found)
     except errors.ConfigError as error:
         trouble = f"{branch}: {error.message}"
     return follow_state.Target(
@@ -136,6 +136,7 @@ def _target(
         tree=place.tree(commit),
         trouble=_distrust(branch, commit, question, place) or trouble,
         chain=chain,
+        settings=settings,
     )
 
 

@@ -61,6 +61,8 @@ class Target:
     trouble: str = ""
     chain: tuple[str, ...] = ()
     """Environments a release passes on its way there, itself last."""
+    settings: str = ""
+    """What it says of `env:` and `secrets:` (controller.arms.rendered); empty: not known."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,8 @@ class Facts:
     known_as: str
     """The release made of the tip; empty: none was made yet."""
     running: Running | None
-    launched_as: str = ""
-    """The arm that the tip itself was last launched as; empty: it was not."""
+    desired_arm: str = ""
+    """The tip's release with the tip's settings; empty: not known yet."""
     entering: Entering | None = None
     pins: tuple[Pinned, ...] = ()
     attempt: Attempt | None = None
@@ -177,14 +177,11 @@ def retry_at(attempt: Attempt) -> float:
     return attempt.ended_at + min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2.0 ** min(attempt.count - 1, 16))
 
 
-def find_pin(tip: Tip, release: str, pins: tuple[Pinned, ...]) -> Pinned | None:
-    """The pin that means the tip: by its release (with whatever settings), its commit or its content."""
+def find_pin(tip: Tip, release: str, pins: tuple[Pinned, ...], *, arm: str = "") -> Pinned | None:
+    """The pin that means the tip: by its release (of a pin of settings: with these), its commit or its content."""
     for pin in pins:
-        if (
-            (release and pin.release == release and not pin.arm)
-            or pin.commit == tip.commit
-            or (pin.tree and pin.tree == tip.tree)
-        ):
+        same = pin.arm == arm if pin.arm else bool(release) and pin.release == release
+        if same or pin.commit == tip.commit or (pin.tree and pin.tree == tip.tree):
             return pin
     return None
 
@@ -196,7 +193,7 @@ def _standing(facts: Facts, attempt: Attempt | None, desired: str, now: float) -
         return Standing.HELD, tip.trouble, None
     if attempt is not None and attempt.exit_code is None:
         return Standing.SHIPPING, f"A pipeline ships {short} of {facts.branch}.", None
-    pin = find_pin(tip, desired, facts.pins)
+    pin = find_pin(tip, desired, facts.pins, arm=facts.desired_arm)
     if pin is not None:
         return Standing.PINNED, f"{short} is what {pin.by} took back: {pin.reason}", pin
     if facts.entering is not None:
@@ -215,7 +212,7 @@ def _is(running: Running, facts: Facts, desired: str, attempt: Attempt | None) -
         return not desired or desired == running.release
     # The same release of another commit may have another plan or fallback beside it: a pipeline sees to that once.
     settled = running.returned or (attempt is not None and attempt.exit_code == EXIT_DONE)
-    other_settings = facts.launched_as and facts.launched_as != running.arm
+    other_settings = facts.desired_arm and facts.desired_arm != running.arm
     return bool(settled and desired and desired == running.release and not other_settings)
 
 

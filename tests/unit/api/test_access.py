@@ -134,6 +134,7 @@ def test_a_newer_release_replaces_what_runs_and_is_seen_to_follow(machine, runni
     assert view["successor"] == {
         "id": done["rollout_id"],
         "release": hotfix.value,
+        "arm": hotfix.short,
         "ref": "main",
         "requested_by": "ada",
     }

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
-
-from softlaunch import errors
 from softlaunch.controller import desired
 
 
@@ -21,10 +18,3 @@ def test_a_candidate_runs_in_the_environment_it_is_launched_into_and_stable_in_i
     ).values()
 
     assert {stable: {}, candidate: {"LOOKUP": "on"}} == {found.release: dict(found.env) for found in wanted}
-
-
-def test_a_changed_env_alone_is_refused_because_no_process_would_see_it(world, production, stable) -> None:
-    changed = dataclasses.replace(production, env={"LOOKUP": "on"})
-
-    with pytest.raises(errors.ConfigError, match="with another `env:`"):
-        world.deploy(stable, changed)

@@ -159,7 +159,8 @@ def shadowed(world: simulator.Simulator, stable: release.Digest, production: spe
         {"name": "pages", "enforcing": False, "verdict": "passing", "reason": ""},
     ]
     view["measured"]["fallback_answers"] = 17
-    view["successor"] = {"id": 9, "release": "sha256:" + "9" * 64, "ref": "hotfix", "requested_by": "bob"}
+    view["successor"] = {"id": 9, "release": "sha256:" + "9" * 64, "arm": "9" * 12, "ref": "hotfix"}
+    view["successor"]["requested_by"] = "bob"
     return view
 
 

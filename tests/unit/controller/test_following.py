@@ -14,7 +14,8 @@ import gitops_lab
 from gitops_lab import BAD, BETTER, GOOD
 
 from softlaunch import errors
-from softlaunch.core import gitops
+from softlaunch.core import gitops, release
+from softlaunch.testing import virtual_traffic
 
 Standing = gitops.Standing
 
@@ -386,3 +387,105 @@ def test_the_history_says_what_git_met(lab) -> None:
     texts = [event.text for event in lab.world.store.events(service="demo") if event.kind == "git"]
 
     assert any(text.startswith("Git, pinned: ") for text in texts), texts
+
+
+# ------------------------------------------------------------------------------------------------ changed settings
+
+
+def _yaml(level: str) -> dict[str, bytes]:
+    return {
+        "softlaunch.yaml": gitops_lab.YAML.replace(
+            b"    branch: main", b"    branch: main\n    env: {LEVEL: %s}" % level.encode()
+        )
+    }
+
+
+def _level(lab) -> str | None:
+    return lab.world.loop.ledger.lives["demo", "production"].spec.env.get("LEVEL")
+
+
+def test_a_merge_that_changes_only_settings_goes_live_by_itself(lab) -> None:
+    changed = lab.push(GOOD, files=_yaml("debug"))
+    lab.run(gitops_lab.EVERY_SECONDS)
+    found = lab.until(Standing.SYNCED)
+
+    assert (changed, lab.release(GOOD).value) == (found["running"]["commit"], found["running"]["release"])
+    assert f"{lab.release(GOOD).short}_1" == found["running"]["arm"]
+    lab.run(30.0)
+    assert "debug" == _level(lab)
+    assert [changed] == lab.shipped()[1:]
+
+
+def test_settings_that_were_taken_back_are_not_brought_back_and_the_next_ones_are(lab) -> None:
+    good = lab.release(GOOD)
+    lab.world.behave(release.arm(good, 1), virtual_traffic.Behaviour(error_rate=0.5))
+    bad = lab.push(GOOD, files=_yaml("broken"))
+    lab.run(gitops_lab.EVERY_SECONDS)
+    found = lab.until(Standing.PINNED)
+    launched = lab.world.store.load().rollout_id_last
+
+    for _ in range(20):
+        lab.following.sync()
+        lab.run(5.0)
+    same = lab.push(GOOD, files={**_yaml("broken"), "README.md": b"words"})
+    lab.run(gitops_lab.EVERY_SECONDS)
+    lab.until(Standing.PINNED)
+    lab.run(120.0)
+
+    assert (True, good.short) == (found["drift"], found["running"]["arm"])
+    assert [bad, same] == lab.shipped()[1:], "only a build tells that it is the same release"
+    assert launched == lab.world.store.load().rollout_id_last
+    lab.push(GOOD, files=_yaml("debug"))
+    lab.run(gitops_lab.EVERY_SECONDS)
+    lab.until(Standing.SYNCED)
+    lab.run(30.0)
+    assert "debug" == _level(lab)
+
+
+def test_settings_that_were_taken_back_are_taken_out_of_the_branch(tmp_path) -> None:
+    lab = _lab(tmp_path, on_rollback=gitops.OnRollback.REVERT)
+    lab.world.behave(release.arm(lab.release(GOOD), 1), virtual_traffic.Behaviour(error_rate=0.5))
+    lab.push(GOOD, files=_yaml("broken"))
+    lab.run(gitops_lab.EVERY_SECONDS)
+    lab.until(Standing.PINNED)
+
+    lab.run(gitops_lab.EVERY_SECONDS)
+    found = lab.until(Standing.SYNCED)
+
+    tip = found["desired"]["commit"]
+    assert gitops_lab.YAML == lab.server.read(tip, "softlaunch.yaml")
+    assert (lab.release(GOOD), None) == (lab.live(), _level(lab))
+
+
+def test_settings_somebody_went_back_from_come_again_when_their_pin_is_lifted(lab) -> None:
+    changed = lab.push(GOOD, files=_yaml("debug"))
+    lab.run(gitops_lab.EVERY_SECONDS)
+    lab.until(Standing.SYNCED)
+    place = {"service": "demo", "environment": "production", "by": "ann", "reason": "too chatty"}
+    lab.world.commands.rollback(**place, to="previous")
+    found = lab.until(Standing.PINNED)
+    lab.run(120.0)
+    gone_back = _level(lab)
+
+    lab.world.commands.lift(**place, release=lab.release(GOOD).short)
+    lab.following.sync()
+    lab.until(Standing.SYNCED)
+    lab.run(30.0)
+
+    assert (changed, None) == (found["desired"]["commit"], gone_back)
+    assert "debug" == _level(lab)
+
+
+def test_settings_that_somebody_deployed_by_hand_are_shown_and_healed(lab) -> None:
+    live = lab.world.loop.ledger.lives["demo", "production"].spec
+    number = lab.world.deploy(lab.release(GOOD), dataclasses.replace(live, env={"LEVEL": "mine"})).rollout_id
+    lab.world.rates = {("demo", "production"): gitops_lab.BUSY_RATE}
+    lab.world.reach(number, "watching")
+
+    shown = lab.view()
+    lab.run(gitops_lab.EVERY_SECONDS)
+    lab.until(Standing.SYNCED)
+    lab.run(30.0)
+
+    assert (True, "tester") == (shown["drift"], shown["running"]["by"])
+    assert _level(lab) is None

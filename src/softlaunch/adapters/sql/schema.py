@@ -3,8 +3,8 @@ The tables of the state store.
 
 What people and queries look for has a column of its own; values that only softlaunch reads whole (specs, states,
 evidence) are JSON text, so that any SQLite shell shows them. Releases that run or ran (stable, previous, candidate, the
-successor's, a pin's) are arms: `sha256:HEX`, or `sha256:HEX_NUMBER` with other settings (core.release). The migrations build these tables; a test compares the
-two. Shapes are plain SQL, so that PostgreSQL can hold them too.
+successor's, a pin's) are arms: `sha256:HEX`, or `sha256:HEX_NUMBER` with other settings (core.release). The migrations
+build these tables; a test compares the two. Shapes are plain SQL, so that PostgreSQL can hold them too.
 """
 
 from __future__ import annotations
