@@ -243,6 +243,29 @@ def test_rollouts_are_listed_newest_first_filtered_and_limited(kept: store.Store
     assert [] == list(kept.rollouts(service="nobody"))
 
 
+def test_rollouts_of_a_release_are_found_whatever_its_settings(kept: store.Store) -> None:
+    plain, other = finished(1), finished(2, candidate=release.arm(TWO, 1), settings_changed={"added": ["A"]})
+    kept.commit(store.Change(rollouts=[plain, other, finished(3, candidate=ONE), rollout(4, service="taxi")]))
+
+    for asked in (TWO, release.arm(TWO, 1), release.arm(TWO, 7)):
+        assert [other, plain] == list(kept.rollouts(service="flights", release=asked))
+    assert [other] == list(kept.rollouts(service="flights", release=TWO, limit=1))
+    assert [3] == [found.id for found in kept.rollouts(release=ONE)]
+
+
+def test_arms_come_back_as_they_are_wherever_they_stand(kept: store.Store) -> None:
+    first, second = release.arm(ONE, 1), release.arm(ONE, 12)
+    successor = store.Successor(id=2, release=second, spec=PRODUCTION, ref="main", commit="d" * 40, requested_by="bob")
+    place = live(stable=first, previous=ONE, previous_spec=dataclasses.replace(PRODUCTION, env={"LEVEL": "info"}))
+    entering = rollout(1, candidate=second, stable=first, successor=successor)
+    pins = [pin(30.0), pin(20.0, release=second), pin(10.0, release=release.exactly(TWO))]
+    kept.commit(store.Change(lives=[place], rollouts=[entering], pins=pins))
+
+    world = kept.load()
+    assert ((place,), (entering,)) == (world.lives, world.rollouts)
+    assert pins == list(kept.pins())
+
+
 def test_one_rollout_is_found_by_its_number_finished_or_not(kept: store.Store) -> None:
     kept.commit(store.Change(rollouts=[finished(1), rollout(2)]))
 

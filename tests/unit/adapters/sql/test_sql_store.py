@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from softlaunch import errors
 from softlaunch.adapters.sql import migrate, schema, store
+from softlaunch.controller import desired
 from softlaunch.core import release, spec
 from softlaunch.core.rollout import machine, phases
 from softlaunch.ports import gateway
@@ -33,6 +34,8 @@ PRODUCTION = spec.EnvironmentSpec(
     name="production", strategy=spec.StrategySpec(kind=spec.StrategyKind.CANARY, steps=spec.shares(100, 10_000))
 )
 STATE = machine.begin(phases.plan_of(PRODUCTION, compared=True), now=1.0, reason="Launch.").state
+THIRD = pathlib.Path(__file__).parent / "state_r0003.sql"
+"""What softlaunch wrote before settings had launches of their own, likewise: code and settings changed at once."""
 FIRST = pathlib.Path(__file__).parent / "state_r0001.sql"
 """What softlaunch wrote before there were steps of other kinds than shares, as `sqlite3 state.db .dump` tells it."""
 EVIDENCE = {"bins": [random.Random(1).random() for _ in range(260)]}
@@ -364,6 +367,29 @@ def test_a_file_of_the_first_schema_opens_with_all_it_held_and_takes_what_is_new
         assert 9.5 == kept.load().lives[0].warm_until
         context = alembic.migration.MigrationContext.configure(kept._engine.connect())
         assert [] == alembic.autogenerate.compare_metadata(context, schema.METADATA)
+
+
+def test_what_ran_before_settings_had_launches_keeps_its_names_and_its_settings(path: pathlib.Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(THIRD.read_text(encoding="utf-8"))
+    connection.close()
+
+    with store.SqlStore(path) as kept:
+        world = kept.load()
+        (live,), (running,) = world.lives, world.rollouts
+        wanted = desired.replicas([live], {("flights", "production"): running}, now=live.warm_until - 1.0)
+        (pinned,) = kept.pins()
+        began = kept.events()
+
+    assert {f"flights/production/{digit * 12}/{number}" for digit in "123" for number in (0, 1)} == set(wanted)
+    assert {"info"} == {found.env["LEVEL"] for found in wanted.values()}, "as it was: the old settings were not kept"
+    assert (None, {}) == (live.previous_spec, running.settings_changed)
+    assert running.successor is not None
+    assert not any(
+        isinstance(found, release.Arm)
+        for found in (live.stable, live.previous, running.candidate, running.successor.release, pinned.release)
+    )
+    assert [True] == [bool(found.hash) for found in began], "a chain goes on"
 
 
 def test_a_successor_no_softlaunch_wrote_is_damage(path: pathlib.Path) -> None:
