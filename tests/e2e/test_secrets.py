@@ -8,10 +8,13 @@ import json
 import os
 import pathlib
 import threading
+import time
 from collections.abc import Iterator
+from typing import Self
 
 import bring_lab
 import flights_lab
+import httpx
 import process_lab
 import psutil
 import pytest
@@ -29,6 +32,8 @@ environments:
   production:
     env: {{LEVEL: debug, D: {{file: {file}}}}}
     secrets: {{A: {{file: {file}}}, B: $KEEPER_B, C: {{vault: "secret/data/keeper#{field}"}}}}
+    strategy:
+      canary: {{key: x-user-id, steps: [50%, 100%], step_attempts_min: 20, acceptable: 5%, watch: 1s, warm: 10m}}
 """
 MODEL = """\
 import hashlib, os, sys
@@ -42,6 +47,8 @@ class Keeper:
             sys.exit("no database at " + os.environ["C"])
 
     def predict(self, rows):
+        if os.environ["LEVEL"] == "broken":
+            raise ValueError("no such level")
         return [{"digest": hashlib.sha256(os.environ.get(row["name"], "").encode()).hexdigest()} for row in rows]
 """
 
@@ -130,20 +137,110 @@ def test_model_servers_have_the_values_and_nothing_else_shows_them(keeper) -> No
     assert not any(value in line for line in lines for value in (*VALUES.values(), TOKEN))
 
 
-def test_another_secret_alone_is_no_launch(keeper) -> None:
-    path = keeper.folder / "softlaunch.yaml"
+def test_other_settings_alone_are_launched_judged_and_taken_back(keeper) -> None:
+    machine, path = keeper.machine, keeper.folder / "softlaunch.yaml"
     kept = path.read_text()
+    release = running(machine)["stable"]
     try:
-        path.write_text(kept.replace("B: $KEEPER_B, ", ""))
-        keeper.commit()
-        refused = keeper.machine.command("deploy")
-        assert (2, "env-changed") == (refused.code, json.loads(refused.out)["code"])
+        with Users(machine.port) as users:
+            path.write_text(kept.replace("LEVEL: debug", "LEVEL: info"))
+            keeper.commit()
+            done = machine.command("deploy", "--wait", "ended")
+            assert 0 == done.code, done.out + done.err
+            view, seen = done.document, users.since()
+            assert (release, release, {"changed": ["LEVEL"]}) == tuple(
+                view[name] for name in ("candidate", "stable", "settings_changed")
+            )
+            assert {"debug": view["stable_arm"], "info": view["candidate_arm"]} == dict(seen)
+            assert "info" == users.sees()
+            assert (release, f"{view['stable_arm']}_1") == (running(machine)["stable"], running(machine)["stable_arm"])
+
+            asked = time.monotonic()
+            back = machine.client.post("/v1/services/keeper/production/rollback", {"to": "previous", "by": "ann"})
+            while users.sees() != "debug":
+                assert time.monotonic() - asked < 10.0, "it was kept warm"
+            machine.finished(back["rollout_id"])
+            refused = machine.command("deploy")
+            assert (2, "pinned") == (refused.code, json.loads(refused.out)["code"])
+
+            users.since()
+            path.write_text(kept.replace("LEVEL: debug", "LEVEL: broken"))
+            keeper.commit()
+            done = machine.command("deploy", "--wait", "ended")
+            assert (1, "rolled_back") == (done.code, done.document["outcome"]), done.out + done.err
+            assert done.document["measured"]["candidate_bad"] > 0
+            assert {"debug": view["stable_arm"]} == dict(users.since()), (
+                "what failed was answered with the old settings"
+            )
+            path.write_text(kept)
+            keeper.commit()
+            assert "unchanged" == machine.command("deploy").document["outcome"], "the release was not to blame"
+            assert [] == users.failures
+
         path.write_text(kept.replace("$KEEPER_B", "$KEEPER_NONE"))
         keeper.commit()
-        refused = keeper.machine.command("deploy")
+        refused = machine.command("deploy")
         assert (2, "env-reference") == (refused.code, json.loads(refused.out)["code"])
     finally:
         path.write_text(kept)
+    shown = told(machine, "status", "history", "pins --all", "explain")
+    assert "LEVEL changed" in shown
+    assert "broken" not in shown
+
+
+def running(machine: process_lab.ProcessLab) -> dict:
+    (found,) = machine.client.get("/v1/status")["services"]
+    return found
+
+
+class Users:
+    """People who ask for the level all the time, and what they are answered."""
+
+    def __init__(self, port: int) -> None:
+        self._levels = {hashlib.sha256(level.encode()).hexdigest(): level for level in ("debug", "info", "broken")}
+        self.failures: list[str] = []
+        self._port = port
+        self._seen: dict[str, str] = {}
+        self._last = ""
+        self._count = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def since(self) -> dict[str, str]:
+        """The levels that were seen, with the release that answered them; begins anew."""
+        seen, self._seen = self._seen, {}
+        return seen
+
+    def sees(self) -> str:
+        """The level of an answer to a question of now."""
+        before = self._count
+        while self._count < before + 2:
+            time.sleep(0.002)
+        return self._last
+
+    def _ask(self) -> None:
+        with httpx.Client(trust_env=False, timeout=10.0) as caller:
+            while not self._over.is_set():
+                answer = caller.post(
+                    f"http://127.0.0.1:{self._port}/predict",
+                    json={"rows": [{"name": "LEVEL"}]},
+                    headers={"host": "keeper.localhost", "x-user-id": str(self._count % 997)},
+                )
+                if answer.status_code == 200:
+                    document = answer.json()
+                    self._last = self._levels[document["predictions"][0]["digest"]]
+                    self._seen[self._last] = document["release"]
+                else:
+                    self.failures.append(answer.text)
+                self._count += 1
 
 
 def test_a_secret_that_is_not_there_ends_a_launch_and_names_what_is_missing(keeper) -> None:

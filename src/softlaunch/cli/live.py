@@ -85,6 +85,8 @@ def render(view: dict[str, Any], events: list[dict[str, Any]]) -> rich.console.G
         + (f" against {view['stable_arm']}" if view["stable"] else "")
         + f"   {standing(view)}"
     )
+    if view["settings_changed"]:
+        head.append(f"\nsettings: {settings(view['settings_changed'])}")
     if view["successor"]:
         follows = view["successor"]
         head.append(f"\nmakes way for {follows['arm']} ({follows['ref']}), asked by {follows['requested_by']}")
@@ -195,6 +197,11 @@ def standing(view: dict[str, Any]) -> str:
 def short(digest: str | None) -> str:
     """How people name a release, or an arm."""
     return release.short(digest) if digest else "-"
+
+
+def settings(changed: dict[str, list[str]]) -> str:
+    """Which variables have changed; empty: none has."""
+    return "; ".join(f"{', '.join(names)} {how}" for how, names in changed.items())
 
 
 def clock(seconds: float) -> str:

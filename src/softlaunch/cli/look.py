@@ -91,7 +91,7 @@ def history(
             view["service"],
             view["environment"],
             view["candidate_arm"],
-            view["ref"],
+            ", with ".join(filter(None, (view["ref"], live.settings(view["settings_changed"])))),
             view["requested_by"],
             live.standing(view),
             view["reason"],

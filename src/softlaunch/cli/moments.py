@@ -63,6 +63,7 @@ def _live(reign: dict[str, Any] | None) -> None:
         output.text("  live      nothing yet")
         return
     output.text(f"  live      {reign['arm']} since {_when(reign['since'])}{_who(reign['launch'])}")
+    _settings(reign["launch"])
     if reign["until"] is not None:
         left = f" for {reign['left_for_arm']}" if reign["left_for"] else ""
         output.text(f"  until     {_when(reign['until'])}{left} (rollout {reign['left_by_rollout']})")
@@ -73,9 +74,15 @@ def _entering(launch: dict[str, Any] | None) -> None:
     if launch is None:
         return
     output.text(f"  entering  {launch['arm']} since {_when(launch['started_at'])}{_who(launch)}")
+    _settings(launch)
     if launch["outcome"] is not None:
         outcome = launch["outcome"].replace("_", " ")
         output.text(f"  became    {outcome} at {_when(launch['ended_at'])}: {rich.markup.escape(launch['why'])}")
+
+
+def _settings(launch: dict[str, Any] | None) -> None:
+    if launch is not None and launch["settings_changed"]:
+        output.text(f"  settings  {rich.markup.escape(live.settings(launch['settings_changed']))}")
 
 
 def _who(launch: dict[str, Any] | None) -> str:
