@@ -195,7 +195,7 @@ class Commands:
                 return Deployed(rollout_id=None, text=f"{target.short} is already live in {environment}.")
             self._check_exists(target)
             self._check_real(target)
-            self._check_signed(target, live.spec)
+            self._check_signed(target.release, live.spec)
             self._pins.check(place, target)
             assert live.stable is not None, "what is live has a stable release unless its first rollout runs"
             left = launches.to_pin(live.stable, instead_of=target)

@@ -9,7 +9,7 @@ import pathlib
 import pytest
 
 from softlaunch import errors
-from softlaunch.controller import explain, history, views
+from softlaunch.controller import commands, explain, history, views
 from softlaunch.core import release, secret_references, spec
 from softlaunch.ports import store
 from softlaunch.testing import simulator, virtual_traffic
@@ -35,10 +35,18 @@ def texts(world: simulator.Simulator) -> str:
     return json.dumps([events, rollouts, explained, views.status(world.loop)])
 
 
+def built(world: simulator.Simulator, digest: release.Digest, commit: str) -> None:
+    """The release is what another commit is built to as well."""
+    lineage = release.Lineage(
+        commit=commit, branch=None, tags=(), author="ann", committed_at="", built_at="", tests="none"
+    )
+    world.registry.attach(digest, lineage)
+
+
 @pytest.fixture
 def world(tmp_path: pathlib.Path) -> simulator.Simulator:
     """Little traffic: what is judged here is who runs with what."""
-    return simulator.Simulator(tmp_path, request_rate=150.0, tick_seconds=0.1)
+    return simulator.Simulator(tmp_path, request_rate=100.0, tick_seconds=0.25)
 
 
 @pytest.fixture
@@ -169,13 +177,20 @@ def test_what_is_gone_back_to_starts_again_with_the_settings_it_had(world, live,
     assert {live.short: old.env} == settings_of(world)
 
 
-def test_an_arm_that_was_live_is_gone_back_to_by_its_name_or_its_commit(world, live, arm, old, new) -> None:
-    world.launch(live, new)
-    world.launch(live, with_env(new, LEVEL="third"))
+@pytest.mark.parametrize("by_commit", [True, False])
+def test_an_arm_that_was_live_is_gone_back_to_by_its_name_or_its_commit(world, live, new, by_commit) -> None:
+    arm = release.arm(live, 1)
+    for commit, environment in (("b" * 40, new), ("c" * 40, with_env(new, LEVEL="third"))):
+        built(world, live, commit)
+        asked = commands.DeployRequest(
+            service="demo", environment=environment, release=live, ref="main", commit=commit, by="ann"
+        )
+        world.end(world.commands.deploy(asked).rollout_id)
 
-    done = world.commands.rollback(**PLACE, to=arm.short, by="ann")
+    done = world.commands.rollback(**PLACE, to="b" * 12 if by_commit else arm.short, by="ann")
 
     world.end(done.rollout_id)
+    assert ["c" * 40] == [pin.commit for pin in world.store.pins()]
     assert (arm, new.env) == (world.serving(), world.loop.ledger.lives["demo", "production"].spec.env)
     with pytest.raises(errors.ConfigError, match="never live"):
         world.commands.rollback(**PLACE, to=f"{live.short}_7", by="ann")
