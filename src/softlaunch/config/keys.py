@@ -74,6 +74,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "{weather: {http: 'http://features:8080/{origin}', by: [origin], features: {wind: 5.0}}}",
                 "Inputs of the model that are looked up when a request comes, instead of being sent.",
             ),
+            Key(
+                "registry",
+                "HOST/NAME",
+                "none",
+                "registry.example.com/flight-delay",
+                "Where `softlaunch ship` sends each release with its evidence, before it is launched.",
+            ),
             *launch_keys.TOP,
         ),
         MODEL: (

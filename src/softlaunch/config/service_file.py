@@ -33,6 +33,8 @@ BYTE_COUNT_MAX = 4 * yaml_tree.CHARACTER_COUNT_MAX
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _APPS = (spec.ModelSource.APP, spec.ModelSource.COMMAND)
+_REGISTRY = re.compile(r"(?P<host>localhost|[\w.-]+[.:][\w.:-]*|\[[0-9a-f:]+\](:\d+)?)/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
+"""A host as Docker tells it from a name: it has a dot or a colon, or is localhost."""
 _DATA_SUFFIXES = (".parquet", ".csv")
 
 
@@ -120,6 +122,8 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         rest = found_tests if found_tests is not None else spec.TestsSpec()
         app_section.check_rest(reference, tests, rest.quality, rest.latency_ms_p99_max)
     found_environments = environments_section.read(environments, common) if environments is not None else ()
+    registry = top.get("registry")
+    found_registry = _registry(registry) if registry is not None else None
     lookups = top.get("features")
     found_lookups = features_section.read(lookups, found_model, found_environments) if lookups is not None else ()
     if found_model is None:
@@ -131,6 +135,7 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         tests=found_tests,
         environments=found_environments,
         lookups=found_lookups,
+        registry=found_registry,
     )
     return gaps.named(bare)
 
@@ -157,6 +162,17 @@ def _service_name(field: fields.Field) -> str:
             f"Use lower-case letters, digits and hyphens, at most 63, such as {near}.",
         )
     return text
+
+
+def _registry(field: fields.Field) -> str | None:
+    text = field.text("a repository of a registry", example="registry.example.com/flight-delay")
+    if not text or _REGISTRY.fullmatch(text):
+        return text or None
+    field.wrong(
+        "This is no repository of a registry.",  # it is not shown: people put passwords into addresses
+        "Write HOST/NAME, such as registry.example.com/flight-delay: no https://, user, tag or digest, small letters.",
+    )
+    return None
 
 
 def _refused(name: str, message: str, remedy: str, *, line: int = 1) -> problems.ServiceFileError:

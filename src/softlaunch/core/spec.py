@@ -384,6 +384,8 @@ class ServiceSpec:
     environments: tuple[EnvironmentSpec, ...]
     lookups: tuple[lookups.LookupSpec, ...] = ()
     """`features:`, looked up when a request comes."""
+    registry: str | None = None
+    """HOST/NAME where `ship` sends releases and their evidence before it launches them."""
     gaps: tuple[str, ...] = ()
     """What is missing and what that costs, one sentence each; never an error."""
 

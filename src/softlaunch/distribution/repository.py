@@ -82,6 +82,19 @@ class Repository:
         self._expect(found, 200)
         return True
 
+    def has_manifest(self, digest: release.Digest) -> bool:
+        """Whether the manifest is there."""
+        found = self._ask("HEAD", f"/v2/{self.name}/manifests/{digest}", headers={"accept": _ACCEPT})
+        if found.status_code == httpx.codes.NOT_FOUND:
+            return False
+        self._expect(found, 200)
+        return True
+
+    def tagged(self) -> release.Digest | None:
+        """What the tag of the reference names now."""
+        found = self.find_manifest(self.asked)
+        return None if found is None else found[0]
+
     def find_manifest(self, asked: str) -> tuple[release.Digest, bytes] | None:
         """As `manifest`; None when there is none."""
         found = self._ask("GET", f"/v2/{self.name}/manifests/{asked}", headers={"accept": _ACCEPT})

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable
 
 from softlaunch import errors
 from softlaunch.adapters.build_tools import tables as arrow_tables
@@ -80,7 +81,9 @@ def sources(directory: pathlib.Path, ref: str) -> Sources:
             remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
             code=errors.Code.SERVICE_FILE,
         )
-    service = _with_fallback_files(service_file.parse_bytes(raw), found, commit)
+    service = _with_fallback_files(
+        service_file.parse_bytes(raw), lambda name: found.read(commit, name), f"in commit {commit.id[:12]}"
+    )
     if service.model.source is spec_values.ModelSource.NONE:
         raise errors.ConfigError(
             f"{service.service} only attaches what runs already: there is nothing to build.",
@@ -140,8 +143,23 @@ def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Dige
         return oci_registry.OciRegistry(home.registry).push(made)
 
 
+def described(directory: pathlib.Path) -> spec_values.ServiceSpec:
+    """
+    The service as the files of the directory say now, committed or not.
+
+    Raises:
+        ConfigError: softlaunch.yaml is missing or wrong, or a file that a fallback answers from.
+    """
+
+    def read(name: str) -> bytes | None:
+        path = directory / name
+        return path.read_bytes() if path.is_file() else None
+
+    return _with_fallback_files(service_file.load(directory / service_file.FILE_NAME), read, f"in {directory}")
+
+
 def _with_fallback_files(
-    service: spec_values.ServiceSpec, repository: git_source.GitSource, commit: source.Commit
+    service: spec_values.ServiceSpec, read: Callable[[str], bytes | None], where: str
 ) -> spec_values.ServiceSpec:
     """The service whose fallbacks carry the files they answer from: they run outside of any release."""
 
@@ -149,10 +167,10 @@ def _with_fallback_files(
         if found.kind not in fallbacks.LOCAL:
             return found
         name = found.target.partition(":")[0] if found.kind is spec_values.FallbackKind.PYTHON else found.target
-        raw = repository.read(commit, name)
+        raw = read(name)
         if raw is None:
             raise errors.ConfigError(
-                f"The fallback's file {name!r} is not in commit {commit.id[:12]}.",
+                f"The fallback's file {name!r} is not {where}.",
                 remedy="Commit it beside softlaunch.yaml, or correct `fallback:`.",
                 code=errors.Code.FALLBACK_UNUSABLE,
             )

@@ -10,7 +10,7 @@ from softlaunch.adapters.local import clock as local_clock
 from softlaunch.config import home as homes
 from softlaunch.controller.pipeline import passed_tests, run_record, shipping, workshop
 from softlaunch.core import intoto, release, spec
-from softlaunch.wiring import builds, evidence
+from softlaunch.wiring import builds, evidence, registering
 
 
 def order(home: homes.Home, directory: pathlib.Path, ref: str, environment: str | None, by: str) -> shipping.Order:
@@ -51,11 +51,23 @@ def ship(
         _attest(home, built.result.digest, reports, progress)
         return shipping.Made(digest=built.result.digest, reused=built.result.reused)
 
+    def push(progress: workshop.Progress, digest: release.Digest) -> None:
+        with workshop.step(progress, "push") as step:
+            target = f"{asked.service.registry}:{asked.commit.id}"
+            carried = registering.push(home, digest.value, target, _quietly)
+            step.cached = carried.carried_bytes == 0
+            step.detail = (
+                f"{carried.reference} is there"
+                if step.cached
+                else f"{carried.reference}, {carried.carried_bytes:,} bytes sent, {carried.referrer_count} attached"
+            )
+
     return shipping.ship(
         asked,
         run_record.Runs(home.pipelines),
         launches,
         build=make,
+        push=push if asked.service.registry is not None else None,
         clock=local_clock.SystemClock(),
         show=show,
     )
@@ -76,6 +88,10 @@ def run(home: homes.Home, number: int) -> tuple[run_record.RunRecord, pathlib.Pa
     kept = run_record.Runs(home.pipelines)
     found = kept.find(number)
     return found, kept.directory(found.service, found.environment, found.run)
+
+
+def _quietly(_: str) -> None:
+    """The step says at its end what was sent."""
 
 
 def _attest(home: homes.Home, digest: release.Digest, reports: pathlib.Path, progress: workshop.Progress) -> None:

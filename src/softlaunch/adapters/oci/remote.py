@@ -48,17 +48,24 @@ class OciRemote:
                         self._show(f"sending {blob.digest.short}, {blob.size} bytes")
                         target.upload(blob.digest, path)
                         carried += blob.size
-            unlisted: dict[release.Digest, list[layout.Descriptor]] = {}
-            for each, manifest in found.items():
-                raw = self._blobs.get(each)
-                listed = target.put_manifest(raw, each.value)
+            for subject, attached in _by_subject(found).items():
+                listed = {each["digest"] for each in target.referrers(subject)} if attached else set()
+                unlisted = []
+                for each in (subject, *attached) if subject == digest else attached:
+                    raw = self._blobs.get(each)
+                    if (each == digest or each.value in listed) and target.has_manifest(each):
+                        present += len(raw)
+                        continue
+                    is_listed = target.put_manifest(raw, each.value)
+                    carried += len(raw)
+                    if each != digest and not is_listed:
+                        unlisted.append(_described(each, raw, found[each]))
+                if unlisted:
+                    _write_fallback(target, subject, unlisted)
+            if target.is_tagged and target.tagged() != digest:
+                raw = self._blobs.get(digest)
+                target.put_manifest(raw, target.asked)
                 carried += len(raw)
-                if each != digest and not listed:
-                    unlisted.setdefault(_subject(manifest), []).append(_described(each, raw, manifest))
-            for subject, descriptors in unlisted.items():
-                _write_fallback(target, subject, descriptors)
-            if target.is_tagged:
-                target.put_manifest(self._blobs.get(digest), target.asked)
             where = f"{target.host}/{target.name}@{digest}"
         return registry.Carried(
             digest=digest, reference=where, carried_bytes=carried, present_bytes=present, referrer_count=len(found) - 1
@@ -158,6 +165,14 @@ def _referrers(source: repository.Repository, digest: release.Digest, depth: int
         if subject.get("digest") == digest.value:
             found = {**found, each: raw, **_referrers(source, each, depth + 1)}
     return found
+
+
+def _by_subject(found: dict[release.Digest, dict[str, Any]]) -> dict[release.Digest, list[release.Digest]]:
+    """The release first, and everything that something is attached to: what is attached to it."""
+    subjects: dict[release.Digest, list[release.Digest]] = {next(iter(found)): []}
+    for each, manifest in list(found.items())[1:]:
+        subjects.setdefault(_subject(manifest), []).append(each)
+    return subjects
 
 
 def _write_fallback(target: repository.Repository, subject: release.Digest, new: Sequence[layout.Descriptor]) -> None:
