@@ -19,7 +19,10 @@ class File:
 
     path: str
     sha256: str
+    """Of a link: of the text it is."""
     bytes: int
+    mode: str = "file"
+    """file, program or link."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

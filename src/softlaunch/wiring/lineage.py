@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pathlib
+import stat
 from collections.abc import Iterator, Sequence
 
 from softlaunch import errors
@@ -99,12 +101,11 @@ def draw(
     if now is not None:
         lineage_nodes.add_now(drawing, now)
     lineage_said.add_said(drawing, known.said, known.records)
-    if not any(each.statement is not None and each.statement.kind is intoto.Kind.DATA for each in known.said):
-        _add_committed_inputs(drawing, known, directory)
+    add_data(drawing, known, directory)
     _add_training(drawing, home, known, files)
     runs = run_record.Runs(home.pipelines).every(content.service)
     lineage_nodes.add_pipelines(drawing, [each.document() for each in runs if each.release == known.digest.value])
-    lineage_nodes.add_images(drawing, _images(home, known.digest))
+    lineage_nodes.addimages(drawing, images(home, known.digest))
     for problem in known.problems:
         drawing.note(problem)
     if not known.records:
@@ -113,25 +114,40 @@ def draw(
 
 
 def listed(directory: pathlib.Path) -> Iterator[lineage_nodes.File]:
-    """Every file of an unpacked release, by path; a link is hashed as the text it is."""
+    """Every file of an unpacked release, by path."""
     for path in sorted(directory.rglob("*"), key=lambda each: each.relative_to(directory).as_posix()):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
-            raw = str(path.readlink()).encode(errors="surrogateescape")
-            yield lineage_nodes.File(path=name, sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw))
+            raw = os.fsencode(path.readlink())
+            yield lineage_nodes.File(path=name, sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), mode="link")
         elif path.is_file() and "__pycache__" not in path.parts:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            yield lineage_nodes.File(path=name, sha256=digest, bytes=path.stat().st_size)
+            found = path.stat()
+            mode = "program" if found.st_mode & stat.S_IXUSR else "file"
+            yield lineage_nodes.File(path=name, sha256=digest, bytes=found.st_size, mode=mode)
 
 
-def committed_inputs(known: Known, directory: pathlib.Path) -> list[provenance.Material] | None:
+def add_data(drawing: lineage_graph.Drawing, known: Known, directory: pathlib.Path) -> None:
     """
-    Model, reference and holdout as the repository in `directory` has them at the release's commit.
+    Model, reference and holdout: what was signed, else what the repository in `directory` has at the commit.
 
-    Returns:
-        None where there is no such repository, or its commit is of another service.
+    A note says so where neither tells.
     """
+    said = [each for each in known.said if each.statement is not None and each.statement.kind is intoto.Kind.DATA]
+    lineage_said.add_said(drawing, said, ())
+    found = _committed_inputs(known, directory) if not said else ()
+    if found is None:
+        drawing.note(
+            "Its data is not known: nobody signed what went in, and no repository here holds its commit (--dir)."
+        )
+        return
+    inputs = ((each.name, each.uri, each.version, each.sha256) for each in found)
+    lineage_nodes.add_inputs(drawing, inputs, commit=known.commit)
+
+
+def _committed_inputs(known: Known, directory: pathlib.Path) -> Sequence[provenance.Material] | None:
+    """None: there is no such repository, or its commit is of another service."""
     if not known.commit:
         return None
     from softlaunch.wiring import builds  # noqa: PLC0415 - a second of imports, for releases that nobody signed
@@ -140,20 +156,9 @@ def committed_inputs(known: Known, directory: pathlib.Path) -> list[provenance.M
         found = builds.sources(directory, known.commit)
         if found.spec.service != known.content.service:
             return None
-        return list(evidence.inputs(found.repository, found.commit, found.spec))
+        return tuple(evidence.inputs(found.repository, found.commit, found.spec))
     except errors.SoftlaunchError:
         return None
-
-
-def _add_committed_inputs(drawing: lineage_graph.Drawing, known: Known, directory: pathlib.Path) -> None:
-    found = committed_inputs(known, directory)
-    if found is None:
-        drawing.note(
-            "Its data is not known: nobody signed what went in, and no repository here holds its commit (--dir)."
-        )
-        return
-    inputs = ((each.name, each.uri, each.version, each.sha256) for each in found)
-    lineage_nodes.add_inputs(drawing, inputs, commit=known.commit)
 
 
 def _add_training(
@@ -179,7 +184,8 @@ def _add_training(
     lineage_nodes.add_training(drawing, found.values(), digests)
 
 
-def _images(home: homes.Home, digest: release.Digest) -> list[dict[str, str]]:
+def images(home: homes.Home, digest: release.Digest) -> list[dict[str, str]]:
+    """Images of the release that were built here."""
     if not home.images.is_dir():
         return []
     from softlaunch.wiring import imaging  # noqa: PLC0415 - half a second of imports, for homes with images
