@@ -49,7 +49,8 @@ def total_variation(one: profile.CategoryProfile, other: profile.CategoryProfile
     other.
 
     For `value` a category that one profile does not name has no rows there, and what is named in neither is one
-    category. `least` adds up all that is not named in both, on each side.
+    category. `least` adds up, on each side, all whose rows are not known on both: a category that is not named may be
+    among the other rows, where there are any.
 
     Returns:
         None where one of both has no counted value.
@@ -61,9 +62,10 @@ def total_variation(one: profile.CategoryProfile, other: profile.CategoryProfile
     named = sorted(first.keys() | second.keys())
     apart = {name: abs(first.get(name, 0) / first_total - second.get(name, 0) / second_total) for name in named}
     rest = abs(one.other_count / first_total - other.other_count / second_total)
-    both = [name for name in named if name in first and name in second]
-    first_rest = 1 - sum(first[name] for name in both) / first_total
-    second_rest = 1 - sum(second[name] for name in both) / second_total
+    sides = ((first, one), (second, other))
+    both = [name for name in named if all(name in tally or not found.other_count for tally, found in sides)]
+    first_rest = 1 - sum(first.get(name, 0) for name in both) / first_total
+    second_rest = 1 - sum(second.get(name, 0) for name in both) / second_total
     value = (sum(apart.values()) + rest) / 2
     least = (sum(apart[name] for name in both) + abs(first_rest - second_rest)) / 2
     return Distance(value=min(value, 1.0), least=min(least, value, 1.0))
