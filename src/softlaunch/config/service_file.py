@@ -18,6 +18,7 @@ from softlaunch.config import (
     features_section,
     fields,
     gaps,
+    jobs_section,
     keys,
     model_section,
     notify_section,
@@ -98,15 +99,16 @@ def load(path: pathlib.Path) -> spec.ServiceSpec:
 def _service(root: fields.Field) -> spec.ServiceSpec | None:
     top = fields.Section(root, keys.TOP)
     name = top.need("service")
-    model = top.get("model") if _attached_only(root) and not top.has("model") else top.need("model")
+    bare = _attached_only(root) or (top.has("jobs") and not top.has("environments"))
+    model = top.get("model") if bare and not top.has("model") else top.need("model")
     reference = top.get("reference")
     tests = top.get("tests")
-    environments = top.need("environments")
+    environments = top.get("environments") if top.has("jobs") and not top.has("model") else top.need("environments")
     cohorts, notify = top.get("cohorts"), top.get("notify")
     has_reference = top.has("reference")
     found_name = _service_name(name) if name is not None else ""
     found_model = model_section.read(model, has_reference=has_reference) if model is not None else None
-    if found_model is None and not top.has("model") and _attached_only(root):
+    if found_model is None and not top.has("model") and bare:
         found_model = spec.ModelSpec(source=spec.ModelSource.NONE)
     found_reference = (
         reference.data_place(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
@@ -124,11 +126,13 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     found_environments = environments_section.read(environments, common) if environments is not None else ()
     registry = top.get("registry")
     found_registry = _registry(registry) if registry is not None else None
+    jobs = top.get("jobs")
+    found_jobs = jobs_section.read(jobs) if jobs is not None else ()
     lookups = top.get("features")
     found_lookups = features_section.read(lookups, found_model, found_environments) if lookups is not None else ()
     if found_model is None:
         return None
-    bare = spec.ServiceSpec(
+    found = spec.ServiceSpec(
         service=found_name,
         model=found_model,
         reference=found_reference,
@@ -136,8 +140,9 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         environments=found_environments,
         lookups=found_lookups,
         registry=found_registry,
+        jobs=found_jobs,
     )
-    return gaps.named(bare)
+    return gaps.named(found)
 
 
 def _attached_only(root: fields.Field) -> bool:

@@ -86,8 +86,9 @@ def sources(directory: pathlib.Path, ref: str) -> Sources:
     )
     if service.model.source is spec_values.ModelSource.NONE:
         raise errors.ConfigError(
-            f"{service.service} only attaches what runs already: there is nothing to build.",
-            remedy="Run `softlaunch attach`, or give `model:`.",
+            f"{service.service} has {'no environments, only jobs' if not service.environments else 'no model'}: there"
+            " is nothing to build.",
+            remedy="Run `softlaunch attach` or `softlaunch job run`, or give `model:`.",
             code=errors.Code.ATTACH_URL,
         )
     return Sources(directory=directory, repository=found, commit=commit, spec=service)

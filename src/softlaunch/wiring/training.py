@@ -20,7 +20,7 @@ from softlaunch.adapters.training import produced
 from softlaunch.config import home as homes
 from softlaunch.controller import redaction, training
 from softlaunch.controller.pipeline import files, workshop
-from softlaunch.core import intoto, lockfile, spec, training_record
+from softlaunch.core import intoto, lockfile, spec, training_record, units
 from softlaunch.ports import process_meter, source
 from softlaunch.wiring import evidence
 
@@ -40,6 +40,17 @@ class Order:
     metrics_file: pathlib.Path | None = None
     """A file of JSON lines the command writes by itself, in place of the one SOFTLAUNCH_METRICS names."""
     job: str = ""
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Added to the command's environment."""
+    secrets: tuple[str, ...] = ()
+    """Values among them that no record may hold."""
+    environment: Mapping[str, str] | None = None
+    """The command's environment otherwise; None: this process's."""
+    timeout_seconds: float | None = None
+    code: training_record.Code | None = None
+    """What runs; None: looked up in `directory`."""
+    shown_directory: pathlib.Path | None = None
+    """What the record calls the directory, where the command runs in a copy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,16 +88,7 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
     kept = records(home)
     with kept.begun(time.time()) as run:
         folder = kept.directory(run)
-        found = training_record.TrainingRecord(
-            run=run,
-            name=asked.name,
-            command=training_record.without_secrets(asked.command),
-            directory=str(asked.directory),
-            started_at=time.time(),
-            parameters=_parameters(asked, folder),
-            code=_code(asked),
-            job=asked.job,
-        )
+        found = _opened(run, folder, asked)
         kept.write(found)
         output = folder / "output"
         if asked.job:
@@ -94,20 +96,8 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
         root, without = (output, ()) if asked.job else (asked.directory, (home.root,))
         before, whole = produced.look(root, without)
         recorder = _Recorder(folder, asked, view)
-        variables = {
-            METRICS_VARIABLE: str(recorder.reported),
-            PARAMETERS_VARIABLE: str(folder / training.PARAMETERS),
-            RUN_VARIABLE: run,
-            **({OUTPUT_VARIABLE: str(output)} if asked.job else {}),
-        }
         try:
-            ended = commands.run(
-                asked.command,
-                directory=asked.directory,
-                variables=variables,
-                listener=commands.Listener(recorder.raw, recorder.line),
-                on_sample=recorder.sample,
-            )
+            ended = _run(asked, run, folder, recorder)
         except errors.SoftlaunchError:
             kept.write(dataclasses.replace(found, outcome=training_record.Outcome.FAILED, finished_at=time.time()))
             raise
@@ -116,21 +106,9 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
         after, whole_after = produced.look(root, without)
         made, notes = produced.changed(root, before, after)
         notes += () if whole and whole_after else (f"only {produced.SEEN_MAX} files of the directory were looked at",)
-        notes += () if ended.drained else ("a process was left behind and holds the output: its end is not recorded",)
-        good = ended.exit_code == 0
-        found = dataclasses.replace(
-            found,
-            outcome=training_record.Outcome.SUCCEEDED if good else training_record.Outcome.FAILED,
-            finished_at=time.time(),
-            exit_code=ended.exit_code,
-            parameters=_parameters(asked, folder),
-            metrics=tuple(recorder.summaries.values()),
-            files=made,
-            notes=(*notes, *recorder.notes()),
-            resources=recorder.resources(ended),
-            logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
-        )
-        if finish is not None and good:
+        found = _closed(found, folder, asked, ended, recorder)
+        found = dataclasses.replace(found, files=made, notes=(*notes, *found.notes))
+        if finish is not None and found.outcome is training_record.Outcome.SUCCEEDED:
             try:
                 found = finish(found, output)
             except errors.SoftlaunchError:
@@ -138,6 +116,65 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
                 raise
         kept.write(found)
         return found
+
+
+def _opened(run: str, folder: pathlib.Path, asked: Order) -> training_record.TrainingRecord:
+    """The record of a run that begins."""
+    return training_record.TrainingRecord(
+        run=run,
+        name=asked.name,
+        command=training_record.without_secrets(asked.command),
+        directory=str(asked.shown_directory or asked.directory),
+        started_at=time.time(),
+        parameters=_parameters(asked, folder),
+        code=asked.code or _code(asked),
+        job=asked.job,
+    )
+
+
+def _run(asked: Order, run: str, folder: pathlib.Path, recorder: _Recorder) -> commands.Ended:
+    variables = {
+        METRICS_VARIABLE: str(recorder.reported),
+        PARAMETERS_VARIABLE: str(folder / training.PARAMETERS),
+        RUN_VARIABLE: run,
+        **({OUTPUT_VARIABLE: str(folder / "output")} if asked.job else {}),
+    }
+    return commands.run(
+        asked.command,
+        directory=asked.directory,
+        variables={**asked.variables, **variables},
+        environment=asked.environment,
+        timeout_seconds=asked.timeout_seconds,
+        listener=commands.Listener(recorder.raw, recorder.line),
+        on_sample=recorder.sample,
+    )
+
+
+def _closed(
+    found: training_record.TrainingRecord,
+    folder: pathlib.Path,
+    asked: Order,
+    ended: commands.Ended,
+    recorder: _Recorder,
+) -> training_record.TrainingRecord:
+    """The record with what is known when the command has ended."""
+    notes: tuple[str, ...] = (
+        () if ended.drained else ("a process was left behind and holds the output: its end is not recorded",)
+    )
+    if ended.timed_out and asked.timeout_seconds is not None:
+        notes += (f"stopped: it had not ended after {units.format_duration(asked.timeout_seconds)}",)
+    good = ended.exit_code == 0 and not ended.timed_out
+    return dataclasses.replace(
+        found,
+        outcome=training_record.Outcome.SUCCEEDED if good else training_record.Outcome.FAILED,
+        finished_at=time.time(),
+        exit_code=ended.exit_code,
+        parameters={name: recorder.redacted(value) for name, value in _parameters(asked, folder).items()},
+        metrics=tuple(recorder.summaries.values()),
+        notes=(*notes, *recorder.notes()),
+        resources=recorder.resources(ended),
+        logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
+    )
 
 
 class _Recorder:
@@ -151,6 +188,8 @@ class _Recorder:
         self._view = view
         self._redactor = redaction.Redactor()
         for value in training_record.secrets_of(asked.command, asked.parameters, os.environ):
+            self._redactor.learn(value)
+        for value in asked.secrets:
             self._redactor.learn(value)
         self._metrics, self._resources, self._output = (
             _appended(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)
@@ -178,6 +217,10 @@ class _Recorder:
         self._read_reported(at_the_end=True)
         for each in (self._metrics, self._resources, self._output):
             each.close()
+
+    def redacted(self, text: str) -> str:
+        """The text without secrets."""
+        return self._redactor.text(text)
 
     def notes(self) -> tuple[str, ...]:
         return (f"{self._bad_lines} lines of the metrics file could not be read",) if self._bad_lines else ()

@@ -36,7 +36,8 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     asked |= {"lookups": [dataclasses.asdict(found) for found in service.lookups]} if service.lookups else {}
     asked |= {"tests": dataclasses.asdict(service.tests) if service.tests is not None else None}
     if service.tests is not None:
-        del asked["tests"]["timeout_seconds"]  # how long tests may take decides nothing about a release
+        for limit in ("timeout_seconds", "memory_bytes_max", "cpus"):
+            del asked["tests"][limit]  # what tests may take decides nothing about a release
     material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
     return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()
 
