@@ -117,7 +117,7 @@ class Repository:
                 is_rest = found.headers.get("content-range", "").startswith(f"bytes {begin}-")
                 if found.status_code == httpx.codes.PARTIAL_CONTENT and not is_rest:
                     raise self.failed(f"answered another part of blob {digest.short} than was asked for")
-                yield begin if is_rest else 0, found.iter_bytes(_CHUNK)
+                yield begin if is_rest else 0, found.iter_bytes()
         except httpx.TransportError as error:
             raise self.failed(f"broke off ({type(error).__name__})") from error
 

@@ -194,6 +194,8 @@ def _sent(
         return None, f"cut the upload ({type(error).__name__})", None
     if found.status_code == httpx.codes.ACCEPTED:
         return found, "", None
+    if found.status_code in _GONE:
+        raise _ForgottenError
     if found.status_code == httpx.codes.UNAUTHORIZED:
         target.login(found)  # a token that ran out
     return None, f"answered {found.status_code} within an upload", found.headers.get("retry-after")
@@ -228,6 +230,8 @@ def _memory(folder: pathlib.Path | None, target: repository.Repository, digest: 
             yield _Memory(None)
             return
         memory = _Memory(file)
-        yield memory
-        if memory.load() is None:
-            path.unlink(missing_ok=True)
+        try:
+            yield memory
+        finally:
+            if memory.load() is None:
+                path.unlink(missing_ok=True)

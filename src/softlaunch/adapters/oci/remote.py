@@ -25,7 +25,9 @@ _DEPTH_MAX = 8
 _MOUNTED_BYTES = 1 << 16
 """Of smaller blobs sending costs no more than asking; a guess."""
 _SETTLE_SECONDS = 0.25
-"""In which another writer that has read the list of referrers before us has written it; a guess."""
+_SETTLE_FACTOR = 4
+"""In so much time, or in so many times what it took us, another writer that has read the list of referrers before we
+wrote it has written it; guesses."""
 _NO_PROGRESS: Callable[[str], None] = lambda _: None  # noqa: E731 - a default that needs a name
 
 
@@ -202,13 +204,14 @@ def _write_fallback(target: repository.Repository, subject: release.Digest, new:
     """
     wanted = {each.digest.value: each.document() for each in new}
     for _ in range(repository.TRIES * 2):
+        began = time.monotonic()
         present, etag = target.fallback(subject)
         listed = {each["digest"]: each for each in present}
         if wanted.keys() <= listed.keys():
             return
         document = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": list((listed | wanted).values())}
         if target.put_fallback(subject, layout.canonical(document), etag):
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(max(_SETTLE_SECONDS, _SETTLE_FACTOR * (time.monotonic() - began)))
     raise target.failed("loses what is added to its list of referrers")
 
 
