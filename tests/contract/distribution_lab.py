@@ -17,11 +17,13 @@ import json
 import re
 import socket
 import threading
+import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 
 INDEX = "application/vnd.oci.image.index.v1+json"
+_BLOCK = 1 << 18
 _NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
 _DIGEST = r"(?P<digest>sha256:[0-9a-f]{64})"
 _ROUTES = {
@@ -321,7 +323,11 @@ class Proxy:
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
         self.host = ""
+        self.on_half: Callable[[Seen], None] = lambda _: None
+        """Called when half of a request's body has come."""
         self.on_request: Callable[[Seen], None] = lambda _: None
+        self.bytes_per_second: int | None = None
+        """Of answers."""
 
     def lines(self, *parts: str) -> list[Seen]:
         """Requests whose line has all of the parts."""
@@ -343,7 +349,9 @@ class _Passing(http.server.BaseHTTPRequestHandler):
             fault.count -= 1
         length = int(self.headers.get("Content-Length") or 0)
         wanted = min(length, fault.cuts_request) if fault is not None and fault.cuts_request is not None else length
-        body = self.rfile.read(wanted)
+        body = self.rfile.read(wanted // 2)
+        self.proxy.on_half(seen)
+        body += self.rfile.read(wanted - len(body))
         seen.received = len(body)
         if len(body) < wanted:  # the client is gone
             self.close_connection = True
@@ -407,7 +415,10 @@ class _Passing(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             with contextlib.suppress(OSError):  # the client is gone
-                self.wfile.write(raw)
+                for begin in range(0, len(raw), _BLOCK):
+                    if self.proxy.bytes_per_second is not None:
+                        time.sleep(_BLOCK / self.proxy.bytes_per_second)
+                    self.wfile.write(raw[begin : begin + _BLOCK])
 
     def log_message(self, *_: object) -> None:
         pass
