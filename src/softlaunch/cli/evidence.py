@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import rich.markup
 import rich.table
 import typer
 
 from softlaunch import errors
-from softlaunch.cli import options, output
+from softlaunch.cli import identifying, options, output
 from softlaunch.config import home as homes
 from softlaunch.core import intoto
 
@@ -33,6 +33,14 @@ def verify(
         typer.Option("--key", help="Trusted key: a name of `key list` or a PEM file; again for more."),
     ] = None,
     threshold: Annotated[int, typer.Option(min=1, max=10, help="So many keys have to sign each statement.")] = 1,
+    identity: identifying.Subject = None,
+    identity_regexp: identifying.Pattern = None,
+    issuer: identifying.Issuer = None,
+    trusted_root: identifying.TrustedRoot = None,
+    bundle: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option("--bundle", help="Sigstore bundle judged as if it were attached; again for more."),
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="Check the history of launches in place of a release.")] = (
         False
     ),
@@ -46,13 +54,14 @@ def verify(
     """
     Check every byte of a release, and every signed statement about it. Exits 1 when something does not verify.
 
-    Needs no network and no control plane. Without --key, every key of the home is trusted. With --history: check that
-    no record of the history was changed, taken out or put in since it was written.
+    Needs no network and no control plane. Without --key and --certificate-identity, every key of the home is trusted.
+    With --history: check that no record of the history was changed, taken out or put in since it was written.
 
     Examples:
 
         softlaunch verify main
         softlaunch verify 3f2a91 --key ci.pub --json
+        softlaunch verify main --certificate-identity ann@example.com --certificate-oidc-issuer https://id.example.com
         softlaunch verify --history
     """
     if history == (release is not None) or (head and not history):
@@ -66,20 +75,36 @@ def verify(
         return
     from softlaunch.wiring import evidence  # noqa: PLC0415 - a tenth of a second of imports
 
-    found = evidence.verify(homes.Home.locate(home), release, key_names=key or (), threshold=threshold)
+    found = evidence.verify(
+        homes.Home.locate(home),
+        release,
+        key_names=key or (),
+        threshold=threshold,
+        people=identifying.trust(
+            identity, identity_regexp, issuer, trusted_root=trusted_root, needed=bool(bundle), threshold=threshold
+        ),
+        bundles=bundle or (),
+    )
     if as_json:
         output.document(found.document())
     else:
         for each in found.document()["statements"]:
-            mark = "[green]✓[/]" if each["verified"] else "[dim]-[/]" if each["kind"] else "[red]✗[/]"
-            by = ", ".join(signed["name"] or signed["id"][:12] for signed in each["keys"]) or each["problem"]
-            output.text(f"{mark} {each['kind'] or 'statement':<12} {rich.markup.escape(by)}")
+            _tell_statement(each)
         for problem in found.judgement.problems:
             output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
         verdict = "[green]verified[/]" if found.judgement.passed else "[red]does not verify[/]"
         output.text(f"[bold]release {found.digest.short}[/] {verdict}, {found.blob_count} blobs read")
     if not found.judgement.passed:
         raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def _tell_statement(found: dict[str, Any]) -> None:
+    mark = "[green]✓[/]" if found["verified"] else "[dim]-[/]" if found["kind"] else "[red]✗[/]"
+    signer = found["identity"]
+    by = ", ".join(signed["name"] or signed["id"][:12] for signed in found["keys"])
+    if signer is not None and found["verified"]:
+        by = f"{signer['subject']} of {signer['issuer']}, log index {signer['log_index']}, {signer['integrated_time']}"
+    output.text(f"{mark} {found['kind'] or 'statement':<12} {rich.markup.escape(by or found['problem'])}")
 
 
 def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) -> None:

@@ -2,16 +2,20 @@
 The key `evidence:` of an environment.
 
 Trusted keys are those of the home, or files outside of the repository: who may change a commit must not choose whose
-signature it needs.
+signature it needs. Identities stand in the file itself, as the requirement does: protect the branch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from softlaunch.config import fields, keys
-from softlaunch.core import evidence_policy
+from softlaunch.core import evidence_policy, identities
 
 _KEYS_MAX = 100
+_IDENTITIES_MAX = 100
 _THRESHOLD_MAX = 10
+_OUTSIDE = ("/", "~/")
 
 
 def read(field: fields.Field) -> evidence_policy.EvidenceSpec:
@@ -26,13 +30,51 @@ def read(field: fields.Field) -> evidence_policy.EvidenceSpec:
         ),
         keys=named.texts("key", example="[ci]", count_max=_KEYS_MAX) if named is not None else (),
         threshold=threshold.integer(minimum=1, maximum=_THRESHOLD_MAX, stand_in=1) if threshold is not None else 1,
+        people=_people(section),
     )
     if named is not None:
         for name in found.keys:
-            if "/" in name and not name.startswith(("/", "~/")):
+            if "/" in name and not name.startswith(_OUTSIDE):
                 named.wrong(f"'{name}' lies inside the repository.", "Name a key of the home, or begin with / or ~/.")
         if not found.keys:
             named.wrong("No key is named.", "Name one, or remove `keys`: then every key of the home is trusted.")
         elif found.threshold > len(found.keys):
             named.wrong(f"{found.threshold} keys have to sign, and {len(found.keys)} are trusted.", "Name more.")
+    if threshold is not None and found.threshold > 1 and found.people.identities:
+        threshold.wrong(
+            "A Sigstore bundle has one signature, so a threshold does not go with `identities`.", "Remove one of them."
+        )
     return found
+
+
+def _people(section: fields.Section) -> identities.Trust:
+    listed, root = section.get("identities"), section.get("trusted_root")
+    found = tuple(_identities(listed)) if listed is not None else ()
+    if root is None:
+        return identities.Trust(identities=found)
+    path = root.text("a path", example="/etc/softlaunch/trusted_root.json")
+    if path and not path.startswith(_OUTSIDE):
+        root.wrong(f"'{path}' lies inside the repository.", "Begin with / or ~/.")
+    if listed is None:
+        root.wrong("`trusted_root` goes with `identities` only.", "Remove it, or write `identities`.")
+    return identities.Trust(identities=found, trusted_root=path)
+
+
+def _identities(field: fields.Field) -> Iterator[identities.Identity]:
+    example = "[{issuer: https://accounts.google.com, subject: ci@example.com}]"
+    for number, item in enumerate(field.items("a list of identities", example=example)):
+        if number == _IDENTITIES_MAX:
+            field.wrong(f"There are more than {_IDENTITIES_MAX} identities.", "Keep fewer, or use a pattern.")
+            return
+        section = fields.Section(item, keys.IDENTITY)
+        issuer, exact, pattern = section.need("issuer"), section.get("subject"), section.get("subject_regexp")
+        section.one_of("subject", "subject_regexp")
+        if pattern is not None:
+            problem = identities.pattern_problem(pattern.scalar or "")
+            if problem:
+                pattern.wrong(f"As a pattern of subjects {problem}.", r"For example: '^.*@example\.com$'")
+        yield identities.Identity(
+            issuer=issuer.url(example="https://accounts.google.com") if issuer is not None else "",
+            subject=exact.text("a subject", example="ci@example.com") if exact is not None else "",
+            subject_regexp=pattern.scalar or "" if pattern is not None else "",
+        )

@@ -7,6 +7,8 @@ import enum
 from collections.abc import Sequence
 from typing import Protocol
 
+from softlaunch.core import identities
+
 
 class Algorithm(enum.StrEnum):
     """A key signs by one algorithm; an envelope cannot choose another."""
@@ -57,5 +59,35 @@ class Keys(Protocol):
 
         Raises:
             ConfigError: there is no such key, or it is none that is supported.
+        """
+        ...
+
+
+class Bundles(Protocol):
+    """Sigstore bundles, verified without a network."""
+
+    def read(self, raw: bytes, *, trusted_root: str) -> identities.Bundle:
+        """
+        What the bundle holds, when its certificate, signature and log entry verify; who may sign is not asked here.
+
+        Args:
+            raw: A bundle of version 0.3 around a DSSE envelope, as JSON.
+            trusted_root: Path of a trusted_root.json; empty: the public Sigstore's.
+
+        Raises:
+            MalformedError: it does not verify.
+            ConfigError: the trusted root cannot be read, or Sigstore's library is not installed.
+        """
+        ...
+
+
+class KeylessSigner(Protocol):
+    def sign(self, statement: bytes) -> bytes:
+        """
+        A Sigstore bundle of this in-toto statement, as JSON.
+
+        Raises:
+            ConfigError: there is no identity token, or it is not accepted.
+            UnavailableError: a service of Sigstore cannot be reached or refuses.
         """
         ...

@@ -17,7 +17,7 @@ from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.config import home as homes
 from softlaunch.controller import evidence, shelf
 from softlaunch.controller.pipeline import files, workshop
-from softlaunch.core import evidence_policy, intoto, lockfile, pins, provenance, release, spec
+from softlaunch.core import evidence_policy, identities, intoto, lockfile, pins, provenance, release, spec
 from softlaunch.ports import signing, source
 
 REPORT_BYTES_MAX = 4 << 20
@@ -56,6 +56,16 @@ class LazyVerifier:
         return primitives.Verifier().verifies(key, message, signature)
 
 
+class LazyBundles:
+    """See ports.signing.Bundles; Sigstore's library costs half a second to import."""
+
+    def read(self, raw: bytes, *, trusted_root: str) -> identities.Bundle:
+        """See ports.signing.Bundles.read."""
+        from softlaunch.adapters.signing import sigstore_bundles  # noqa: PLC0415 - see LazyKeys
+
+        return sigstore_bundles.Bundles().read(raw, trusted_root=trusted_root)
+
+
 def directory(home: homes.Home) -> Any:
     """The keys of the home, an adapters.signing.keys.KeyDirectory."""
     from softlaunch.adapters.signing import keys  # noqa: PLC0415 - see LazyKeys
@@ -66,7 +76,10 @@ def directory(home: homes.Home) -> Any:
 def of(home: homes.Home) -> evidence.Evidence:
     """Evidence of the home's registry, by the home's keys."""
     return evidence.Evidence(
-        releases=oci_registry.OciRegistry(home.registry), keys=LazyKeys(home), verifier=LazyVerifier()
+        releases=oci_registry.OciRegistry(home.registry),
+        keys=LazyKeys(home),
+        verifier=LazyVerifier(),
+        bundles=LazyBundles(),
     )
 
 
@@ -137,39 +150,68 @@ class Verification:
             "kind": statement.kind.value if statement is not None else None,
             "predicate_type": intoto.PREDICATE_TYPES[statement.kind] if statement is not None else None,
             "keys": [{"id": key_id, "name": self.key_names.get(key_id, "")} for key_id in found.key_ids],
+            "identity": dataclasses.asdict(found.signer) if found.signer is not None else None,
             "verified": not found.problem and not found.foreign,
-            "problem": found.problem or ("signed by no key that is trusted here" if found.foreign else ""),
+            "problem": found.problem or ("signed by nobody who is trusted here" if found.foreign else ""),
             "predicate": dict(statement.predicate) if statement is not None else None,
         }
 
 
-def verify(home: homes.Home, reference: str, *, key_names: Sequence[str], threshold: int) -> Verification:
+def verify(
+    home: homes.Home,
+    reference: str,
+    *,
+    key_names: Sequence[str],
+    threshold: int,
+    people: identities.Trust,
+    bundles: Sequence[pathlib.Path] = (),
+) -> Verification:
     """
     Reads every blob of a release and everything attached to it; needs no network and no control plane.
 
+    Args:
+        home: Whose registry and keys.
+        reference: The release.
+        key_names: Keys that are trusted; none, and no identity: every key of the home.
+        threshold: So many of them have to have signed.
+        people: Identities that are trusted.
+        bundles: Files of Sigstore bundles that are judged as if they were attached.
+
     Raises:
-        ConfigError: there is no such release or no such key, or no key is trusted.
+        ConfigError: there is no such release, key or bundle, or nobody is trusted.
         UnavailableError: stored bytes do not match their digest.
     """
     releases = oci_registry.OciRegistry(home.registry)
     digest = _resolved(releases, reference)
-    trusted = LazyKeys(home).trusted(key_names)
-    if not trusted:
+    trusted = LazyKeys(home).trusted(key_names) if key_names or not people.identities else ()
+    if not trusted and not people.identities:
         raise errors.ConfigError(
             "No key is trusted: nothing can verify.",
-            remedy="Name a public key with --key, or make one with `softlaunch key new` and build again.",
+            remedy="Name a public key with --key or an identity with --certificate-identity, or make a key with "
+            "`softlaunch key new` and build again.",
             code=errors.Code.NO_KEY,
         )
+    given = [_bundle(path) for path in bundles]
     blobs = releases.check(digest)
+    read = {intoto.ARTIFACT_TYPE, *((identities.ARTIFACT_TYPE,) if people.identities else ())}
     return Verification(
         digest=digest,
         blob_count=len(blobs),
-        judgement=of(home).verify(digest, keys=trusted, threshold=threshold),
+        judgement=of(home).verify(digest, keys=trusted, threshold=threshold, people=people, given=given),
         key_names={key.key_id: key.name for key in trusted},
-        others=tuple(
-            each.artifact_type for each in releases.referrers(digest) if each.artifact_type != intoto.ARTIFACT_TYPE
-        ),
+        others=tuple(each.artifact_type for each in releases.referrers(digest) if each.artifact_type not in read),
     )
+
+
+def _bundle(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{path} cannot be read: {error.strerror}.",
+            remedy="Name a file with a Sigstore bundle.",
+            code=errors.Code.BAD_OPTION,
+        ) from error
 
 
 def attest(
