@@ -8,6 +8,7 @@ written from the specification and not from our client.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -71,6 +72,10 @@ class Distribution:
     ) -> None:
         self.has_referrers, self.has_ranges, self.has_conditions = has_referrers, has_ranges, has_conditions
         self.page = page
+        self.password: str | None = None
+        """`name:password` of who may get tokens; None: nobody is asked for one."""
+        self.scopes: list[str] = []
+        """Of tokens that were given."""
         self.repositories: dict[str, Stored] = {}
         self.uploads: dict[str, Upload] = {}
         self.lock = threading.RLock()
@@ -87,6 +92,11 @@ class _Asked(http.server.BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(url.query))
+        if url.path == "/token":
+            self.token()
+            return
+        if self.registry.password is not None and not self.may_enter(url.path):
+            return
         for kind, route in _ROUTES.items():
             match = route.fullmatch(url.path)
             if match is not None:
@@ -99,6 +109,28 @@ class _Asked(http.server.BaseHTTPRequestHandler):
             self.unsupported()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - http.server's names
+
+    # -- tokens: each is good for what its scope says -----------------------------------------------------------
+
+    def token(self) -> None:
+        told = "Basic " + base64.b64encode((self.registry.password or "").encode()).decode()
+        if self.headers.get("Authorization") != told or self.query.get("service") != "lab":
+            self.error(401, "UNAUTHORIZED")
+            return
+        self.registry.scopes.append(self.query["scope"])
+        self.answer(200, json.dumps({"token": self.query["scope"]}).encode())
+
+    def may_enter(self, path: str) -> bool:
+        found = re.match(rf"/v2/{_NAME}/(blobs|manifests|tags|referrers)/", path)
+        assert found is not None, path
+        needed = "pull" if self.command in ("GET", "HEAD") else "pull,push"
+        scope = f"repository:{found['name']}:{needed}"
+        if self.headers.get("Authorization", "").startswith(f"Bearer {scope}"):
+            return True
+        self.body()
+        realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="lab",scope="{scope}"'
+        self.answer(401, **{"WWW-Authenticate": realm})
+        return False
 
     # -- blobs -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pathlib
 import shutil
 import sys
@@ -315,6 +317,29 @@ def test_a_part_that_went_bad_is_fetched_from_the_start(place, name, here, relea
     remote.OciRemote(tmp_path / "there").fetch(f"{place.host}/{name}:v1")
 
     assert oci_registry.OciRegistry(tmp_path / "there").check(release)
+
+
+def test_tokens_are_asked_for_what_is_done_and_passwords_go_nowhere_else(here, release, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setattr(uploads, "PART_BYTES", PART)
+    told = base64.b64encode(b"ana:s3cret").decode()
+    registry = distribution_lab.Distribution()
+    registry.password = "ana:s3cret"
+    with distribution_lab.served(registry) as host, distribution_lab.proxied(host) as proxy:
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {f"{proxy.host}/team": {"auth": told}}}))
+
+        remote.OciRemote(here).send(release, f"{proxy.host}/team/app:v1")
+        sent = list(registry.scopes)
+        remote.OciRemote(tmp_path / "there").fetch(f"{proxy.host}/team/app:v1")
+        with pytest.raises(errors.ConfigError, match="refuses") as raised:
+            remote.OciRemote(here).send(release, f"{proxy.host}/other:v1")
+
+    assert ["repository:team/app:pull", "repository:team/app:pull,push"] == sent
+    assert ["repository:team/app:pull"] == registry.scopes[2:]
+    with_password = [each.line for each in proxy.seen if told in each.headers.get("authorization", "")]
+    assert with_password == [each.line for each in proxy.lines("GET /token")][:3]
+    assert "s3cret" not in raised.value.message + raised.value.remedy
 
 
 def test_what_is_not_there_is_the_callers_mistake(place, name, tmp_path) -> None:

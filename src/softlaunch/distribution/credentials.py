@@ -8,7 +8,7 @@ The files, the first that knows the registry wins:
 3. XDG_RUNTIME_DIR/containers/auth.json, where `podman login` writes
 4. XDG_CONFIG_HOME/containers/auth.json (~/.config)
 
-In a file a credential helper comes before what stands there, and HOST/TEAM/NAME before HOST/TEAM before HOST. See
+In a file a credential helper takes the place of what stands there, and HOST/TEAM/NAME before HOST/TEAM before HOST. See
 containers-auth.json(5). A file that is not there knows nobody; one that cannot be read is an error.
 """
 
@@ -50,9 +50,9 @@ def find(host: str, name: str, variables: Mapping[str, str] = os.environ) -> str
                 remedy="Mend it, or name another file in REGISTRY_AUTH_FILE or another folder in DOCKER_CONFIG.",
                 code=errors.Code.IMAGE_REGISTRY,
             ) from None  # what it quotes may be a secret
-        found = _from_helper(*helper) if helper is not None else None
-        if found is not None or kept is not None:
-            return found or f"Basic {kept}"
+        found = _from_helper(*helper) if helper is not None else kept and f"Basic {kept}"
+        if found:
+            return found
     return None
 
 
