@@ -34,8 +34,10 @@ BYTE_COUNT_MAX = 4 * yaml_tree.CHARACTER_COUNT_MAX
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _APPS = (spec.ModelSource.APP, spec.ModelSource.COMMAND)
-_REGISTRY = re.compile(r"(?P<host>localhost|[\w.-]+[.:][\w.:-]*|\[[0-9a-f:]+\](:\d+)?)/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
-"""A host as Docker tells it from a name: it has a dot or a colon, or is localhost."""
+REGISTRY_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:)|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+"""As Docker tells a host from a name: it has a dot or a port, or is localhost."""
+_WORD = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REGISTRY = re.compile(rf"{REGISTRY_HOST}/{_WORD}(?:/{_WORD})*")
 _DATA_SUFFIXES = (".parquet", ".csv")
 
 

@@ -14,8 +14,7 @@ from softlaunch.config import service_file
 from softlaunch.core import release, spec
 from softlaunch.wiring import builds, registering
 
-_HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\]|([\w.-]+|\[[0-9a-f:]+\]):\d+")
-_ELSEWHERE = re.compile(rf"(?P<repository>({_HOST.pattern})/[^:@]+)(?P<which>[:@].+)")
+_ELSEWHERE = re.compile(rf"{service_file.REGISTRY_HOST}/[^:@]+[:@].+")
 """HOST/NAME and a tag or digest: with its colon it is no name of git's."""
 _HEX = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{12,64})")
 
