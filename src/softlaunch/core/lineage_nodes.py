@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from softlaunch.core import lineage_graph as graphs
 from softlaunch.core import release, training_record
 
 _SHORT = 12
+_PROMOTED = frozenset({"watching", "finishing", "promoted"})
+"""Phases in which a candidate answers in the stable release's place."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,16 +171,7 @@ def add_now(drawing: graphs.Drawing, now: Now) -> None:
             drawing.result("launched as", _rollout(view))
     for event in now.approvals:
         _add_approval(drawing, event)
-    places: dict[tuple[str, str], list[str]] = {}
-    for entry in now.services:
-        states = places.setdefault((entry["service"], entry["environment"]), [])
-        running = entry["rollout"]
-        if entry["stable"] == digest:
-            states.append("live")
-        if running is not None and running["candidate"] == digest and entry["stable"] != digest:
-            states.append(f"candidate ({running['candidate_percent']:g} %)")
-        if entry["previous"] == digest:
-            states.append("previous")
+    places = {(entry["service"], entry["environment"]): _states(entry, digest) for entry in now.services}
     for pin in now.pins:
         if pin["release"] == digest:
             places.setdefault((pin["service"], pin["environment"]), []).append(f"pinned: {pin['reason']}")
@@ -190,13 +184,30 @@ def add_now(drawing: graphs.Drawing, now: Now) -> None:
                 detail="; ".join(states),
                 facts={"service": service, "environment": environment, "states": states},
             )
-            drawing.result(state.partition(":")[0].partition(" ")[0], node)
+            drawing.result(re.split(r"\W", state)[0], node)
     if not any(places.values()):
         drawing.note("It runs nowhere now.")
     for url in now.repositories:
         shown = training_record.without_secrets([url])[0]
         node = graphs.Node(id=f"repository:{shown}", kind=graphs.Kind.REPOSITORY, label=shown, facts={"url": shown})
         drawing.origin(node, "is followed for")
+
+
+def _states(entry: Mapping[str, Any], digest: str) -> list[str]:
+    """As what a release is in a place, which is an entry of the status."""
+    running = entry["rollout"]
+    if running is not None and running["phase"] in _PROMOTED:
+        share = running["candidate_percent"] or 100.0  # a recreated release is routed to by no share
+        if digest == running["candidate"]:
+            return ["live, and watched" if share == 100.0 else f"live for {share:g} %, and watched"]
+        if digest == entry["stable"] and share < 100.0:
+            return [f"live for {100.0 - share:g} %, until the new release was watched"]
+        return ["previous"] if digest in (entry["stable"], entry["previous"]) else []
+    if digest == entry["stable"]:
+        return ["live"]
+    if running is not None and digest == running["candidate"]:
+        return [f"candidate ({running['candidate_percent']:g} %)"]
+    return ["previous"] if digest == entry["previous"] else []
 
 
 def _rollout(view: Mapping[str, Any]) -> graphs.Node:

@@ -109,11 +109,8 @@ def add_said(drawing: graphs.Drawing, said: Sequence[Said], records: Sequence[re
                 if each.proof is graphs.Proof.REFUSED:
                     drawing.origin(_node(each, graphs.Kind.STATEMENT, each.referrer, statement.kind.value), "is about")
     if not any(node.kind is graphs.Kind.TESTS for node in drawing.graph().nodes):
-        for line in dict.fromkeys(record.tests for record in records if record.tests):
-            node = graphs.Node(
-                id=f"tests:{_hash(line)}", kind=graphs.Kind.TESTS, label=line, proof=graphs.Proof.UNSIGNED
-            )
-            drawing.origin(node, "tested")
+        for record in records:
+            _add_tests_line(drawing, record)
 
 
 def _add_approval_said(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:
@@ -168,6 +165,22 @@ def _add_training_said(drawing: graphs.Drawing, said: Said, statement: intoto.St
         names = ", ".join(_text(file.get("name")) for file in _entries(statement.predicate, "files"))
         node = _node(said, graphs.Kind.TRAINING, said.referrer, names or "record")
     drawing.origin(node, "trained")
+
+
+def _add_tests_line(drawing: graphs.Drawing, record: release.Lineage) -> None:
+    """What the lineage says of tests: as good as the lineage is."""
+    commit = drawing.find(f"commit:{record.commit}")
+    node = graphs.Node(
+        id=f"tests:{_hash(record.tests)}",
+        kind=graphs.Kind.TESTS,
+        label=record.tests,
+        proof=commit.proof if commit is not None else graphs.Proof.UNSIGNED,
+        signed_by=commit.signed_by if commit is not None else (),
+        problem=commit.problem if commit is not None else "",
+        facts={"commit": record.commit, "summary": record.tests},
+    )
+    if record.tests:
+        drawing.origin(node, "tested")
 
 
 def _add_tests(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:

@@ -59,7 +59,7 @@ def compare(
         profile=features,
         runtime=(
             *release_diff.compare_runtimes(before.content, after.content),
-            *release_diff.compare(_surroundings(home, before), _surroundings(home, after)),
+            *_surroundings(home, before, after),
         ),
         data=data,
         other=tuple(
@@ -114,8 +114,14 @@ def _bytes(path: str, before: lineage_nodes.File | None, after: lineage_nodes.Fi
     return release_diff.Change(name=path, before=told[0], after=told[1])
 
 
-def _surroundings(home: homes.Home, known: lineage.Known) -> dict[str, str]:
-    """What built it, as its provenance says; and what its images stand on."""
+def _surroundings(home: homes.Home, before: lineage.Known, after: lineage.Known) -> tuple[release_diff.Change, ...]:
+    """What built them and what their images stand on, as far as that is known of both."""
+    old, new = ({**_builder(known), **_bases(home, known)} for known in (before, after))
+    both = old.keys() & new.keys()
+    return release_diff.compare({name: old[name] for name in both}, {name: new[name] for name in both})
+
+
+def _builder(known: lineage.Known) -> dict[str, str]:
     proofs = [
         each.statement.predicate
         for each in sorted(known.said, key=lambda each: each.proof is not lineage_graph.Proof.VERIFIED)
@@ -123,9 +129,14 @@ def _surroundings(home: homes.Home, known: lineage.Known) -> dict[str, str]:
     ]
     definition = proofs[0].get("buildDefinition") if proofs else None
     versions = definition.get("internalParameters") if isinstance(definition, dict) else None
-    found = {f"built with {name}": str(version) for name, version in sorted((versions or {}).items())}
-    bases = sorted({each["base"] for each in lineage.images(home, known.digest) if each["base"]})
-    return {**found, **({"base of images": ", ".join(bases)} if bases else {})}
+    return (
+        {f"built with {name}": str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
+    )
+
+
+def _bases(home: homes.Home, known: lineage.Known) -> dict[str, str]:
+    found = sorted({each["base"] for each in lineage.images(home, known.digest) if each["base"]})
+    return {"base of images": ", ".join(found)} if found else {}
 
 
 def _data(

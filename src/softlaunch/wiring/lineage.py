@@ -105,7 +105,7 @@ def draw(
     _add_training(drawing, home, known, files)
     runs = run_record.Runs(home.pipelines).every(content.service)
     lineage_nodes.add_pipelines(drawing, [each.document() for each in runs if each.release == known.digest.value])
-    lineage_nodes.addimages(drawing, images(home, known.digest))
+    lineage_nodes.add_images(drawing, images(home, known.digest))
     for problem in known.problems:
         drawing.note(problem)
     if not known.records:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softlaunch import errors
@@ -154,7 +154,24 @@ def test_an_approval_that_is_signed_and_in_the_history_is_one() -> None:
     ("entry", "pins", "expected"),
     [
         (place(stable=DIGEST.value), [], "live"),
-        (place(stable="other", rollout={"candidate": DIGEST.value, "candidate_percent": 25.0}), [], "candidate (25 %)"),
+        (place(stable="other", rollout=view(3, phase="stepping", candidate_percent=25.0)), [], "candidate (25 %)"),
+        (place(stable="other", rollout=view(3, phase="watching", candidate_percent=0.0)), [], "live, and watched"),
+        (
+            place(stable="other", rollout=view(3, phase="watching", candidate_percent=95.0)),
+            [],
+            "live for 95 %, and watched",
+        ),
+        (
+            place(stable=DIGEST.value, rollout=view(3, phase="watching", candidate="new", candidate_percent=95.0)),
+            [],
+            "live for 5 %, until the new release was watched",
+        ),
+        (
+            place(stable=DIGEST.value, rollout=view(3, phase="watching", candidate="new", candidate_percent=0.0)),
+            [],
+            "previous",
+        ),
+        (place(stable=DIGEST.value, rollout=view(3, phase="stepping", candidate="new")), [], "live"),
         (place(stable="other", previous=DIGEST.value), [], "previous"),
         (place(stable="other"), [("demo", "production", "Errors.")], "pinned: Errors."),
         (
@@ -218,6 +235,7 @@ WILD = st.recursive(
 FIELDS = ("files", "digest", "annotations", "by", "environment", "rollout", "run", "record", "buildDefinition", "at")
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(list(intoto.Kind)),
     st.dictionaries(st.sampled_from(FIELDS), WILD | st.lists(st.dictionaries(st.sampled_from(FIELDS), WILD))),
