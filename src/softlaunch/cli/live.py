@@ -27,6 +27,7 @@ _HOLDS = {
     "deadline": "held: no decision in time",
     "gateway": "held: the gateway refused the routes",
     "outage": "held: both releases fail",
+    "unmeasured": "held: verification says nothing",
 }
 
 

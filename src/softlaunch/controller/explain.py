@@ -25,6 +25,7 @@ _MEANINGS = {
     "evidence_lost": "Held because evidence is missing",
     "ejected": "Held by the gateway's own fuse",
     "gateway": "Held because the gateway did not take the routes",
+    "unmeasured": "Held because verification says nothing of the candidate",
 }
 
 
