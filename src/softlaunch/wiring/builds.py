@@ -25,7 +25,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
-from softlaunch.wiring import evidence, locking, training
+from softlaunch.wiring import evidence, locking, training_ties
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,11 +110,12 @@ def build_sources(
         SoftlaunchError: as `build`.
     """
     environments = uv_environments.UvEnvironments(home.venvs)
+    bench = local_workbench.LocalWorkbench(environments.import_path())
     shop = workshop.Workshop(
         source=found.repository,
         registry=oci_registry.OciRegistry(home.registry),
         environments=environments,
-        workbench=local_workbench.LocalWorkbench(environments.import_path()),
+        workbench=bench,
         tables=arrow_tables.ArrowTables(),
         downloads=by_scheme.Downloads(),
         materials=locking.materials_of(found.directory),
@@ -123,10 +124,17 @@ def build_sources(
         serving_python=pathlib.Path(sys.executable),
         loader=unpacked.__name__,
         reports=reports,
+        train=training_ties.Trainer(
+            home=home,
+            bench=bench,
+            directory=found.directory,
+            commit=found.commit.id,
+            service=found.spec.service,
+        ),
     )
     result = building.build(found.spec, found.commit, shop, progress=progress)
     evidence.of_build(home, found.repository, found.commit, found.spec, result=result, progress=progress)
-    training.tie(home, found.repository, found.commit, found.spec, result=result, progress=progress)
+    training_ties.tie(home, found.repository, found.commit, found.spec, result=result, progress=progress)
     return Built(commit=found.commit, spec=found.spec, result=result)
 
 

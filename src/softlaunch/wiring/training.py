@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any
+from typing import IO
 
 from softlaunch import errors
 from softlaunch.adapters.git import source as git_source
@@ -19,14 +19,24 @@ from softlaunch.adapters.training import command as commands
 from softlaunch.adapters.training import produced
 from softlaunch.config import home as homes
 from softlaunch.controller import redaction, training
-from softlaunch.controller.pipeline import files, workshop
-from softlaunch.core import intoto, lockfile, spec, training_record, units
-from softlaunch.ports import process_meter, source
-from softlaunch.wiring import evidence
+from softlaunch.controller.pipeline import files
+from softlaunch.core import lockfile, training_record, units
+from softlaunch.ports import process_meter
 
 METRICS_VARIABLE, PARAMETERS_VARIABLE = "SOFTLAUNCH_METRICS", "SOFTLAUNCH_PARAMS"
 RUN_VARIABLE, OUTPUT_VARIABLE = "SOFTLAUNCH_RUN", "SOFTLAUNCH_OUTPUT"
 _PYTHON_SECONDS_MAX = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What the record says of a command that runs in a copy of a commit, by another interpreter."""
+
+    commit: str
+    directory: pathlib.Path
+    """Of the repository."""
+    command: tuple[str, ...]
+    """As it is written."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,10 +57,8 @@ class Order:
     environment: Mapping[str, str] | None = None
     """The command's environment otherwise; None: this process's."""
     timeout_seconds: float | None = None
-    code: training_record.Code | None = None
-    """What runs; None: looked up in `directory`."""
-    shown_directory: pathlib.Path | None = None
-    """What the record calls the directory, where the command runs in a copy."""
+    copy: Copy | None = None
+    """Where the command runs in a copy of a commit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,14 +128,18 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
 
 def _opened(run: str, folder: pathlib.Path, asked: Order) -> training_record.TrainingRecord:
     """The record of a run that begins."""
+    command, directory, code = asked.command, asked.directory, _code(asked)
+    if asked.copy is not None:
+        command, directory = asked.copy.command, asked.copy.directory
+        code = dataclasses.replace(code, commit=asked.copy.commit, dirty=())
     return training_record.TrainingRecord(
         run=run,
         name=asked.name,
-        command=training_record.without_secrets(asked.command),
-        directory=str(asked.shown_directory or asked.directory),
+        command=training_record.without_secrets(command),
+        directory=str(directory),
         started_at=time.time(),
         parameters=_parameters(asked, folder),
-        code=asked.code or _code(asked),
+        code=code,
         job=asked.job,
     )
 
@@ -144,6 +156,7 @@ def _run(asked: Order, run: str, folder: pathlib.Path, recorder: _Recorder) -> c
         directory=asked.directory,
         variables={**asked.variables, **variables},
         environment=asked.environment,
+        leaves_nothing=asked.copy is not None,
         timeout_seconds=asked.timeout_seconds,
         listener=commands.Listener(recorder.raw, recorder.line),
         on_sample=recorder.sample,
@@ -266,58 +279,6 @@ class _Recorder:
         entry = {"at": time.time(), "step": metric.step, "name": metric.name, "value": value}
         self._metrics.write(json.dumps(entry) + "\n")
         self._metrics.flush()
-
-
-def model_of(repository: source.Source, commit: source.Commit, service: spec.ServiceSpec) -> str | None:
-    """The sha256 of the service's model file, as committed or pinned."""
-    return next((each.sha256 for each in evidence.inputs(repository, commit, service) if each.name == "model"), None)
-
-
-def tie(
-    home: homes.Home,
-    repository: source.Source,
-    commit: source.Commit,
-    service: spec.ServiceSpec,
-    *,
-    result: workshop.BuildResult,
-    progress: workshop.Progress,
-) -> None:
-    """
-    Ties a release to the run that produced its model: written beside the run, and signed where the home has a key.
-
-    Raises:
-        ConfigError: the key cannot be read or unlocked; the release is there.
-    """
-    if not home.training.is_dir():
-        return
-    sha256 = model_of(repository, commit, service)
-    found = training.training_run_of(home.training, sha256) if sha256 is not None else None
-    if sha256 is None or found is None:
-        return
-    with workshop.step(progress, "training") as step:
-        records(home).used(found.run, training.Use(release=result.digest.value, service=service.service, sha256=sha256))
-        step.detail = f"the model is of run {found.run}"
-        signer = evidence.LazyKeys(home).signer()
-        if signer is None:
-            return
-        statement = intoto.Statement(
-            kind=intoto.Kind.TRAINING,
-            service=service.service,
-            subject=result.digest,
-            predicate=predicate(found, sha256),
-        )
-        evidence.of(home).attach([statement], signer)
-        step.detail += f", signed by the key {signer.public.name}"
-
-
-def predicate(found: training_record.TrainingRecord, sha256: str) -> dict[str, Any]:
-    """What is said of the run that produced a release's model."""
-    return {
-        "run": found.run,
-        "model": {"sha256": sha256},
-        "digest": {"sha256": found.digest},
-        "record": found.document(),
-    }
 
 
 def _parameters(asked: Order, folder: pathlib.Path) -> dict[str, str]:

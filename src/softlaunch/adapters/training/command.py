@@ -75,6 +75,7 @@ def run(
     on_sample: Callable[[process_meter.Sample], None],
     environment: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
+    leaves_nothing: bool = False,
 ) -> Ended:
     """
     Runs a command to its end, in a session of its own; signals to stop that come here go to all of it.
@@ -87,6 +88,7 @@ def run(
         on_sample: Told each second what it takes.
         environment: None: that of this process.
         timeout_seconds: After which all of it is told to stop, and soon after killed.
+        leaves_nothing: What it left behind is killed when it has ended.
 
     Raises:
         ConfigError: there is no such program.
@@ -128,7 +130,8 @@ def run(
                 stop.look()
                 on_sample(gauge.sample())
                 pause = min(2 * pause, _TICK_SECONDS)
-        stop.end()
+        if stop.begun or leaves_nothing:
+            stop.kill()
         last = time.monotonic() + _DRAIN_SECONDS_MAX
         for each in pumps:
             each.join(max(0.0, last - time.monotonic()))
@@ -160,10 +163,9 @@ class _Stop:
         self._send(signal.SIGKILL if self.begun else signal.SIGTERM)
         self.begun, self._at = True, time.monotonic() + _GRACE_SECONDS
 
-    def end(self) -> None:
-        """The command has ended; what it left behind has had its time too."""
-        if self.begun:
-            self._send(signal.SIGKILL)
+    def kill(self) -> None:
+        """Ends what is still there."""
+        self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -100,7 +100,12 @@ class _Build:
             lineage = self._attached(record)
             step.detail = f"{record.digest.short}, built before" if reused else record.digest.short
         return workshop.BuildResult(
-            digest=record.digest, lineage=lineage, gates=record.gates, notes=record.notes, reused=reused
+            digest=record.digest,
+            lineage=lineage,
+            gates=record.gates,
+            notes=record.notes,
+            reused=reused,
+            model=record.model,
         )
 
     def _built(self, checkout: pathlib.Path, lock: bytes | None, tested: str) -> records.Record:
@@ -121,6 +126,7 @@ class _Build:
                 self.service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock
             )
             model_file = self._out_of_reach(model_file)
+            origin = obtain.origin(model_file)
             notes += scanning.checked(
                 model_file, checkout, without=self.service.model.path, allowed=self.service.model.allow_globals
             )
@@ -161,7 +167,9 @@ class _Build:
         notes += [content.compile_note] if content.compile_note else []
         notes += [f"Latency: {latency}."] if latency is not None else []
         told = [passed or NO_TESTS, *([latency] if latency is not None else [])]
-        return records.Record(digest=digest, gates=content.gates, notes=tuple(notes), tests=", ".join(told))
+        return records.Record(
+            digest=digest, gates=content.gates, notes=tuple(notes), tests=", ".join(told), model=origin
+        )
 
     def _of_own_code(
         self,

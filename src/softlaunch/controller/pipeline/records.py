@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import softlaunch
+from softlaunch.controller.pipeline import workshop
 from softlaunch.core import release, spec
 
 RECIPE = 1
@@ -27,6 +28,7 @@ class Record:
     gates: tuple[release.GateResult, ...]
     notes: tuple[str, ...]
     tests: str
+    model: workshop.ModelOrigin = dataclasses.field(default_factory=workshop.ModelOrigin)
 
 
 def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
@@ -60,6 +62,7 @@ def load(cache: pathlib.Path, name: str) -> Record | None:
             gates=tuple(release.GateResult(**each) for each in found["gates"]),
             notes=tuple(found["notes"]),
             tests=found["tests"],
+            model=workshop.ModelOrigin(**found.get("model", {})),  # of older records nothing is known
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache: whatever is wrong with it, building again is right
@@ -77,6 +80,7 @@ def save(cache: pathlib.Path, name: str, record: Record) -> None:
                 "gates": [dataclasses.asdict(each) for each in record.gates],
                 "notes": record.notes,
                 "tests": record.tests,
+                "model": dataclasses.asdict(record.model),
             }
         )
     )
