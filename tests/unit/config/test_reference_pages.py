@@ -69,7 +69,9 @@ _BASE = {
     keys.TESTS: "tests:\n  {}\n",
     keys.QUALITY: "tests:\n  quality:\n    {}\n",
     keys.ENVIRONMENT: "environments:\n  integration:\n  production:\n    {}\n",
-    keys.VERIFY: "environments: {{production: {{verify: {{{}}}}}}}\n",
+    keys.VERIFY: "environments: {{integration: {{verify: {{{}}}}}, production: {{}}}}\n",
+    keys.VERIFY_REPLAY: "environments: {{integration: {{verify: {{replay: {{{}}}}}}}, production: {{}}}}\n",
+    keys.VERIFY_LOAD: "environments: {{integration: {{verify: {{load: {{{}}}}}}}, production: {{}}}}\n",
     keys.FALLBACK: "environments: {{production: {{fallback: {{{}}}}}}}\n",
     keys.STRATEGY: "environments: {{production: {{strategy: {{{}}}}}}}\n",
     keys.LOOKUP: (
@@ -81,6 +83,7 @@ _BASE = {
     keys.JOB_OUTPUT: "jobs: {{scores: {{command: python b.py, outputs: {{s.csv: {{{}}}}}}}}}\n",
     keys.CAPTURE: "environments: {{production: {{capture: {{{}}}}}}}\n",
     keys.SECRET: "environments: {{production: {{secrets: {{API_KEY: {{{}}}}}}}}}\n",
+    keys.SIGNING: "evidence: {{{}}}\n",
     keys.EVIDENCE: "environments: {{production: {{evidence: {{{}}}}}}}\n",
     keys.IDENTITY: "environments: {{production: {{evidence: {{require: signed, identities: [{{{}}}]}}}}}}\n",
     keys.ATTACH: "environments: {{production: {{attach: {{{}}}}}}}\n",
@@ -110,6 +113,8 @@ _COMPANIONS = {
     (keys.TESTS, "cpus"): "command: pytest\n  container: debian:12",
     (keys.TESTS, "coverage_percent_min"): "command: pytest",
     **{(keys.JOB, name): "command: python b.py" for name in keys.names(keys.JOB) if name != "command"},
+    (keys.SIGNING, "trusted_root"): "sign: keyless, signing_config: /etc/softlaunch/signing_config.json",
+    (keys.SIGNING, "signing_config"): "sign: keyless, trusted_root: /etc/softlaunch/trusted_root.json",
     (keys.EVIDENCE, "trusted_root"): "identities: [{issuer: https://accounts.google.com, subject: ci@example.com}]",
     (keys.IDENTITY, "issuer"): "subject: ci@example.com",
     (keys.IDENTITY, "subject"): "issuer: https://accounts.google.com",
@@ -128,6 +133,13 @@ _COMPANIONS = {
     (keys.LOOKUP, "max_age"): "python: 'l.py:f', by: [origin], features: {wind: 5.0}, timestamp: at",
     (keys.LOOKUP, "timestamp"): "python: 'l.py:f', by: [origin], features: {wind: 5.0}, max_age: 1h",
     (keys.LOOKUP_FEATURE, "field"): "default: 5.0",
+    **{(keys.VERIFY_REPLAY, name): "from: production" for name in ("requests", "since", "rate")},
+    (keys.VERIFY_LOAD, "rate"): "p99: 20ms",
+    (keys.VERIFY_LOAD, "p99"): "rate: 200",
+    **{
+        (keys.VERIFY_LOAD, name): "rate: 200, p99: 20ms"
+        for name in ("duration", "errors", "arrivals", "connections", "from")
+    },
     (keys.COHORT, "values"): "header: x-user-id",
     (keys.COHORT, "pattern"): "header: x-user-id",
     (keys.FALLBACK, "table"): "keys: [origin]",
