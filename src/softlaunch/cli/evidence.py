@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,7 +14,8 @@ import typer
 from softlaunch import errors
 from softlaunch.cli import identifying, options, output
 from softlaunch.config import home as homes
-from softlaunch.core import intoto
+from softlaunch.core import identities, intoto
+from softlaunch.ports import signing
 
 KEY = typer.Typer(help="Keys that sign releases, and keys that are trusted.", no_args_is_help=True)
 _DEFAULT = "release"
@@ -120,6 +122,7 @@ def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) ->
                 "head": last,
                 "heads": found.heads_count,
                 "unheaded": found.unheaded_count,
+                "unknown_before": found.unknown_before,
                 "problems": [{"record": each.record_id, "text": each.text} for each in found.problems],
                 "problem_count": found.problem_count,
             }
@@ -129,6 +132,11 @@ def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) ->
             output.text(f"[red]✗[/] {rich.markup.escape(problem.text)}")
         verdict = "[green]verified[/]" if found.intact else "[red]does not verify[/]"
         output.text(f"[bold]history[/] {verdict}, {found.record_count} records against {found.heads_count} kept hashes")
+        if found.unknown_before:
+            output.text(
+                f"[yellow]![/] No hash of a record before {found.unknown_before} was kept: history.heads begins there. "
+                "Whether earlier records were written anew before it cannot be told."
+            )
         if found.unheaded_count and found.intact:
             output.text(f"[dim]Nothing but the chain itself vouches for the last {found.unheaded_count}.[/]")
         if last is not None and found.intact:
@@ -146,16 +154,27 @@ def attest(
     load: Annotated[pathlib.Path | None, typer.Option(help="Report of a load test.")] = None,
     training: Annotated[pathlib.Path | None, typer.Option(help="Record of the training run.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Name of the key that signs.")] = None,
+    keyless: Annotated[bool, typer.Option("--keyless", help="Sign as who the identity token names, by Sigstore.")] = (
+        False
+    ),
+    trusted_root: identifying.TrustedRoot = None,
+    signing_config: Annotated[
+        pathlib.Path | None,
+        typer.Option("--signing-config", exists=True, dir_okay=False, help="Services of your own Sigstore."),
+    ] = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
     """
     Sign reports as evidence of a release: tests, coverage, a load test, the record of a training run.
 
+    With --keyless: by Sigstore, as who the identity token of the job names; at a terminal, as who logs in.
+
     Examples:
 
         softlaunch attest main --junit junit.xml --coverage coverage.xml
         softlaunch attest v1.2 --load load.json --key ci --json
+        softlaunch attest main --junit junit.xml --keyless
     """
     from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
 
@@ -172,7 +191,21 @@ def attest(
             remedy="Name a report with --junit, --coverage, --load or --training.",
             code=errors.Code.BAD_OPTION,
         )
-    added = evidence.attest(homes.Home.locate(home), release, documents, key=key)
+    if (key is not None and keyless) or (not keyless and (trusted_root or signing_config)):
+        raise errors.ConfigError(
+            "It is not clear whether a key signs or Sigstore.",
+            remedy="Give --key, or --keyless (and --trusted-root and --signing-config with it alone).",
+            code=errors.Code.BAD_OPTION,
+        )
+    place = homes.Home.locate(home)
+
+    def signer() -> signing.Signer | signing.KeylessSigner:
+        if not keyless:
+            return evidence.key_signer(place, key)
+        services = identities.Keyless(trusted_root=str(trusted_root or ""), signing_config=str(signing_config or ""))
+        return evidence.keyless_signer(services, browser=sys.stdin.isatty() and sys.stderr.isatty())
+
+    added = evidence.attest(place, release, documents, signer=signer)
     if as_json:
         output.document({"statements": [digest.value for digest in added]})
     else:

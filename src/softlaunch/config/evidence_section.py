@@ -1,5 +1,5 @@
 """
-The key `evidence:` of an environment.
+The key `evidence:`, of the file (how statements are signed) and of an environment (what a release has to show).
 
 Trusted keys are those of the home, or files outside of the repository: who may change a commit must not choose whose
 signature it needs. Identities stand in the file itself, as the requirement does: protect the branch.
@@ -7,15 +7,36 @@ signature it needs. Identities stand in the file itself, as the requirement does
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 
-from softlaunch.config import fields, keys
+from softlaunch.config import fields, keys, problems
 from softlaunch.core import evidence_policy, identities
 
 _KEYS_MAX = 100
 _IDENTITIES_MAX = 100
 _THRESHOLD_MAX = 10
 _OUTSIDE = ("/", "~/")
+_OWN = ("trusted_root", "signing_config")
+
+
+class _SignedBy(enum.StrEnum):
+    KEY = "key"
+    KEYLESS = "keyless"
+
+
+def signing(field: fields.Field) -> identities.Keyless | None:
+    """How builds are signed; None: by the key of the home."""
+    section = fields.Section(field, keys.SIGNING)
+    how = section.need("sign")
+    found = how.choice(_SignedBy, stand_in=_SignedBy.KEYLESS) if how is not None else _SignedBy.KEYLESS
+    if found is _SignedBy.KEY:
+        section.only_with("sign: keyless", "trusted_root", "signing_config")
+        return None
+    places = {name: _outside(section.get(name), example=f"/etc/softlaunch/{name}.json") for name in _OWN}
+    if bool(places["trusted_root"]) != bool(places["signing_config"]):
+        field.wrong("Of your own Sigstore one of two files is named.", "Write `trusted_root` and `signing_config`.")
+    return identities.Keyless(**places)
 
 
 def read(field: fields.Field) -> evidence_policy.EvidenceSpec:
@@ -52,12 +73,18 @@ def _people(section: fields.Section) -> identities.Trust:
     found = tuple(_identities(listed)) if listed is not None else ()
     if root is None:
         return identities.Trust(identities=found)
-    path = root.text("a path", example="/etc/softlaunch/trusted_root.json")
-    if path and not path.startswith(_OUTSIDE):
-        root.wrong(f"'{path}' lies inside the repository.", "Begin with / or ~/.")
+    path = _outside(root, example="/etc/softlaunch/trusted_root.json")
     if listed is None:
         root.wrong("`trusted_root` goes with `identities` only.", "Remove it, or write `identities`.")
     return identities.Trust(identities=found, trusted_root=path)
+
+
+def _outside(field: fields.Field | None, *, example: str) -> str:
+    """A path outside of the repository; empty when there is none."""
+    path = field.text("a path", example=example) if field is not None else ""
+    if field is not None and path and not path.startswith(_OUTSIDE):
+        field.wrong(f"'{problems.show(path)}' lies inside the repository.", "Begin with / or ~/.")
+    return path
 
 
 def _identities(field: fields.Field) -> Iterator[identities.Identity]:

@@ -20,6 +20,7 @@ ANSWERS = "model.answers[N]"
 TESTS = "tests"
 QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
+SIGNING = "evidence"
 ENVIRONMENT = "environments.NAME"
 ATTACH = "environments.NAME.attach"
 EVIDENCE = "environments.NAME.evidence"
@@ -85,6 +86,13 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "none",
                 "registry.example.com/flight-delay",
                 "Where `softlaunch ship` sends each release with its evidence, before it is launched.",
+            ),
+            Key(
+                "evidence",
+                "mapping",
+                "none",
+                "{sign: keyless}",
+                "How `build` and `ship` sign what they say of a release; without it, by the key of the home.",
             ),
             Key(
                 "jobs",
@@ -261,6 +269,7 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
         LOOKUP: lookup_keys.LOOKUP,
         LOOKUP_FEATURE: lookup_keys.LOOKUP_FEATURE,
         COHORT: launch_keys.COHORT,
+        SIGNING: launch_keys.SIGNING,
         ENVIRONMENT: launch_keys.ENVIRONMENT,
         VERIFY: verify_keys.VERIFY,
         VERIFY_REPLAY: verify_keys.REPLAY,

@@ -39,6 +39,26 @@ ATTACH = (
     Key("ready", "path", "none: an open port", "/healthz", "Answers 2xx when the version behind a URL is ready."),
 )
 
+SIGNING = (
+    Key(
+        "sign", "key or keyless", "required", "keyless", "Keyless: by Sigstore, as who the job's identity token names."
+    ),
+    Key(
+        "trusted_root",
+        "path",
+        "the public Sigstore's",
+        "/etc/softlaunch/trusted_root.json",
+        "The trusted root of your own Sigstore, outside of the repository: a path from / or ~/ on.",
+    ),
+    Key(
+        "signing_config",
+        "path",
+        "the public Sigstore's",
+        "/etc/softlaunch/signing_config.json",
+        "The services of your own Sigstore (signing configuration 0.2), outside of the repository.",
+    ),
+)
+
 EVIDENCE = (
     Key("require", "signed or none", "none", "signed", "Signed: a release whose evidence does not verify is refused."),
     Key("keys", "list of names or paths", "every key of the home", "[ci]", "Keys that are trusted here, and no other."),

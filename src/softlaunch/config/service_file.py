@@ -15,6 +15,7 @@ from softlaunch.config import (
     app_section,
     cohorts_section,
     environments_section,
+    evidence_section,
     features_section,
     fields,
     gaps,
@@ -128,6 +129,8 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
     found_environments = environments_section.read(environments, common) if environments is not None else ()
     registry = top.get("registry")
     found_registry = _registry(registry) if registry is not None else None
+    signing = top.get("evidence")
+    found_keyless = evidence_section.signing(signing) if signing is not None else None
     jobs = top.get("jobs")
     found_jobs = jobs_section.read(jobs) if jobs is not None else ()
     lookups = top.get("features")
@@ -142,6 +145,7 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         environments=found_environments,
         lookups=found_lookups,
         registry=found_registry,
+        keyless=found_keyless,
         jobs=found_jobs,
     )
     return gaps.named(found)

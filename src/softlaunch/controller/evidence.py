@@ -12,6 +12,11 @@ from softlaunch.core import dsse_types, evidence_policy, identities, intoto, rel
 from softlaunch.ports import registry, signing
 
 _NOBODY = identities.Trust()
+_PREDICATES = {
+    intoto.ARTIFACT_TYPE: intoto.PREDICATE_ANNOTATION,
+    identities.ARTIFACT_TYPE: identities.PREDICATE_ANNOTATION,
+}
+"""Annotation that names the predicate type, by artifact type."""
 
 
 class Registry(registry.Registry, registry.Referrers, Protocol):
@@ -56,33 +61,35 @@ class Evidence:
         self._verifier = verifier
         self._bundles = bundles
 
-    def attach(self, statements: Sequence[intoto.Statement], signer: signing.Signer) -> tuple[release.Digest, ...]:
+    def attach(
+        self, statements: Sequence[intoto.Statement], signer: signing.Signer | signing.KeylessSigner
+    ) -> tuple[release.Digest, ...]:
         """
-        Signs and attaches what this key has not said before; returns the digests of the new referrers.
+        Signs and attaches what this signer has not said before; returns the digests of the new referrers.
 
         Raises:
             ConfigError: there is no such release.
+            UnavailableError: a service that signs refuses.
         """
         added = []
         for statement in statements:
             payload = intoto.dump(statement)
-            if self._said(statement.subject, payload, signer.public.key_id):
-                continue
-            message = dsse_types.pae(intoto.PAYLOAD_TYPE, payload)
-            envelope = dsse_types.Envelope(
-                payload_type=intoto.PAYLOAD_TYPE,
-                payload=payload,
-                signatures=(dsse_types.Signature(key_id=signer.public.key_id, raw=signer.sign(message)),),
-            )
-            added.append(
-                self._releases.refer(
-                    statement.subject,
-                    artifact_type=intoto.ARTIFACT_TYPE,
-                    media_type=dsse_types.MEDIA_TYPE,
-                    payload=dsse_types.dump(envelope),
-                    annotations={intoto.PREDICATE_ANNOTATION: intoto.PREDICATE_TYPES[statement.kind]},
+            if isinstance(signer, signing.Signer):
+                referrer = None if self._said(statement.subject, payload, signer) else _by_key(payload, signer)
+            else:
+                referrer = None if self._bundled(statement.subject, payload, signer) else _keyless(payload, signer)
+            if referrer is not None:
+                artifact_type, media_type, raw, annotations = referrer
+                annotations[_PREDICATES[artifact_type]] = intoto.PREDICATE_TYPES[statement.kind]
+                added.append(
+                    self._releases.refer(
+                        statement.subject,
+                        artifact_type=artifact_type,
+                        media_type=media_type,
+                        payload=raw,
+                        annotations=annotations,
+                    )
                 )
-            )
         return tuple(added)
 
     def approved(self, approval: Approval) -> None:
@@ -161,15 +168,31 @@ class Evidence:
                 code=errors.Code.UNSIGNED,
             )
 
-    def _said(self, digest: release.Digest, payload: bytes, key_id: str) -> bool:
+    def _said(self, digest: release.Digest, payload: bytes, signer: signing.Signer) -> bool:
         for each in self._releases.referrers(digest, intoto.ARTIFACT_TYPE):
             try:
                 envelope = dsse_types.load(each.payload)
             except dsse_types.MalformedError:
                 continue
-            if envelope.payload == payload and any(found.key_id == key_id for found in envelope.signatures):
+            if envelope.payload == payload and signer.public.key_id in {found.key_id for found in envelope.signatures}:
                 return True
         return False
+
+    def _bundled(self, digest: release.Digest, payload: bytes, signer: signing.KeylessSigner) -> bool:
+        """A bundle counts as said only when it verifies: a damaged one must not keep a good one away."""
+        for each in self._releases.referrers(digest, identities.ARTIFACT_TYPE):
+            try:
+                found = self._reader().read(each.payload, trusted_root=signer.trusted_root)
+            except dsse_types.MalformedError:
+                continue
+            if found.payload == payload and signer.identity.matches(found.signer):
+                return True
+        return False
+
+    def _reader(self) -> signing.Bundles:
+        if self._bundles is None:
+            raise errors.InvariantError("Identities matter here, and nothing here reads Sigstore bundles.")
+        return self._bundles
 
     def _finding(
         self,
@@ -216,11 +239,9 @@ class Evidence:
     def _of_bundle(
         self, referrer: registry.Referrer, digest: release.Digest, people: identities.Trust
     ) -> evidence_policy.Finding:
-        if self._bundles is None:
-            raise errors.InvariantError("Identities are trusted, and nothing here reads Sigstore bundles.")
         signer = None
         try:
-            bundle = self._bundles.read(referrer.payload, trusted_root=people.trusted_root)
+            bundle = self._reader().read(referrer.payload, trusted_root=people.trusted_root)
             signer = bundle.signer
             statement = self._statement(bundle.payload_type, bundle.payload, referrer, digest)
             foreign = _foreign(statement, signer, people)
@@ -255,6 +276,26 @@ class Evidence:
         if len(found) < threshold:
             raise dsse_types.MalformedError(f"{len(found)} of {threshold} keys signed it")
         return tuple(found)
+
+
+def _by_key(payload: bytes, signer: signing.Signer) -> tuple[str, str, bytes, dict[str, str]]:
+    """Artifact type, media type, content and annotations of what is attached."""
+    envelope = dsse_types.Envelope(
+        payload_type=intoto.PAYLOAD_TYPE,
+        payload=payload,
+        signatures=(
+            dsse_types.Signature(
+                key_id=signer.public.key_id, raw=signer.sign(dsse_types.pae(intoto.PAYLOAD_TYPE, payload))
+            ),
+        ),
+    )
+    return intoto.ARTIFACT_TYPE, dsse_types.MEDIA_TYPE, dsse_types.dump(envelope), {}
+
+
+def _keyless(payload: bytes, signer: signing.KeylessSigner) -> tuple[str, str, bytes, dict[str, str]]:
+    """As `_by_key`; as cosign attaches bundles."""
+    annotations = {identities.CONTENT_ANNOTATION: identities.CONTENT}
+    return identities.ARTIFACT_TYPE, identities.ARTIFACT_TYPE, signer.sign(payload), annotations
 
 
 def _foreign(statement: intoto.Statement, signer: identities.Signer, people: identities.Trust) -> bool:

@@ -76,6 +76,14 @@ class Trust:
         return any(each.matches(signer) for each in self.identities)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keyless:
+    """How statements are signed without a key: by whose services. Empty paths: by the public Sigstore's."""
+
+    trusted_root: str = ""
+    signing_config: str = ""
+
+
 def pattern_problem(pattern: str) -> str:
     """What is wrong with a pattern of subjects; empty: nothing."""
     if len(pattern) > _PATTERN_CHARACTERS_MAX:

@@ -11,7 +11,15 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from softlaunch.core import answer_checks, evidence_policy, job_spec, lookups, secret_references, verify_specs
+from softlaunch.core import (
+    answer_checks,
+    evidence_policy,
+    identities,
+    job_spec,
+    lookups,
+    secret_references,
+    verify_specs,
+)
 
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
@@ -383,6 +391,8 @@ class ServiceSpec:
     """`features:`, looked up when a request comes."""
     registry: str | None = None
     """HOST/NAME where `ship` sends releases and their evidence before it launches them."""
+    keyless: identities.Keyless | None = None
+    """How builds are signed by an identity; None: by the key of the home, where there is one."""
     jobs: tuple[job_spec.JobSpec, ...] = ()
     """Batches that are run by `softlaunch job run NAME`; no part of a release."""
     gaps: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from softlaunch.core import identities
 
@@ -26,6 +26,7 @@ class PublicKey:
     pem: bytes
 
 
+@runtime_checkable
 class Signer(Protocol):
     @property
     def public(self) -> PublicKey:
@@ -82,12 +83,23 @@ class Bundles(Protocol):
 
 
 class KeylessSigner(Protocol):
+    """Somebody whom an OpenID provider vouches for, for a few minutes."""
+
+    @property
+    def identity(self) -> identities.Identity:
+        """Who signs."""
+        ...
+
+    @property
+    def trusted_root(self) -> str:
+        """What its bundles verify by; see Bundles.read."""
+        ...
+
     def sign(self, statement: bytes) -> bytes:
         """
         A Sigstore bundle of this in-toto statement, as JSON.
 
         Raises:
-            ConfigError: there is no identity token, or it is not accepted.
             UnavailableError: a service of Sigstore cannot be reached or refuses.
         """
         ...

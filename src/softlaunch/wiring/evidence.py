@@ -8,7 +8,7 @@ import os
 import pathlib
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import softlaunch
@@ -66,6 +66,46 @@ class LazyBundles:
         return sigstore_bundles.Bundles().read(raw, trusted_root=trusted_root)
 
 
+def signer_of(home: homes.Home, keyless: identities.Keyless | None) -> signing.Signer | signing.KeylessSigner | None:
+    """
+    Who signs here: the key of the home, or whoever the identity token names; None when there is none.
+
+    Raises:
+        ConfigError: the key cannot be read or unlocked, or the token not be used.
+        UnavailableError: Sigstore gives no certificate.
+    """
+    if keyless is None:
+        return LazyKeys(home).signer()
+    from softlaunch.adapters.signing import keyless as keyless_signing  # noqa: PLC0415 - see LazyBundles
+
+    found = keyless_signing.token(os.environ)
+    return _certified(found, keyless) if found is not None else None
+
+
+def keyless_signer(keyless: identities.Keyless, *, browser: bool) -> signing.KeylessSigner:
+    """
+    Whoever the identity token names; without one, whoever logs in, where `browser` lets a person do so.
+
+    Raises:
+        ConfigError: there is neither, or the token cannot be used.
+        UnavailableError: Sigstore gives no certificate.
+    """
+    from softlaunch.adapters.signing import keyless as keyless_signing  # noqa: PLC0415 - see LazyBundles
+
+    found = keyless_signing.token(os.environ)
+    if found is None and browser:
+        found = keyless_signing.token_by_browser(keyless.signing_config)
+    if found is None:
+        raise keyless_signing.no_token()
+    return _certified(found, keyless)
+
+
+def _certified(token: Any, keyless: identities.Keyless) -> signing.KeylessSigner:
+    from softlaunch.adapters.signing import keyless as keyless_signing  # noqa: PLC0415 - see LazyBundles
+
+    return keyless_signing.Signer(token, trusted_root=keyless.trusted_root, signing_config=keyless.signing_config)
+
+
 def directory(home: homes.Home) -> Any:
     """The keys of the home, an adapters.signing.keys.KeyDirectory."""
     from softlaunch.adapters.signing import keys  # noqa: PLC0415 - see LazyKeys
@@ -93,17 +133,18 @@ def of_build(
     progress: workshop.Progress,
 ) -> None:
     """
-    Signs what the build knows of its release, when the home has a key.
+    Signs what the build knows of its release, when the home has a key or the service's builds are signed without.
 
     Raises:
-        ConfigError: the key cannot be read or unlocked; the release is there, unsigned.
+        ConfigError: the key cannot be read or unlocked, or the token not be used; the release is there, unsigned.
+        UnavailableError: Sigstore's services refuse; likewise.
     """
-    if not home.keys.is_dir():
+    if service.keyless is None and not home.keys.is_dir():
         return
     with workshop.step(progress, "sign") as step:
-        signer = LazyKeys(home).signer()
+        signer = signer_of(home, service.keyless)
         if signer is None:
-            step.detail, step.skipped = "no key", True
+            step.detail, step.skipped = "no key" if service.keyless is None else "no identity token", True
             return
         releases = oci_registry.OciRegistry(home.registry)
         build = provenance.Build(
@@ -117,7 +158,8 @@ def of_build(
             versions={"softlaunch": softlaunch.__version__, "python": platform.python_version()},
         )
         added = of(home).attach(provenance.statements(build), signer)
-        step.detail = f"{len(added)} statements by the key {signer.public.name}"
+        by = f"the key {signer.public.name}" if isinstance(signer, signing.Signer) else signer.identity.subject
+        step.detail = f"{len(added)} statements by {by}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,7 +257,11 @@ def _bundle(path: pathlib.Path) -> bytes:
 
 
 def attest(
-    home: homes.Home, reference: str, documents: Mapping[intoto.Kind, Mapping[str, pathlib.Path]], *, key: str | None
+    home: homes.Home,
+    reference: str,
+    documents: Mapping[intoto.Kind, Mapping[str, pathlib.Path]],
+    *,
+    signer: Callable[[], signing.Signer | signing.KeylessSigner],
 ) -> tuple[release.Digest, ...]:
     """
     Signs files as evidence of a release: reports of tests, of a load test, of a training run.
@@ -224,25 +270,38 @@ def attest(
         home: Whose registry and keys.
         reference: The release.
         documents: Files by what they are evidence of, and by name.
-        key: Which key signs; None: the one that signs builds.
+        signer: Gives who signs; asked when everything else is ready, as certificates are for minutes and public.
 
     Raises:
-        ConfigError: no such release, file or key, or a file is no text or too large.
+        ConfigError: no such release or file, nobody who signs, or a file is no text or too large.
+        UnavailableError: a service that signs refuses.
     """
     releases = oci_registry.OciRegistry(home.registry)
     digest = _resolved(releases, reference)
-    kept = directory(home)
-    signer = kept.signer_named(key) if key is not None else kept.signer()
-    if signer is None:
-        raise errors.ConfigError(
-            "There is no key to sign with.", remedy="Make one with `softlaunch key new`.", code=errors.Code.NO_KEY
-        )
     content = shelf.Shelf(releases, home.releases).take(digest)[1]
     statements = [
         intoto.Statement(kind=kind, service=content.service, subject=digest, predicate=_reports(kind, found))
         for kind, found in documents.items()
     ]
-    return of(home).attach(statements, signer)
+    return of(home).attach(statements, signer())
+
+
+def key_signer(home: homes.Home, name: str | None) -> signing.Signer:
+    """
+    The key of that name; without one, the key that signs builds.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read or unlocked.
+    """
+    kept = directory(home)
+    signer: signing.Signer | None = kept.signer_named(name) if name is not None else kept.signer()
+    if signer is None:
+        raise errors.ConfigError(
+            "There is no key to sign with.",
+            remedy="Make one with `softlaunch key new`, or sign with --keyless.",
+            code=errors.Code.NO_KEY,
+        )
+    return signer
 
 
 def _reports(kind: intoto.Kind, found: Mapping[str, pathlib.Path]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from softlaunch import errors
-from softlaunch.adapters.python_env import container, coverage_probe
+from softlaunch.adapters.python_env import containers, coverage_probe
 from softlaunch.ports import python_env
 
 _LINE_COUNT = 40
@@ -63,22 +63,22 @@ class LocalWorkbench:
         timeout_seconds: float,
         variables: Mapping[str, str],
         log: pathlib.Path | None = None,
-        image: str | None = None,
+        container: python_env.Container | None = None,
         writable: Sequence[pathlib.Path] = (),
     ) -> python_env.CommandResult:
         """See ports.python_env.Workbench.command."""
-        if image is not None:
-            arguments = _words(words)
-            with container.command(
-                arguments,
-                image=image,
+        if container is not None:
+            contained = containers.command(
+                _words(words),
+                container=container,
                 python=python,
                 directory=directory.resolve(),
                 writable=writable,
                 variables=variables,
-            ) as contained:
-                done = _watched(contained, directory, {**os.environ, **variables}, timeout_seconds, log)
-            container.check(done.exit_code, done.output, image)
+            )
+            with contained as arguments:
+                done = _watched(arguments, directory, {**os.environ, **variables}, timeout_seconds, log)
+            containers.check(done.exit_code, done.output, container.image)
             return done
         arguments, environment = self.prepared(words, python=python, directory=directory, variables=variables)
         try:

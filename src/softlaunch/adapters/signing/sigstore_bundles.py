@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.resources
+import importlib.util
 import json
 import pathlib
 from typing import Any
@@ -26,7 +27,7 @@ _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _ISSUER_OLD = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _OTHER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
 """Fulcio's extensions: github.com/sigstore/fulcio, docs/oid-info.md."""
-_PUBLIC_ROOT = ("https%3A%2F%2Ftuf-repo-cdn.sigstore.dev", "trusted_root.json")
+PUBLIC_ROOT = ("https%3A%2F%2Ftuf-repo-cdn.sigstore.dev", "trusted_root.json")
 """In the package sigstore._store."""
 _REASON_CHARACTERS_MAX = 300
 
@@ -50,7 +51,7 @@ class Bundles:
         except dsse_types.MalformedError:
             raise
         except Exception as error:  # five libraries read untrusted bytes here; whatever one raises is a refusal
-            raise dsse_types.MalformedError(f"its bundle does not verify: {_reason(error)}") from error
+            raise dsse_types.MalformedError(f"its bundle does not verify: {reason(error)}") from error
         if not anybody.asked:
             raise errors.InvariantError("The library verified a bundle without looking at its certificate.")
         return identities.Bundle(
@@ -72,6 +73,19 @@ class _Anybody:
         self.asked = True
 
 
+def needs_library() -> None:
+    """
+    Raises:
+        ConfigError: Sigstore's library is not installed.
+    """
+    if importlib.util.find_spec("sigstore") is None:
+        raise errors.ConfigError(
+            "Identities are asked for here, and this softlaunch was installed without what signs and verifies by them.",
+            remedy="Install softlaunch[sigstore].",
+            code=errors.Code.NO_SIGSTORE,
+        )
+
+
 def trusted_root_of(path: str) -> Any:
     """
     The library's TrustedRoot in that file; without one, the public Sigstore's as the library carries it.
@@ -79,17 +93,12 @@ def trusted_root_of(path: str) -> Any:
     Raises:
         ConfigError: the file cannot be read or is none, or the library is not installed.
     """
-    try:
-        from sigstore import models  # noqa: PLC0415 - see the module
-    except ImportError as error:
-        raise errors.ConfigError(
-            "Identities are trusted here, and this softlaunch was installed without what verifies them.",
-            remedy="Install softlaunch[sigstore].",
-            code=errors.Code.NO_SIGSTORE,
-        ) from error
+    needs_library()
+    from sigstore import models  # noqa: PLC0415 - see the module
+
     if not path:
         with importlib.resources.as_file(
-            importlib.resources.files("sigstore._store").joinpath(*_PUBLIC_ROOT)
+            importlib.resources.files("sigstore._store").joinpath(*PUBLIC_ROOT)
         ) as embedded:
             return models.TrustedRoot.from_file(str(embedded))
     try:
@@ -167,7 +176,7 @@ def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> byt
     return found.value if isinstance(found, x509.UnrecognizedExtension) else None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """In one line, without the hashes and certificates that some messages of the library end with."""
     said = " ".join(str(error).split()) or type(error).__name__
     for tail in (": expected ", " (encountered processing"):
@@ -177,7 +186,7 @@ def _reason(error: Exception) -> str:
 
 def _bad_root(path: str, error: Exception) -> errors.ConfigError:
     return errors.ConfigError(
-        f"{path or 'The trusted root of the library sigstore'} is no trusted root: {_reason(error)}.",
+        f"{path or 'The trusted root of the library sigstore'} is no trusted root: {reason(error)}.",
         remedy="Name the trusted_root.json of your Sigstore; without one, the public Sigstore's is used.",
         code=errors.Code.TRUSTED_ROOT,
     )

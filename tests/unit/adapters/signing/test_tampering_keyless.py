@@ -1,4 +1,4 @@
-"""Evidence in Sigstore bundles: tampered with, each refused; and what keys and identities are worth beside each other."""
+"""Evidence in Sigstore bundles: tampered with, each refused; and what keys and identities are worth together."""
 
 from __future__ import annotations
 
