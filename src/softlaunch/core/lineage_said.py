@@ -85,7 +85,7 @@ def add_said(drawing: graphs.Drawing, said: Sequence[Said], records: Sequence[re
     for each in said:
         statement = each.statement
         if statement is None:
-            drawing.origin(_node(each, graphs.Kind.STATEMENT, each.referrer, "statement"), "is about")
+            drawing.origin(_node(each, graphs.Kind.STATEMENT, each.referrer, each.referrer[7:19]), "is about")
             continue
         match statement.kind:
             case intoto.Kind.DATA:

@@ -14,7 +14,16 @@ from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.config import home as homes
 from softlaunch.controller import shelf, training
 from softlaunch.controller.pipeline import run_record
-from softlaunch.core import dsse_types, intoto, lineage_graph, lineage_nodes, lineage_said, provenance, release
+from softlaunch.core import (
+    dsse_types,
+    identities,
+    intoto,
+    lineage_graph,
+    lineage_nodes,
+    lineage_said,
+    provenance,
+    release,
+)
 from softlaunch.wiring import evidence
 
 
@@ -197,9 +206,20 @@ def _said(
     home: homes.Home, releases: oci_registry.OciRegistry, digest: release.Digest
 ) -> tuple[list[lineage_said.Said], list[str]]:
     """Every statement with whether it verifies, and what is wrong with all of them together."""
-    attached = releases.referrers(digest, intoto.ARTIFACT_TYPE)
+    everything = releases.referrers(digest)
+    attached = [each for each in everything if each.artifact_type == intoto.ARTIFACT_TYPE]
+    bundles = [
+        lineage_said.Said(
+            referrer=each.digest.value,
+            proof=lineage_graph.Proof.REFUSED,
+            statement=None,
+            problem="a Sigstore bundle: `softlaunch verify` checks it against --certificate-identity",
+        )
+        for each in everything
+        if each.artifact_type == identities.ARTIFACT_TYPE
+    ]
     if not attached:
-        return [], []
+        return bundles, []
     trusted = evidence.LazyKeys(home).trusted() if home.keys.is_dir() else ()
     names = {key.key_id: key.name for key in trusted}
     judgement = evidence.of(home).verify(digest, keys=trusted)
@@ -218,7 +238,9 @@ def _said(
             )
         )
     single = [f"Statement {each.referrer.short}" for each in judgement.findings if each.problem]
-    return lineage_said.merged(found), [each for each in judgement.problems if not each.startswith(tuple(single))]
+    return [*lineage_said.merged(found), *bundles], [
+        each for each in judgement.problems if not each.startswith(tuple(single))
+    ]
 
 
 def _read(payload: bytes, digest: release.Digest) -> intoto.Statement | None:
