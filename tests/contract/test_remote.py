@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -348,3 +350,88 @@ def test_what_is_not_there_is_the_callers_mistake(place, name, tmp_path) -> None
         remote.OciRemote(tmp_path).fetch(f"{place.host}/{name}:none")
     with pytest.raises(errors.ConfigError, match=f"{name}@{digest}"):
         remote.OciRemote(tmp_path).fetch(f"{place.host}/{name}@{digest}")
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setattr(uploads, "PART_BYTES", PART)
+    monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(remote, "_SETTLE_SECONDS", 0.0)
+
+
+def test_where_conditions_are_minded_nobody_has_to_wait_to_lose_nothing(quick, here, release) -> None:
+    registry = distribution_lab.Distribution(has_referrers=False, has_conditions=True)
+    late = here.with_name("late")
+    shutil.copytree(here, late)
+    note(late, release, "late")
+    note(here, release, "ours")
+    with distribution_lab.served(registry) as host, distribution_lab.proxied(host) as proxy:
+        tag = f"PUT /v2/demo/manifests/{repository.fallback_tag(release)}"
+        proxy.on_request = lambda seen: (
+            remote.OciRemote(late).send(release, f"{host}/demo")
+            if seen.line == tag and len(proxy.lines(tag)) == 1
+            else None
+        )
+
+        remote.OciRemote(here).send(release, f"{proxy.host}/demo:v1")
+        remote.OciRemote(here.with_name("there")).fetch(f"{host}/demo:v1")
+
+    assert 2 == len(proxy.lines(tag))
+    assert {"late", "ours"} < set(notes(here.with_name("there"), release))
+
+
+def test_a_registry_that_ignores_ranges_gives_the_blob_from_the_start(quick, here, release, tmp_path) -> None:
+    there = tmp_path / "there"
+    large = max((here / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    (there / ".transfers").mkdir(parents=True)
+    (there / ".transfers" / f"{large.name}.part").write_bytes(large.read_bytes()[:50_000])
+    with distribution_lab.served(distribution_lab.Distribution(has_ranges=False)) as host:
+        remote.OciRemote(here).send(release, f"{host}/demo:v1")
+        remote.OciRemote(there).fetch(f"{host}/demo:v1")
+
+    assert oci_registry.OciRegistry(there).check(release)
+
+
+def test_a_disk_without_room_keeps_no_part(quick, here, release, tmp_path, monkeypatch) -> None:
+    with distribution_lab.served(distribution_lab.Distribution()) as host:
+        remote.OciRemote(here).send(release, f"{host}/demo:v1")
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(errors.UnavailableError, match="disk is full"):
+                remote.OciRemote(tmp_path / "there").fetch(f"{host}/demo:v1")
+
+        assert not list((tmp_path / "there").rglob("*.part"))
+        assert release == remote.OciRemote(tmp_path / "there").fetch(f"{host}/demo:v1").digest
+
+
+def test_what_cannot_be_remembered_is_sent_all_the_same(quick, here, release) -> None:
+    (here / ".transfers").write_text("in the way")
+    with distribution_lab.served(distribution_lab.Distribution()) as host:
+        assert remote.OciRemote(here).send(release, f"{host}/demo:v1").carried_bytes > len(LARGE)
+
+
+def test_a_place_at_another_host_is_not_kept(quick, here, release) -> None:
+    with distribution_lab.served(distribution_lab.Distribution()) as host, distribution_lab.proxied(host) as proxy:
+        elsewhere = host.replace("127.0.0.1", "localhost")
+        with repository.Repository(f"{proxy.host}/demo") as target:
+            file = max((here / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+            digest = releases_core.Digest(f"sha256:{file.name}")
+            proxy.faults = [
+                distribution_lab.Fault(
+                    line="POST",
+                    answers=202,
+                    headers={"Location": f"http://{elsewhere}/v2/demo/blobs/uploads/0?right=s3cret"},
+                )
+            ]
+            kept: list[bytes] = []
+            proxy.on_request = lambda _: kept.extend(path.read_bytes() for path in here.rglob("*.upload"))
+
+            uploads.send(target, digest, file, here / ".transfers")
+
+    assert kept
+    assert not any(b"s3cret" in raw for raw in kept)

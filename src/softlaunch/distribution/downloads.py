@@ -43,7 +43,7 @@ def whole(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget(folder)
     path, file = _part(folder, digest)
-    with file:
+    with file, _given_up(path):
         is_continued = file.seek(0, os.SEEK_END) > 0
         is_right = _fill(source, digest, size, file)
         if not is_right and is_continued:
@@ -58,6 +58,16 @@ def whole(
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _given_up(path: pathlib.Path) -> Iterator[None]:
+    """A disk without room is not kept full by half a blob."""
+    try:
+        yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _fill(source: repository.Repository, digest: release.Digest, size: int, file: io.BufferedRandom) -> bool:

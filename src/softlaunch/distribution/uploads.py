@@ -14,12 +14,12 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import io
 import json
 import os
 import pathlib
 import time
 from collections.abc import Iterator
-from typing import IO
 
 import httpx
 
@@ -47,7 +47,7 @@ class _Session:
 class _Memory:
     """Where an upload of one blob to one repository is; without a file it remembers nothing."""
 
-    def __init__(self, file: IO[bytes] | None) -> None:
+    def __init__(self, file: io.FileIO | None) -> None:
         self._file = file
 
     def load(self) -> str | None:
@@ -69,11 +69,12 @@ class _Memory:
         self._write(b"")
 
     def _write(self, raw: bytes) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError):  # the disk is full: it is sent all the same
             self._file.seek(0)
             self._file.truncate()
             self._file.write(raw)
-            self._file.flush()
 
 
 def send(
@@ -217,21 +218,31 @@ def _look(target: repository.Repository, session: _Session) -> None:
 
 @contextlib.contextmanager
 def _memory(folder: pathlib.Path | None, target: repository.Repository, digest: release.Digest) -> Iterator[_Memory]:
-    if folder is None:
-        yield _Memory(None)
-        return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = hashlib.sha256(f"{target.host}/{target.name}@{digest}".encode()).hexdigest()[:32]
-    path = folder / f"{name}.upload"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody sends the same blob: not through the same upload
-            yield _Memory(None)
-            return
-        memory = _Memory(file)
-        try:
-            yield memory
-        finally:
+    path, file = (None, None) if folder is None else _held(folder, target, digest)
+    memory = _Memory(file)
+    try:
+        yield memory
+    finally:
+        if file is not None and path is not None:
             if memory.load() is None:
                 path.unlink(missing_ok=True)
+            file.close()
+
+
+def _held(
+    folder: pathlib.Path, target: repository.Repository, digest: release.Digest
+) -> tuple[pathlib.Path, io.FileIO] | tuple[None, None]:
+    """The file of the upload; none when somebody else sends the same blob, or the disk has no room for a memory."""
+    name = hashlib.sha256(f"{target.host}/{target.name}@{digest}".encode()).hexdigest()[:32]
+    path = folder / f"{name}.upload"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
+    except OSError:
+        return None, None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None, None
+    return path, file

@@ -6,6 +6,7 @@ FOLDER/blobs.json is a memory and no truth: the registry is asked, and a blob th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -36,10 +37,11 @@ class Whereabouts:
         for digest in digests:
             known.pop(f"{host} {digest}", None)
             known[f"{host} {digest}"] = name
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self._path.with_suffix(f".{os.getpid()}.tmp")
-        unfinished.write_text(json.dumps(dict(list(known.items())[-_COUNT_MAX:]), indent=0))
-        unfinished.rename(self._path)
+        with contextlib.suppress(OSError):  # the disk is full: blobs are sent then
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps(dict(list(known.items())[-_COUNT_MAX:]), indent=0))
+            unfinished.rename(self._path)
 
     def _read(self) -> dict[str, str]:
         try:

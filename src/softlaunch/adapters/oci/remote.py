@@ -160,7 +160,7 @@ class OciRemote:
     def _note(self, place: repository.Repository, manifests: Iterable[dict[str, Any]]) -> None:
         """Remembers where large blobs are, to mount them from there."""
         large = [blob.digest for manifest in manifests for blob in _blobs_of(manifest) if blob.size >= _MOUNTED_BYTES]
-        with blobs.disk_errors(self._transfers):
+        if large:
             self._whereabouts.note(large, place.host, place.name)
 
     def _stored(self, digest: release.Digest, raw: bytes) -> layout.Descriptor:
