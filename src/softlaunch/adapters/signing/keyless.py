@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import pathlib
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -175,10 +176,21 @@ def _from_file(path: str) -> str:
 
 
 def _said(error: Exception | str, token: str) -> str:
-    text = sigstore_bundles.reason(error) if isinstance(error, Exception) else error
+    """What went wrong, in one line, without the token and without what a server or program printed."""
+    text = _of_network(error) or sigstore_bundles.reason(error) if isinstance(error, Exception) else error
     for mark in _CUT:
         text = text.partition(mark)[0].rstrip(" ,(")
     return text.replace(token, "***") if token else text
+
+
+def _of_network(error: Exception) -> str:
+    """Which service was asked and what it answered; empty when that is not what the error is about."""
+    cause = error if getattr(error, "request", None) is not None else error.__cause__
+    request, response = getattr(cause, "request", None), getattr(cause, "response", None)
+    if request is None:
+        return ""
+    host = urllib.parse.urlsplit(str(request.url)).netloc.rpartition("@")[2]
+    return f"{host} answered {response.status_code}" if response is not None else f"{host} cannot be reached"
 
 
 def _no_token(message: str) -> errors.ConfigError:

@@ -39,7 +39,8 @@ class Bundles:
         """See ports.signing.Bundles.read."""
         verifier = _verifier(trusted_root)
         identities.check_shape(raw)
-        from sigstore import models  # noqa: PLC0415 - see the module
+        from sigstore import errors as sigstore_errors  # noqa: PLC0415 - see the module
+        from sigstore import models  # noqa: PLC0415 - likewise
 
         anybody = _Anybody()
         try:
@@ -50,6 +51,11 @@ class Bundles:
             index, moment = _logged(said)
         except dsse_types.MalformedError:
             raise
+        except sigstore_errors.CertValidationError as error:
+            raise dsse_types.MalformedError(
+                "its certificate is by no authority that is trusted, or was not valid when it signed "
+                f"({reason(error)})"
+            ) from error
         except Exception as error:  # five libraries read untrusted bytes here; whatever one raises is a refusal
             raise dsse_types.MalformedError(f"its bundle does not verify: {reason(error)}") from error
         if not anybody.asked:
