@@ -226,6 +226,24 @@ def _ask_what_happened(lab: Lab, bad: str) -> None:
     assert "errors" in place["entering"]["why"]
     verified = lab.machine.command("verify", "--history")
     assert (0, True) == (verified.code, verified.document["verified"])
+    _ask_where_it_came_from(lab, rollout)
+
+
+def _ask_where_it_came_from(lab: Lab, rollout: dict[str, Any]) -> None:
+    asked = lab.machine.command("lineage", rollout["candidate"])
+    assert asked.code == 0, asked.out + asked.err
+    nodes = {node["id"]: node for node in asked.document["nodes"]}
+    places = {node["label"]: node["facts"]["states"] for node in nodes.values() if node["kind"] == "place"}
+    different = lab.machine.command("diff", rollout["stable"], rollout["candidate"]).document
+
+    assert asked.document["live_known"]
+    assert {"integration", "production"} == set(places)
+    assert places["integration"][0].startswith("live")
+    assert places["production"][0].startswith("pinned: ")
+    assert "rolled_back" == nodes[f"rollout:{rollout['id']}"]["facts"]["outcome"]
+    assert lab.server.url() in {node["label"] for node in nodes.values() if node["kind"] == "repository"}
+    assert {f"commit:{rollout['commit']}"} <= nodes.keys()
+    assert ["delivery.py"] == [each["path"] for each in different["code"]]
 
 
 def _never_again(lab: Lab, bad: str) -> None:

@@ -109,7 +109,7 @@ def add_said(drawing: graphs.Drawing, said: Sequence[Said], records: Sequence[re
                 if each.proof is graphs.Proof.REFUSED:
                     drawing.origin(_node(each, graphs.Kind.STATEMENT, each.referrer, statement.kind.value), "is about")
     if not any(node.kind is graphs.Kind.TESTS for node in drawing.graph().nodes):
-        for record in records:
+        for record in sorted(records, key=lambda each: not _is_signed(drawing, each)):
             _add_tests_line(drawing, record)
 
 
@@ -165,6 +165,11 @@ def _add_training_said(drawing: graphs.Drawing, said: Said, statement: intoto.St
         names = ", ".join(_text(file.get("name")) for file in _entries(statement.predicate, "files"))
         node = _node(said, graphs.Kind.TRAINING, said.referrer, names or "record")
     drawing.origin(node, "trained")
+
+
+def _is_signed(drawing: graphs.Drawing, record: release.Lineage) -> bool:
+    commit = drawing.find(f"commit:{record.commit}")
+    return commit is not None and commit.proof is graphs.Proof.VERIFIED
 
 
 def _add_tests_line(drawing: graphs.Drawing, record: release.Lineage) -> None:
