@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pathlib
 import random
@@ -152,3 +153,28 @@ def test_a_download_whose_process_was_killed_goes_on_where_it_stopped(large, tmp
     assert answered[-1].sent < (56 << 20) - size + (1 << 20)
     assert digest == fetched["release"]
     assert [] == list(parts.glob("*.part"))
+
+
+def test_a_password_is_found_where_podman_keeps_it_and_shown_to_nobody(tmp_path, monkeypatch) -> None:
+    digest = oci_registry.OciRegistry(tmp_path / "here" / "registry").push(
+        releases.write(tmp_path / "release", name="demo")
+    )
+    for path in (tmp_path / "here", tmp_path / "here" / "registry"):
+        path.chmod(0o700)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    kept = tmp_path / "containers" / "auth.json"
+    kept.parent.mkdir()
+    with image_lab.registry(tmp_path, user="ana", password="s3cret") as host:
+        words = ["registry", "push", digest.value, "--to", f"{host}/team/demo", "--home", str(tmp_path / "here")]
+        refused = subprocess.run(
+            [sys.executable, "-m", "softlaunch.cli.main", *words], capture_output=True, text=True, check=False
+        )
+        wrong, right = (base64.b64encode(f"ana:{each}".encode()).decode() for each in ("other", "s3cret"))
+        kept.write_text(json.dumps({"auths": {host: {"auth": wrong}, f"{host}/team": {"auth": right}}}))
+        sent = softlaunch(tmp_path / "here", *words[:-2])
+
+    assert 2 == refused.returncode
+    assert f"The registry refuses {host}/team/demo (HTTP 401)." in refused.stderr
+    assert f"docker login {host}" in refused.stderr
+    assert f"{host}/team/demo@{digest}" == sent["reference"]

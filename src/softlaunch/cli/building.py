@@ -81,7 +81,7 @@ def pulled_release(home: homes.Home, directory: pathlib.Path, reference: str, *,
         return None
     if not quiet:
         made_of = f" of commit {found.commit[:12]}" if found.commit else ""
-        output.text(f"[bold]release {found.digest.short}[/]{made_of}, as built elsewhere")
+        output.text(f"[bold]release {found.digest.short}[/]{made_of}: nothing to build")
     return Built(digest=found.digest, commit=found.commit, spec=found.spec, document={})
 
 
