@@ -103,7 +103,9 @@ def _rollout(view: dict[str, Any] | None) -> str:
     if view is None:
         return "-"
     follows = f", then {live.short(view['successor']['release'])}" if view["successor"] else ""
-    return f"{live.short(view['candidate'])} {live.standing(view)} {rich.markup.escape(live.routing(view))}{follows}"
+    standing = f"{live.short(view['candidate'])} {live.standing(view)}"
+    doing = view["progress"] or live.routing(view)
+    return f"{standing} {rich.markup.escape(doing)}{follows}"
 
 
 def _replicas(found: list[dict[str, Any]]) -> str:

@@ -440,12 +440,19 @@ class Commands:
             self._proofs.require(digest, environment.evidence)
 
     def _passed(self, service: str, environment: str, digest: release.Digest) -> bool:
-        live = self._loop.ledger.lives.get((service, environment))
-        if live is not None and digest in (live.stable, live.previous):
+        place = (service, environment)
+        live = self._loop.ledger.lives.get(place)
+        verified = live is not None and live.spec.verify is not None
+        if live is not None and not verified and digest in (live.stable, live.previous):
             return True
+        running = self._loop.ledger.rollouts.get(place)
+        ended = self._store.rollouts(service=service, environment=environment, limit=1_000)
         return any(
-            found.candidate == digest and found.state.phase is phases.Phase.PROMOTED
-            for found in self._store.rollouts(service=service, environment=environment, limit=1_000)
+            found.candidate == digest
+            and found.state.phase in (phases.Phase.FINISHING, phases.Phase.PROMOTED)
+            # An operator's rollback asks for no evidence: what it makes live has passed only if it did before.
+            and not (verified and found.state.plan.immediate)
+            for found in ([running, *ended] if running is not None else ended)
         )
 
     def _resolve(self, to: str, service: str) -> release.Digest:

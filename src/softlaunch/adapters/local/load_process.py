@@ -50,6 +50,7 @@ class LoadProcesses:
                         stdin=subprocess.PIPE,
                         stdout=output,
                         stderr=log,
+                        cwd=self._log.parent,
                         pass_fds=(work.fileno(),),
                         start_new_session=True,
                     )
