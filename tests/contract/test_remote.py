@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from softlaunch import errors
+from softlaunch.adapters.images import store, transfer
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.oci import remote
 from softlaunch.core import release as releases_core
@@ -342,6 +343,28 @@ def test_tokens_are_asked_for_what_is_done_and_passwords_go_nowhere_else(here, r
     with_password = [each.line for each in proxy.seen if told in each.headers.get("authorization", "")]
     assert with_password == [each.line for each in proxy.lines("GET /token")][:3]
     assert "s3cret" not in raised.value.message + raised.value.remedy
+
+
+def test_images_go_the_same_way_and_go_on_after_cuts(place, name, tmp_path) -> None:
+    images = store.Store(tmp_path / "images")
+    blobs = [images.put(b"{}"), images.put(LARGE + name.encode())]
+    described = [
+        {"mediaType": store.LAYER, "digest": each.value, "size": images.path(each).stat().st_size} for each in blobs
+    ]
+    manifest = {"schemaVersion": 2, "mediaType": store.MANIFEST, "config": described[0], "layers": described[1:]}
+    digest = images.put(store.canonical(manifest))
+    place.faults = [
+        distribution_lab.Fault(line="PATCH", cuts_request=PART // 2),
+        distribution_lab.Fault(line=f"GET /v2/{name}/blobs/{blobs[1]}", cuts_answer=70_000),
+    ]
+    registries = transfer.Registries()
+
+    registries.send(tmp_path / "images", digest, f"{place.host}/{name}:v1")
+    fetched = registries.fetch(f"{place.host}/{name}:v1", tmp_path / "there", architecture="amd64")
+
+    assert ([0, 0], digest) == ([each.count for each in place.faults], fetched)
+    assert store.Store(tmp_path / "there").holds(blobs[1])
+    assert "bytes=70000-" == place.lines("GET", blobs[1].value)[-1].headers["range"]
 
 
 def test_what_is_not_there_is_the_callers_mistake(place, name, tmp_path) -> None:
