@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 from collections.abc import Iterator
 
 import bring_lab
 import flights_lab
 import process_lab
 import pytest
-
-for folder in ("unit/adapters/signing", "integration/signing"):
-    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / folder))
-
 import sigstore_lab
 import sigstore_server
 

@@ -1,4 +1,4 @@
-"""Makes the modules of the test Sigstore importable."""
+"""Makes the modules of the test Sigstore and of the test registry importable."""
 
 from __future__ import annotations
 
@@ -7,3 +7,4 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "unit" / "adapters" / "signing"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "contract"))

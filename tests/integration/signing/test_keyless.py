@@ -7,14 +7,17 @@ import json
 import logging
 import shutil
 
+import distribution_lab
 import pytest
 import sigstore_lab
 import sigstore_server
 
 from softlaunch import errors
+from softlaunch.adapters.oci import registry as oci_registry
+from softlaunch.adapters.oci import remote
 from softlaunch.adapters.signing import keyless, keys, primitives, sigstore_bundles
 from softlaunch.controller import evidence
-from softlaunch.core import identities, intoto, release, release_json
+from softlaunch.core import evidence_policy, identities, intoto, release, release_json
 from softlaunch.testing import registry as memory
 
 STATEMENT = intoto.dump(
@@ -239,6 +242,34 @@ def test_statements_are_signed_once_by_one_identity_and_again_by_another(server,
     } == first.annotations
 
 
+def test_bundles_travel_with_their_release_and_verify_where_they_arrive(server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    here, there = tmp_path / "here", tmp_path / "there"
+    digest = _release(oci_registry.OciRegistry(here), tmp_path)
+    proofs = evidence.Evidence(
+        releases=oci_registry.OciRegistry(here),
+        keys=keys.KeyDirectory(tmp_path / "keys", {}),
+        verifier=primitives.Verifier(),
+        bundles=sigstore_bundles.Bundles(),
+    )
+    statement = intoto.Statement(kind=intoto.Kind.PROVENANCE, service="tips", subject=digest, predicate={})
+    job = signer(server, by_variable(server))
+    proofs.attach([statement], job)
+
+    with distribution_lab.served(distribution_lab.Distribution(has_referrers=True)) as host:
+        remote.OciRemote(here).send(digest, f"{host}/tips:v1")
+        remote.OciRemote(there).fetch(f"{host}/tips:v1")
+
+    arrived = evidence.Evidence(
+        releases=oci_registry.OciRegistry(there),
+        keys=keys.KeyDirectory(tmp_path / "none", {}),
+        verifier=primitives.Verifier(),
+        bundles=sigstore_bundles.Bundles(),
+    )
+    trusted = identities.Trust(identities=(job.identity,), trusted_root=server.trusted_root)
+    arrived.require(digest, evidence_policy.EvidenceSpec(require=evidence_policy.Requirement.SIGNED, people=trusted))
+
+
 def test_a_damaged_bundle_does_not_keep_a_good_one_away(server, tmp_path) -> None:
     registry = memory.MemoryRegistry()
     digest = _release(registry, tmp_path)
@@ -263,12 +294,19 @@ def test_a_damaged_bundle_does_not_keep_a_good_one_away(server, tmp_path) -> Non
     assert 1 == len(proofs.attach([statement], job))
 
 
+@pytest.mark.parametrize(
+    "said", ["it was {}", "code=401, body=b'{}'", "Buildkite: the Buildkite agent encountered an error: {}"]
+)
+def test_a_message_of_the_library_that_holds_the_token_is_told_without_it(said) -> None:
+    assert "e30.e30.c2ln" not in keyless._said(ValueError(said.format("e30.e30.c2ln")), "e30.e30.c2ln")
+
+
 def _copied(path: str) -> str:
     """The file as it is now, under another name."""
     return str(shutil.copy(path, f"{path}.kept"))
 
 
-def _release(registry: memory.MemoryRegistry, directory) -> release.Digest:
+def _release(registry, directory) -> release.Digest:
     content = release.ReleaseContent(
         service="tips",
         runtime=release.Runtime.ONNX,

@@ -290,3 +290,16 @@ def test_a_pattern_that_could_match_more_than_is_meant_is_refused(pattern, probl
     found = identities.pattern_problem(pattern)
 
     assert problem in found if problem else not found
+
+
+def test_a_pattern_of_alternatives_has_to_match_the_whole_subject_too() -> None:
+    either = identities.Identity(issuer=sigstore_lab.ISSUER, subject_regexp="^https://a.example/b|https://a.example/c$")
+
+    def by(subject: str) -> identities.Signer:
+        return identities.Signer(subject=subject, issuer=sigstore_lab.ISSUER, log_index=0, integrated_time="")
+
+    assert either.matches(by("https://a.example/b"))
+    assert either.matches(by("https://a.example/c"))
+    assert not either.matches(by("https://a.example/bad"))
+    assert not either.matches(by("https://evil.example/https://a.example/c"))
+    assert not either.matches(by("https://a.example/c\n"))
