@@ -23,7 +23,7 @@ import jwt
 import sigstore_lab
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from softlaunch.core import dsse_types
 
@@ -40,6 +40,9 @@ class Server:
         self.paths: list[str] = []
         self.broken: dict[str, tuple[int, bytes]] = {}
         """What is answered to a path in place of the truth."""
+        self.log_version = 1
+        self.timed = False
+        """Whether the signing configuration names the timestamp authority."""
         self.port = 0
 
     @property
@@ -65,7 +68,8 @@ class Server:
                     "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
                     "caUrls": [service],
                     "oidcUrls": [service],
-                    "rekorTlogUrls": [service],
+                    "rekorTlogUrls": [{**service, "majorApiVersion": self.log_version}],
+                    "tsaUrls": [{**service, "url": f"{self.url}/time"}] if self.timed else [],
                     "rekorTlogConfig": {"selector": "ANY"},
                     "tsaConfig": {"selector": "ANY"},
                 }
@@ -110,6 +114,36 @@ class Server:
         body = sigstore_lab.dsse_body(certificate, payload, signature)
         return {"0" * 80: self.sigstore.append(body, datetime.datetime.now(datetime.UTC).replace(microsecond=0))}
 
+    def log_hashed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Rekor v2: the digest of what was signed, and no time."""
+        found = asked["hashedRekordRequestV002"]
+        raw = found["signature"]["verifier"]["x509Certificate"]["rawBytes"]
+        key = x509.load_der_x509_certificate(base64.b64decode(raw)).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        key.verify(
+            base64.b64decode(found["signature"]["content"]),
+            base64.b64decode(found["digest"]),
+            ec.ECDSA(utils.Prehashed(hashes.SHA256())),
+        )
+        entry = self.sigstore.append(
+            sigstore_lab.hashed_body(found), datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        )
+        proof = entry["verification"]["inclusionProof"]
+        return {
+            "logIndex": str(entry["logIndex"]),
+            "logId": {"keyId": sigstore_lab.text(bytes.fromhex(entry["logID"]))},
+            "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
+            "integratedTime": "0",
+            "inclusionProof": {
+                "logIndex": str(proof["logIndex"]),
+                "rootHash": sigstore_lab.text(bytes.fromhex(proof["rootHash"])),
+                "treeSize": str(proof["treeSize"]),
+                "hashes": [sigstore_lab.text(bytes.fromhex(each)) for each in proof["hashes"]],
+                "checkpoint": {"envelope": proof["checkpoint"]},
+            },
+            "canonicalizedBody": entry["body"],
+        }
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     lab: Server
@@ -125,11 +159,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, json.dumps({"value": self.lab.token(audience=audience)}).encode())
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/time":
+            self._answer(201, self.lab.sigstore.timestamp(raw))
+            return
+        asked = json.loads(raw)
         try:
             if self.path == "/api/v2/signingCert":
                 token = self.headers["Authorization"].removeprefix("Bearer ")
                 found = self.lab.certify(token, asked)
+            elif self.path == "/api/v2/log/entries":
+                found = self.lab.log_hashed(asked)
             else:
                 assert self.path == "/api/v1/log/entries"
                 found = self.lab.log(asked)

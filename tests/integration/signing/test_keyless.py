@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import logging
 import shutil
@@ -17,7 +18,7 @@ from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.oci import remote
 from softlaunch.adapters.signing import keyless, keys, primitives, sigstore_bundles
 from softlaunch.controller import evidence
-from softlaunch.core import evidence_policy, identities, intoto, release, release_json
+from softlaunch.core import dsse_types, evidence_policy, identities, intoto, release, release_json
 from softlaunch.testing import registry as memory
 
 STATEMENT = intoto.dump(
@@ -25,6 +26,7 @@ STATEMENT = intoto.dump(
         kind=intoto.Kind.LOAD, service="tips", subject=release.Digest(f"sha256:{'a' * 64}"), predicate={"files": []}
     )
 )
+TIMED = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the timestamps, is missing")
 CI_VARIABLES = ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 
 
@@ -75,6 +77,66 @@ def test_one_certificate_signs_several_statements_each_logged(server) -> None:
     assert [0, 1, 2] == [
         sigstore_bundles.Bundles().read(raw, trusted_root=server.trusted_root).signer.log_index for raw in made
     ]
+
+
+@TIMED
+def test_a_log_that_gives_no_time_is_dated_by_a_timestamp_authority(server) -> None:
+    server.log_version, server.timed = 2, True
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    job = signer(server, by_variable(server))
+    job.sign(STATEMENT)
+
+    made = job.sign(STATEMENT)
+
+    found = sigstore_bundles.Bundles().read(made, trusted_root=server.trusted_root).signer
+    assert (1, sigstore_lab.SUBJECT) == (found.log_index, found.subject)
+    assert before <= datetime.datetime.fromisoformat(found.integrated_time) <= datetime.datetime.now(datetime.UTC)
+    assert "hashedrekord" == json.loads(made)["verificationMaterial"]["tlogEntries"][0]["kindVersion"]["kind"]
+
+
+def timestamps(document):
+    return document["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+
+
+@TIMED
+@pytest.mark.parametrize("change", ["none", "bit", "of-another", "two", "stranger"])
+def test_a_changed_timestamp_is_refused(server, change) -> None:
+    server.log_version, server.timed = 2, True
+    job = signer(server, by_variable(server))
+    first, document = json.loads(job.sign(STATEMENT)), json.loads(job.sign(STATEMENT))
+    (own,) = timestamps(document)
+    root = server.trusted_root
+    if change == "none":
+        timestamps(document).clear()
+    elif change == "bit":
+        raw = bytearray(base64.b64decode(own["signedTimestamp"]))
+        raw[-5] ^= 1
+        own["signedTimestamp"] = sigstore_lab.text(raw)
+    elif change == "of-another":
+        document["verificationMaterial"]["timestampVerificationData"] = first["verificationMaterial"][
+            "timestampVerificationData"
+        ]
+    elif change == "two":
+        timestamps(document).append(timestamps(first)[0])
+    else:
+        server.sigstore.time_key = sigstore_lab.new_key()
+        server.sigstore.clock = server.sigstore._clock()
+        root = server.trusted_root
+
+    with pytest.raises(dsse_types.MalformedError) as caught:
+        sigstore_bundles.Bundles().read(json.dumps(document).encode(), trusted_root=root)
+
+    assert "time" in str(caught.value)
+
+
+@TIMED
+def test_a_log_with_a_time_and_a_timestamp_authority_beside_it_agree(server) -> None:
+    server.timed = True
+
+    made = signer(server, by_variable(server)).sign(STATEMENT)
+
+    assert 1 == len(timestamps(json.loads(made)))
+    assert 0 == sigstore_bundles.Bundles().read(made, trusted_root=server.trusted_root).signer.log_index
 
 
 def test_the_token_of_a_github_job_is_fetched_as_github_says(server, monkeypatch) -> None:

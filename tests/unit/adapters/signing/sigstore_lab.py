@@ -1,7 +1,8 @@
 """
 A Sigstore of one's own for tests: a certificate authority, its certificate log, a transparency log, and their root.
 
-It follows the formats of Fulcio, of RFC 6962 and of Rekor v1 (`dsse` 0.0.1). It is not Fulcio and not Rekor.
+It follows the formats of Fulcio, of RFC 6962 and of Rekor (`dsse` 0.0.1
+of v1, `hashedrekord` 0.0.2 of v2). It is not Fulcio and not Rekor.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import hashlib
 import json
 import pathlib
 import struct
+import subprocess
+import tempfile
 from typing import Any
 
 from cryptography import x509
@@ -30,6 +33,20 @@ _SCT = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 _ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _UTF8, _OCTETS = 0x0C, 0x04
+_CLOCK_CONFIG = """\
+[tsa]
+default_tsa = clock
+[clock]
+serial = serial
+signer_cert = clock.pem
+signer_key = key.pem
+certs = chain.pem
+signer_digest = sha256
+default_policy = 1.2.3.4
+digests = sha256
+ess_cert_id_chain = no
+ess_cert_id_alg = sha256
+"""
 
 
 def text(raw: bytes) -> str:
@@ -71,12 +88,14 @@ class Sigstore:
     authority_key: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=new_key)
     ct_key: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=new_key)
     log_key: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=new_key)
+    time_key: ec.EllipticCurvePrivateKey = dataclasses.field(default_factory=new_key)
     leaves: list[bytes] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - datetime.timedelta(days=30)
         self.root = self._authority("root", self.root_key, None)
         self.authority = self._authority("intermediate", self.authority_key, self.root)
+        self.clock = self._clock()
 
     def _authority(
         self, name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate | None
@@ -98,6 +117,43 @@ class Sigstore:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA384())
         )
+
+    def _clock(self) -> x509.Certificate:
+        """The certificate of the timestamp authority."""
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test time")]))
+            .issuer_name(self.root.subject)
+            .public_key(self.time_key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self.began)
+            .not_valid_after(self.began + datetime.timedelta(days=3_650))
+            .add_extension(_usage(digital_signature=True), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+            .sign(self.root_key, hashes.SHA256())
+        )
+
+    def timestamp(self, query: bytes) -> bytes:
+        """The answer of a timestamp authority (RFC 3161), made by OpenSSL."""
+        with tempfile.TemporaryDirectory() as scratch:
+            place = pathlib.Path(scratch)
+            (place / "query").write_bytes(query)
+            (place / "clock.pem").write_bytes(pem(self.clock))
+            (place / "chain.pem").write_bytes(pem(self.root))
+            (place / "serial").write_text("01")
+            (place / "key.pem").write_bytes(
+                self.time_key.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                )
+            )
+            (place / "ts.cnf").write_text(_CLOCK_CONFIG)
+            subprocess.run(
+                ["openssl", "ts", "-reply", "-config", "ts.cnf", "-queryfile", "query", "-out", "answer"],
+                cwd=place,
+                check=True,
+                capture_output=True,
+            )
+            return (place / "answer").read_bytes()
 
     def certificate(
         self,
@@ -241,7 +297,19 @@ class Sigstore:
                         }
                     ],
                     "ctlogs": [_log("https://ct.test", self.ct_key, since)],
-                    "timestampAuthorities": [],
+                    "timestampAuthorities": [
+                        {
+                            "subject": {"organization": "test", "commonName": "test time"},
+                            "uri": "https://time.test",
+                            "certChain": {
+                                "certificates": [
+                                    {"rawBytes": text(each.public_bytes(serialization.Encoding.DER))}
+                                    for each in (self.clock, self.root)
+                                ]
+                            },
+                            "validFor": since,
+                        }
+                    ],
                 }
             )
         )
@@ -258,6 +326,24 @@ def dsse_body(certificate: x509.Certificate, payload: bytes, signature: bytes) -
                 "envelopeHash": {"algorithm": "sha256", "value": hashlib.sha256(payload + signature).hexdigest()},
                 "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},
                 "signatures": [{"signature": text(signature), "verifier": text(pem(certificate))}],
+            },
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    ).encode()
+
+
+def hashed_body(asked: dict[str, Any]) -> bytes:
+    """The body of a log entry of the kind hashedrekord, version 0.0.2, as Rekor v2 writes it."""
+    return json.dumps(
+        {
+            "apiVersion": "0.0.2",
+            "kind": "hashedrekord",
+            "spec": {
+                "hashedRekordV002": {
+                    "data": {"algorithm": "SHA2_256", "digest": asked["digest"]},
+                    "signature": asked["signature"],
+                }
             },
         },
         sort_keys=True,
