@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import flights_lab
 import numpy as np
 import pytest
 
+from softlaunch.core import lineage_graph
 from softlaunch.core.drift import distances, profile
 
 pytestmark = pytest.mark.slow
@@ -39,6 +41,24 @@ def answered(home: pathlib.Path, where: pathlib.Path, *words: str) -> dict:
     done = softlaunch(home, where, *words, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(shutil.which("dot") is None, reason="not installed: graphviz")
+def test_graphviz_reads_names_that_would_end_their_quotes() -> None:
+    evil = 'a"]; evil -> b [label="\\'
+    root = lineage_graph.Node(id="r", kind=lineage_graph.Kind.RELEASE, label="release")
+    drawing = lineage_graph.Drawing(root)
+    drawing.origin(lineage_graph.Node(id=evil, kind=lineage_graph.Kind.DATA, label=evil, detail="<b>\\N"), "went into")
+    drawn = subprocess.run(
+        ["dot", "-Tjson0"], input=lineage_graph.dot(drawing.graph()), capture_output=True, text=True, check=True
+    )
+    found = json.loads(drawn.stdout)
+
+    assert {"release", f"data {evil}"} == {
+        each["label"].split("\\n")[0].replace("\\\\", "\\") for each in found["objects"]
+    }
+    assert ["went into"] == [each["label"] for each in found["edges"]]
 
 
 def deliveries(path: pathlib.Path, *, km: float, north: int) -> np.ndarray:

@@ -117,6 +117,8 @@ def draw(
     lineage_nodes.add_images(drawing, images(home, known.digest))
     for problem in known.problems:
         drawing.note(problem)
+    if any(each.problem.endswith("is not trusted") for each in known.said):
+        drawing.note("Import the public key of who built it with `softlaunch key import`, if you trust it.")
     if not known.records:
         drawing.note("Nobody says which commit it was built of.")
     return drawing.graph()
