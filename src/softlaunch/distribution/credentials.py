@@ -40,7 +40,7 @@ def find(host: str, name: str, variables: Mapping[str, str] = os.environ) -> str
     for path in _files(variables):
         try:
             config = json.loads(path.read_bytes())
-            helper = _helper(config, keys)
+            helper = _helper(config, keys, host)
             kept = next(filter(None, (_auth(config, key) for key in keys)), None)
         except FileNotFoundError:
             continue
@@ -78,14 +78,14 @@ def _auth(config: dict[str, Any], key: str) -> str | None:
     return str(kept) if kept else None
 
 
-def _helper(config: dict[str, Any], keys: list[str]) -> tuple[str, str] | None:
+def _helper(config: dict[str, Any], keys: list[str], host: str) -> tuple[str, str] | None:
     """Name of the helper that is responsible, and what it is asked for."""
     helpers = config.get("credHelpers", {})
     for key in keys:
         if helpers.get(key):
             return str(helpers[key]), key
     if config.get("credsStore"):
-        return str(config["credsStore"]), _DOCKER_HUB_KEYS[0] if DOCKER_HUB in keys else keys[-3]
+        return str(config["credsStore"]), _DOCKER_HUB_KEYS[0] if host == DOCKER_HUB else host
     return None
 
 

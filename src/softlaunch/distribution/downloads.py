@@ -57,7 +57,8 @@ def whole(
         try:
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            if _is_at(path, file):  # else it was renamed, and somebody else's part may be there
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -108,9 +109,16 @@ def _part(folder: pathlib.Path, digest: release.Digest) -> tuple[pathlib.Path, i
             file.close()
             descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
             return pathlib.Path(name), os.fdopen(descriptor, "r+b")
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+        if _is_at(path, file):
             return path, file
         file.close()  # whoever held it has finished meanwhile
+
+
+def _is_at(path: pathlib.Path, file: io.BufferedRandom) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _forget(folder: pathlib.Path) -> None:
