@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import importlib.util
 import json
 import logging
 import shutil
@@ -162,6 +163,23 @@ def test_a_gitlab_job_has_its_token_in_a_variable_or_none(server, monkeypatch) -
 
     token = server.token(iss="https://gitlab.com", job_workflow_ref="org/tips")
     assert "https://gitlab.com" == signer(server, {keyless.TOKEN_VARIABLE: token}).identity.issuer
+
+
+def test_without_the_library_only_a_job_that_is_to_sign_fails(monkeypatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "sigstore" else found(name, *rest)
+    )
+
+    assert keyless.token({}) is None
+    for does in (lambda: keyless.token({keyless.TOKEN_VARIABLE: "x"}), keyless.no_token):
+        with pytest.raises(errors.ConfigError) as caught:
+            does()
+        assert errors.Code.NO_SIGSTORE is caught.value.code
+        assert "softlaunch[sigstore]" in caught.value.remedy
+    with pytest.raises(errors.ConfigError) as caught:
+        sigstore_bundles.Bundles().read(b"{}", trusted_root="")
+    assert errors.Code.NO_SIGSTORE is caught.value.code
 
 
 def test_a_token_may_lie_in_a_file(server, tmp_path) -> None:

@@ -23,6 +23,8 @@ from softlaunch.core import dsse_types, identities
 
 TOKEN_VARIABLE = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the name of a variable, cosign's and GitLab's
 TOKEN_FILE_VARIABLE = "SIGSTORE_ID_TOKEN_FILE"  # noqa: S105 - likewise
+_OFFERED = (TOKEN_VARIABLE, TOKEN_FILE_VARIABLE, "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+"""Somebody means the job to sign."""
 TOKEN_BYTES_MAX = 64 << 10
 _PUBLIC_CONFIG = (sigstore_bundles.PUBLIC_ROOT[0], "signing_config.v0.2.json")
 _REMEDY = (
@@ -124,8 +126,10 @@ def token(environ: Mapping[str, str]) -> Any | None:
     GitLab, Buildkite, CircleCI and Google Cloud. None when there is none, and when the job may not have one.
 
     Raises:
-        ConfigError: there is one, and it cannot be had or used.
+        ConfigError: there is one, and it cannot be had or used, or not without the library that is not installed.
     """
+    if not sigstore_bundles.has_library() and not any(environ.get(name) for name in _OFFERED):
+        return None  # checks of a proposal have no token, and need not install what signs
     sigstore_bundles.needs_library()
     import id as ambient  # noqa: PLC0415 - comes with the library
     from sigstore import oidc  # noqa: PLC0415 - see sigstore_bundles
@@ -160,7 +164,13 @@ def token_by_browser(signing_config: str) -> Any:
 
 
 def no_token() -> errors.ConfigError:
-    """Nothing says who signs."""
+    """
+    Nothing says who signs.
+
+    Raises:
+        ConfigError: and nothing here could sign.
+    """
+    sigstore_bundles.needs_library()
     return _no_token("There is no identity token to sign with.")
 
 

@@ -53,8 +53,7 @@ class Bundles:
             raise
         except sigstore_errors.CertValidationError as error:
             raise dsse_types.MalformedError(
-                "its certificate is by no authority that is trusted, or was not valid when it signed "
-                f"({reason(error)})"
+                f"its certificate is by no authority that is trusted, or was not valid when it signed ({reason(error)})"
             ) from error
         except Exception as error:  # five libraries read untrusted bytes here; whatever one raises is a refusal
             raise dsse_types.MalformedError(f"its bundle does not verify: {reason(error)}") from error
@@ -79,12 +78,17 @@ class _Anybody:
         self.asked = True
 
 
+def has_library() -> bool:
+    """Whether the extra is installed; costs no import of it."""
+    return importlib.util.find_spec("sigstore") is not None
+
+
 def needs_library() -> None:
     """
     Raises:
         ConfigError: Sigstore's library is not installed.
     """
-    if importlib.util.find_spec("sigstore") is None:
+    if not has_library():
         raise errors.ConfigError(
             "Identities are asked for here, and this softlaunch was installed without what signs and verifies by them.",
             remedy="Install softlaunch[sigstore].",
