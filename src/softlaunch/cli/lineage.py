@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from softlaunch import errors
-from softlaunch.cli import client, options, output
+from softlaunch.cli import client, identifying, options, output
 from softlaunch.config import home as homes
 
 _ROLLOUTS_MAX = 1000
@@ -21,6 +21,10 @@ def lineage(
     *,
     dot: Annotated[bool, typer.Option("--dot", help="Print the graph for Graphviz.")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the graph as a flowchart of Mermaid.")] = False,
+    identity: identifying.Subject = None,
+    identity_regexp: identifying.Pattern = None,
+    issuer: identifying.Issuer = None,
+    trusted_root: identifying.TrustedRoot = None,
     directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,
     as_json: options.Json = False,
@@ -47,7 +51,8 @@ def lineage(
             code=errors.Code.BAD_OPTION,
         )
     place = homes.Home.locate(home)
-    known = wired.find(place, release)
+    people = identifying.trust(identity, identity_regexp, issuer, trusted_root=trusted_root, needed=False, threshold=1)
+    known = wired.find(place, release, people=people)
     try:
         answers = _answers(place, known.content.service, known.digest.value)
     except errors.SoftlaunchError as error:  # whatever keeps the control plane from answering, the rest can be told

@@ -88,7 +88,7 @@ def pick(found: Mapping[str, Any]) -> tuple[str, str]:
         return found["previous"], found["stable"]
     raise errors.ConfigError(
         f"There are no two releases of {found['service']} in {found['environment']} to compare.",
-        remedy="Name two releases: `softlaunch diff A B`; `softlaunch registry list` has all of them.",
+        remedy="Name two releases: `softlaunch diff BEFORE AFTER`; `softlaunch registry list` has all of them.",
         code=errors.Code.BAD_OPTION,
     )
 

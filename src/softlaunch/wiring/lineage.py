@@ -26,6 +26,8 @@ from softlaunch.core import (
 )
 from softlaunch.wiring import evidence
 
+_NOBODY = identities.Trust()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Known:
@@ -47,12 +49,17 @@ class Known:
         return self.records[-1].commit if self.records else ""
 
 
-def find(home: homes.Home, reference: str) -> Known:
+def find(home: homes.Home, reference: str, *, people: identities.Trust = _NOBODY) -> Known:
     """
     The release that a digest, commit, tag or branch names; needs no network and no control plane.
 
+    Args:
+        home: Whose registry; every key of it is trusted.
+        reference: The release.
+        people: Identities whose Sigstore bundles are trusted.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the trusted root of `people` cannot be read.
         UnavailableError: stored bytes do not match their digest.
     """
     releases = oci_registry.OciRegistry(home.registry)
@@ -64,7 +71,7 @@ def find(home: homes.Home, reference: str) -> Known:
             code=errors.Code.NO_RELEASE,
         )
     directory, content = shelf.Shelf(releases, home.releases).take(digest)
-    said, problems = _said(home, releases, digest)
+    said, problems = _said(home, releases, digest, people)
     return Known(
         digest=digest,
         content=content,
@@ -205,7 +212,7 @@ def images(home: homes.Home, digest: release.Digest) -> list[dict[str, str]]:
 
 
 def _said(
-    home: homes.Home, releases: oci_registry.OciRegistry, digest: release.Digest
+    home: homes.Home, releases: oci_registry.OciRegistry, digest: release.Digest, people: identities.Trust
 ) -> tuple[list[lineage_said.Said], list[str]]:
     """Every statement with whether it verifies, and what is wrong with all of them together."""
     everything = releases.referrers(digest)
@@ -215,27 +222,29 @@ def _said(
             referrer=each.digest.value,
             proof=lineage_graph.Proof.REFUSED,
             statement=None,
-            problem="a Sigstore bundle: `softlaunch verify` checks it against --certificate-identity",
+            problem="a Sigstore bundle; say whom to trust with --certificate-identity",
         )
         for each in everything
-        if each.artifact_type == identities.ARTIFACT_TYPE
+        if each.artifact_type == identities.ARTIFACT_TYPE and not people.identities
     ]
-    if not attached:
+    if not (attached or people.identities):
         return bundles, []
     trusted = evidence.LazyKeys(home).trusted() if home.keys.is_dir() else ()
     names = {key.key_id: key.name for key in trusted}
-    judgement = evidence.of(home).verify(digest, keys=trusted)
+    judgement = evidence.of(home).verify(digest, keys=trusted, people=people)
     payloads = {each.digest: each.payload for each in attached}
     found = []
     for finding in judgement.findings:
         good = finding.statement is not None and not finding.problem and not finding.foreign
-        problem = finding.problem or ("signed by no key that is trusted here" if finding.foreign else "")
+        problem = finding.problem or ("signed by nobody who is trusted here" if finding.foreign else "")
+        signers = [names.get(key_id) or key_id[:12] for key_id in finding.key_ids]
+        signers += [finding.signer.subject] if finding.signer is not None else []
         found.append(
             lineage_said.Said(
                 referrer=finding.referrer.value,
                 proof=lineage_graph.Proof.VERIFIED if good else lineage_graph.Proof.REFUSED,
                 statement=finding.statement or _read(payloads.get(finding.referrer, b""), digest),
-                signed_by=tuple(names.get(key_id) or key_id[:12] for key_id in finding.key_ids),
+                signed_by=tuple(signers) if good else (),
                 problem=problem,
             )
         )

@@ -77,7 +77,7 @@ numpy==2.0.1 \\
     --hash=sha256:aa
 Old_Package[extra]==1 ; python_version < '3.12'
 tool @ https://example.com/tool.whl
---index-url https://example.com
+--require-hashes
 """
     after = b"numpy==2.1.0 --hash=sha256:bb\npandas==2.2.0\ntool @ https://example.com/tool.whl\n"
 
