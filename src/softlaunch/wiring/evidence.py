@@ -82,6 +82,11 @@ def signer_of(home: homes.Home, keyless: identities.Keyless | None) -> signing.S
     return _certified(found, keyless) if found is not None else None
 
 
+def name_of(signer: signing.Signer | signing.KeylessSigner) -> str:
+    """Who that is, for people."""
+    return f"the key {signer.public.name}" if isinstance(signer, signing.Signer) else signer.identity.subject
+
+
 def keyless_signer(keyless: identities.Keyless, *, browser: bool) -> signing.KeylessSigner:
     """
     Whoever the identity token names; without one, whoever logs in, where `browser` lets a person do so.
@@ -158,8 +163,7 @@ def of_build(
             versions={"softlaunch": softlaunch.__version__, "python": platform.python_version()},
         )
         added = of(home).attach(provenance.statements(build), signer)
-        by = f"the key {signer.public.name}" if isinstance(signer, signing.Signer) else signer.identity.subject
-        step.detail = f"{len(added)} statements by {by}"
+        step.detail = f"{len(added)} statements by {name_of(signer)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

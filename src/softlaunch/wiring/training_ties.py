@@ -83,8 +83,8 @@ def tie(
     A run that recorded the model's bytes goes before the one that an MLflow model names.
 
     Raises:
-        ConfigError: the key cannot be read or unlocked; the release is there.
-        UnavailableError: the tie cannot be written.
+        ConfigError: the key cannot be read or unlocked, or the token not be used; the release is there.
+        UnavailableError: the tie cannot be written, or Sigstore's services refuse.
     """
     sha256 = result.model.sha256 or _named(repository, commit, service)
     found = kept_training.training_run_of(home.training, sha256) if sha256 else None
@@ -103,7 +103,7 @@ def tie(
             step.detail = f"the model is of run {found.run}"
         use = kept_training.Use(release=result.digest.value, service=service.service, sha256=sha256, by=by)
         training.records(home).used(found.run, use)
-        signer = evidence.LazyKeys(home).signer()
+        signer = evidence.signer_of(home, service.keyless)
         if signer is None:
             return
         statement = intoto.Statement(
@@ -113,7 +113,7 @@ def tie(
             predicate=predicate(found, sha256, by),
         )
         evidence.of(home).attach([statement], signer)
-        step.detail += f", signed by the key {signer.public.name}"
+        step.detail += f", signed by {evidence.name_of(signer)}"
 
 
 def predicate(found: training_record.TrainingRecord, sha256: str, by: str) -> dict[str, Any]:
