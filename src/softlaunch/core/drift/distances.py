@@ -32,7 +32,7 @@ def kolmogorov_smirnov(one: profile.NumericProfile, other: profile.NumericProfil
     Returns:
         None where one of both has no counted value: nothing is known of it.
     """
-    if not sum(one.counts) or not sum(other.counts):
+    if not all(sum(found.counts) and found.minimum is not None and found.maximum is not None for found in (one, other)):
         return None
     points = np.unique([*_ends(one), *one.edges, *_ends(other), *other.edges])
     value = least = 0.0

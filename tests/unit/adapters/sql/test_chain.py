@@ -13,7 +13,9 @@ import structlog.testing
 
 from softlaunch import errors
 from softlaunch.adapters.sql import chain, store
+from softlaunch.config import home as homes
 from softlaunch.ports import store as records
+from softlaunch.wiring import chain as wired
 
 
 @pytest.fixture
@@ -126,6 +128,17 @@ def test_heads_that_were_taken_away_are_begun_anew_loudly_and_what_was_before_is
 
     assert [("heads_were_gone", 6)] == [(each["event"], each["record"]) for each in told]
     assert (True, 6) == (found.intact, found.unknown_before)
+
+
+def test_a_start_without_the_file_of_heads_is_told_before_it_begins_anew(path) -> None:
+    home = homes.Home(root=path.parent)
+    with_heads = wired.headless(home)
+    home.heads_file.unlink()
+    without_heads = wired.headless(home)
+    store.SqlStore(path).close()
+
+    assert chain.heads_file(home.state_file) == home.heads_file
+    assert (0, 6, 0) == (with_heads, without_heads, wired.headless(home))
 
 
 def test_a_new_home_has_its_file_of_heads_before_its_first_record(tmp_path) -> None:

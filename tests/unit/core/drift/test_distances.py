@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -144,3 +146,10 @@ def test_categories_that_both_name_are_compared_exactly() -> None:
 def test_of_no_values_there_is_no_distance() -> None:
     assert distances.kolmogorov_smirnov(numbers([]), numbers([1.0, 2.0, 3.0])) is None
     assert distances.total_variation(words([]), words(["a"])) is None
+
+
+def test_of_a_profile_that_contradicts_itself_there_is_no_distance() -> None:
+    assert (
+        distances.kolmogorov_smirnov(bins([1.0], [1, 1], 0.0, 2.0), dataclasses.replace(numbers([]), counts=(5,)))
+        is None
+    )
