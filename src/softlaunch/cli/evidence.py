@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import rich.markup
@@ -87,17 +87,22 @@ def verify(
         ),
         bundles=bundle or (),
     )
+    document = found.document()
     if as_json:
-        output.document(found.document())
+        output.document(document)
     else:
-        for each in found.document()["statements"]:
-            _tell_statement(each)
-        for problem in found.judgement.problems:
-            output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
-        verdict = "[green]verified[/]" if found.judgement.passed else "[red]does not verify[/]"
-        output.text(f"[bold]release {found.digest.short}[/] {verdict}, {found.blob_count} blobs read")
-    if not found.judgement.passed:
+        _tell(document, found.digest.short)
+    if not document["verified"]:
         raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def _tell(document: dict[str, Any], short: str) -> None:
+    for each in document["statements"]:
+        _tell_statement(each)
+    for problem in document["problems"]:
+        output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
+    verdict = "[green]verified[/]" if document["verified"] else "[red]does not verify[/]"
+    output.text(f"[bold]release {short}[/] {verdict}, {document['blobs']} blobs read")
 
 
 def _tell_statement(found: dict[str, Any]) -> None:
@@ -183,14 +188,7 @@ def attest(
         intoto.Kind.LOAD: {"load": load},
         intoto.Kind.TRAINING: {"training": training},
     }
-    given = {kind: {name: path for name, path in files.items() if path is not None} for kind, files in named.items()}
-    documents = {kind: files for kind, files in given.items() if files}
-    if not documents:
-        raise errors.ConfigError(
-            "Nothing is given that could be signed.",
-            remedy="Name a report with --junit, --coverage, --load or --training.",
-            code=errors.Code.BAD_OPTION,
-        )
+    documents = _given(named)
     if (key is not None and keyless) or (not keyless and (trusted_root or signing_config)):
         raise errors.ConfigError(
             "It is not clear whether a key signs or Sigstore.",
@@ -210,6 +208,20 @@ def attest(
         output.document({"statements": [digest.value for digest in added]})
     else:
         output.plain(f"{len(added)} statements signed and attached." if added else "All of that was signed before.")
+
+
+def _given(
+    named: Mapping[intoto.Kind, Mapping[str, pathlib.Path | None]],
+) -> dict[intoto.Kind, dict[str, pathlib.Path]]:
+    given = {kind: {name: path for name, path in files.items() if path is not None} for kind, files in named.items()}
+    documents = {kind: files for kind, files in given.items() if files}
+    if not documents:
+        raise errors.ConfigError(
+            "Nothing is given that could be signed.",
+            remedy="Name a report with --junit, --coverage, --load or --training.",
+            code=errors.Code.BAD_OPTION,
+        )
+    return documents
 
 
 @KEY.command("new")
