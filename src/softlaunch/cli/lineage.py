@@ -12,7 +12,6 @@ from softlaunch import errors
 from softlaunch.cli import client, identifying, options, output
 from softlaunch.config import home as homes
 
-_ROLLOUTS_MAX = 1000
 _EVENTS_MAX = 10_000
 
 
@@ -54,7 +53,7 @@ def lineage(
     people = identifying.trust(identity, identity_regexp, issuer, trusted_root=trusted_root, needed=False, threshold=1)
     known = wired.find(place, release, people=people)
     try:
-        answers = _answers(place, known.content.service, known.digest.value)
+        answers = _answers(place, known.content.service, known.digest.value, limit=lineage_nodes.ROLLOUTS_MAX)
     except errors.SoftlaunchError as error:  # whatever keeps the control plane from answering, the rest can be told
         answers = None
         output.CONSOLE_ERR.print(
@@ -73,10 +72,10 @@ def lineage(
             output.plain(line)
 
 
-def _answers(place: homes.Home, service: str, digest: str) -> dict[str, Any]:
+def _answers(place: homes.Home, service: str, digest: str, *, limit: int) -> dict[str, Any]:
     """What the control plane says about the service, and about this release of it."""
     control = client.Client(place)
-    rollouts = control.get("/v1/rollouts", service=service, limit=_ROLLOUTS_MAX)
+    rollouts = control.get("/v1/rollouts", service=service, limit=limit)
     services = [each for each in control.get("/v1/status")["services"] if each["service"] == service]
     mine = [each["id"] for each in rollouts if each["candidate"] == digest]
     events = [event for number in mine for event in control.get("/v1/events", rollout_id=number, limit=_EVENTS_MAX)]

@@ -11,6 +11,8 @@ from typing import Any
 from softlaunch.core import lineage_graph as graphs
 from softlaunch.core import release, training_record
 
+ROLLOUTS_MAX = 1000
+"""The API gives so many at once."""
 _SHORT = 12
 _PROMOTED = frozenset({"watching", "finishing", "promoted"})
 """Phases in which a candidate answers in the stable release's place."""
@@ -187,6 +189,8 @@ def add_now(drawing: graphs.Drawing, now: Now) -> None:
             drawing.result(re.split(r"\W", state)[0], node)
     if not any(places.values()):
         drawing.note("It runs nowhere now.")
+    if len(now.rollouts) >= ROLLOUTS_MAX:
+        drawing.note(f"Only the last {ROLLOUTS_MAX:,} rollouts of the service were looked at.")
     for url in now.repositories:
         shown = training_record.without_secrets([url])[0]
         node = graphs.Node(id=f"repository:{shown}", kind=graphs.Kind.REPOSITORY, label=shown, facts={"url": shown})

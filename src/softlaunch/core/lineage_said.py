@@ -2,7 +2,8 @@
 What was said of a release, as nodes of its lineage.
 
 Statements come from whoever could write to the registry: nothing is taken for granted about what they hold, and what
-cannot be read in one is left out.
+cannot be read in one is left out. What was refused has nodes of its own, so that it neither hides nor changes what
+verifies, and is not hidden by it.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def add_code(drawing: graphs.Drawing, records: Sequence[release.Lineage], said: 
 
 def add_said(drawing: graphs.Drawing, said: Sequence[Said], records: Sequence[release.Lineage]) -> None:
     """What was attached to the release, each with whether it verifies."""
-    for each in said:
+    for each in sorted(said, key=lambda found: found.proof is not graphs.Proof.VERIFIED):
         statement = each.statement
         if statement is None:
             drawing.origin(_node(each, graphs.Kind.STATEMENT, each.referrer, each.referrer[7:19]), "is about")
@@ -116,15 +117,16 @@ def add_said(drawing: graphs.Drawing, said: Sequence[Said], records: Sequence[re
 def _add_approval_said(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:
     found = statement.predicate
     by, environment, rollout = _text(found.get("by")), _text(found.get("environment")), found.get("rollout")
-    node_id = f"approval:{environment}/{rollout}/{by}"
-    known = drawing.find(node_id)
-    if known is not None and known.proof is graphs.Proof.VERIFIED:
-        return
     reason = f": {_text(found.get('reason'))}" if found.get("reason") else ""
     detail = f"rollout {rollout} in {environment}, {_minute(_text(found.get('at')))}{reason}"
-    node = _node(said, graphs.Kind.APPROVAL, node_id, by, detail, facts=dict(found))
-    drawing.put(dataclasses.replace(node, id=node_id))
-    lineage_nodes.link_approval(drawing, node_id, rollout)
+    node = _node(said, graphs.Kind.APPROVAL, f"{environment}/{rollout}/{by}", by, detail, facts=found)
+    if said.proof is graphs.Proof.REFUSED:
+        drawing.origin(node, "is about")
+        return
+    known = drawing.find(node.id)
+    if known is None or known.proof is not graphs.Proof.VERIFIED:
+        drawing.put(node)  # it says more than the history does
+    lineage_nodes.link_approval(drawing, node.id, rollout)
 
 
 def _add_inputs(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:
@@ -132,25 +134,19 @@ def _add_inputs(drawing: graphs.Drawing, said: Said, statement: intoto.Statement
         version = _text(_mapping(entry.get("annotations")).get("version"))
         sha256 = _text(_mapping(entry.get("digest")).get("sha256"))
         node = lineage_nodes.data_node(_text(entry.get("name")), _text(entry.get("uri")), version, sha256)
-        known = drawing.find(node.id)
-        if known is None or known.proof is not graphs.Proof.VERIFIED:
-            drawing.put(dataclasses.replace(node, proof=said.proof, signed_by=said.signed_by, problem=said.problem))
-            drawing.link(node.id, "went into", drawing.root.id)
+        told = dataclasses.replace(
+            node, id=_own(said, node.id), proof=said.proof, signed_by=said.signed_by, problem=said.problem
+        )
+        drawing.origin(told, "went into")
 
 
 def _add_locks(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:
     for entry in _entries(statement.predicate, "files"):
         sha256 = _text(_mapping(entry.get("digest")).get("sha256"))
         name = _text(entry.get("name"))
-        node = _node(
-            said,
-            graphs.Kind.REQUIREMENTS,
-            sha256,
-            name,
-            f"sha256 {sha256[:_SHORT]}",
-            facts={"path": name, "sha256": sha256},
-        )
-        drawing.origin(dataclasses.replace(node, id=f"requirements:{sha256}"), "locked")
+        facts = {"path": name, "sha256": sha256}
+        node = _node(said, graphs.Kind.REQUIREMENTS, sha256, name, f"sha256 {sha256[:_SHORT]}", facts=facts)
+        drawing.origin(node, "locked")
 
 
 def _add_training_said(drawing: graphs.Drawing, said: Said, statement: intoto.Statement) -> None:
@@ -158,9 +154,7 @@ def _add_training_said(drawing: graphs.Drawing, said: Said, statement: intoto.St
     if run:
         sha256 = _text(_mapping(statement.predicate.get("digest")).get("sha256"))
         facts = {"run": run, "record": _mapping(statement.predicate.get("record")), "sha256": sha256}
-        node = dataclasses.replace(
-            _node(said, graphs.Kind.TRAINING, run, f"run {run}", facts=facts), id=f"training:{run}"
-        )
+        node = _node(said, graphs.Kind.TRAINING, run, f"run {run}", facts=facts)
     else:
         names = ", ".join(_text(file.get("name")) for file in _entries(statement.predicate, "files"))
         node = _node(said, graphs.Kind.TRAINING, said.referrer, names or "record")
@@ -206,7 +200,7 @@ def _node(
     said: Said, kind: graphs.Kind, name: str, label: str, detail: str = "", *, facts: Mapping[str, Any] | None = None
 ) -> graphs.Node:
     return graphs.Node(
-        id=f"{kind.value}:{name}",
+        id=_own(said, f"{kind.value}:{name}"),
         kind=kind,
         label=label,
         detail=detail,
@@ -215,6 +209,11 @@ def _node(
         problem=said.problem,
         facts={**(facts or {}), "referrer": said.referrer},
     )
+
+
+def _own(said: Said, node_id: str) -> str:
+    """The id of a node, by which nothing that was refused is taken for something that verifies."""
+    return f"{node_id}@{said.referrer}" if said.proof is graphs.Proof.REFUSED else node_id
 
 
 def _is_lineage(said: Said, record: release.Lineage) -> bool:

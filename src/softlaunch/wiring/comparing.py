@@ -124,8 +124,10 @@ def _surroundings(home: homes.Home, before: lineage.Known, after: lineage.Known)
 def _builder(known: lineage.Known) -> dict[str, str]:
     proofs = [
         each.statement.predicate
-        for each in sorted(known.said, key=lambda each: each.proof is not lineage_graph.Proof.VERIFIED)
-        if each.statement is not None and each.statement.kind is intoto.Kind.PROVENANCE
+        for each in known.said
+        if each.proof is lineage_graph.Proof.VERIFIED
+        and each.statement is not None
+        and each.statement.kind is intoto.Kind.PROVENANCE
     ]
     definition = proofs[0].get("buildDefinition") if proofs else None
     versions = definition.get("internalParameters") if isinstance(definition, dict) else None
@@ -153,7 +155,8 @@ def _data(
 def _unknown(silent: list[release.Digest]) -> str:
     which = " and ".join(each.short for each in silent)
     return (
-        f"Data is not compared: nobody signed what went into {which}, and no repository here holds the commit (--dir)."
+        f"Data is not compared: nobody who is trusted here signed what went into {which}, "
+        "and no repository here holds the commit (--dir)."
     )
 
 
@@ -162,7 +165,11 @@ def _pins(known: lineage.Known, directory: pathlib.Path) -> dict[str, Any] | Non
         lineage_graph.Node(id=known.digest.value, kind=lineage_graph.Kind.RELEASE, label=known.digest.short)
     )
     lineage.add_data(drawing, known, directory)
-    found = [node.facts for node in drawing.graph().nodes if node.kind is lineage_graph.Kind.DATA]
+    found = [
+        node.facts
+        for node in drawing.graph().nodes
+        if node.kind is lineage_graph.Kind.DATA and node.proof is not lineage_graph.Proof.REFUSED
+    ]
     if not found and drawing.graph().notes:
         return None
     return {each["role"]: {name: each[name] for name in ("uri", "version", "sha256")} for each in found}

@@ -154,10 +154,12 @@ def add_data(drawing: lineage_graph.Drawing, known: Known, directory: pathlib.Pa
     """
     said = [each for each in known.said if each.statement is not None and each.statement.kind is intoto.Kind.DATA]
     lineage_said.add_said(drawing, said, ())
-    found = _committed_inputs(known, directory) if not said else ()
+    signed = any(each.proof is lineage_graph.Proof.VERIFIED for each in said)
+    found = _committed_inputs(known, directory) if not signed else ()
     if found is None:
         drawing.note(
-            "Its data is not known: nobody signed what went in, and no repository here holds its commit (--dir)."
+            "Its data is not known: nobody who is trusted here signed what went in, and no repository here holds its "
+            "commit (--dir)."
         )
         return
     inputs = ((each.name, each.uri, each.version, each.sha256) for each in found)
@@ -188,7 +190,9 @@ def _add_training(
     pinned = [
         str(node.facts["sha256"])
         for node in drawing.graph().nodes
-        if node.kind is lineage_graph.Kind.DATA and node.facts["role"] == "model"
+        if node.kind is lineage_graph.Kind.DATA
+        and node.facts["role"] == "model"
+        and node.proof is not lineage_graph.Proof.REFUSED
     ]
     digests = [*pinned, *(each.sha256 for each in files if each.path.startswith("model/"))]
     kept = training.Records(home.training)

@@ -118,23 +118,42 @@ def lineage_document() -> dict:
     }
 
 
-def test_what_was_refused_is_shown_with_the_reason_and_never_hides_what_verifies() -> None:
-    predicate = {
-        "by": "ann",
-        "environment": "production",
-        "rollout": 3,
-        "service": "demo",
-        "at": "2026-01-01T00:00:00Z",
-    }
-    found = drawing()
-    refused = said(intoto.Kind.APPROVAL, predicate, proof=graphs.Proof.REFUSED)
-    for each in (said(intoto.Kind.APPROVAL, predicate), refused):
-        lineage_said.add_said(found, [each], ())
-    alone = drawing()
-    lineage_said.add_said(alone, [refused], ())
+SAID = {
+    intoto.Kind.APPROVAL: {"by": "ann", "environment": "production", "rollout": 3, "at": "2026-01-01T00:00:00Z"},
+    intoto.Kind.TRAINING: {"run": "r-1", "digest": {"sha256": "1"}, "record": {}},
+    intoto.Kind.DATA: {"files": [{"name": "model", "digest": {"sha256": "1"}, "uri": "git:x"}]},
+    intoto.Kind.LOCK: {"files": [{"name": "requirements.lock", "digest": {"sha256": "1"}}]},
+}
 
-    assert "✓ signed by ci" in "\n".join(graphs.text(found.graph()))
-    assert "✗ refused: its key is unknown" in "\n".join(graphs.text(alone.graph()))
+
+@pytest.mark.parametrize("kind", SAID)
+def test_what_was_refused_is_shown_with_the_reason_and_never_hides_what_verifies(kind) -> None:
+    refused, verified = (said(kind, SAID[kind], proof=proof) for proof in (graphs.Proof.REFUSED, graphs.Proof.VERIFIED))
+    drawn = []
+    for order in ([refused, verified], [verified, refused]):
+        found = drawing()
+        lineage_said.add_said(found, order, ())
+        drawn.append(found.graph())
+    text = "\n".join(graphs.text(drawn[0]))
+
+    assert drawn[0] == drawn[1]
+    assert "✓ signed by ci" in text
+    assert "✗ refused: its key is unknown" in text
+
+
+def test_a_refused_approval_changes_nothing_about_one_of_the_history() -> None:
+    event = {"environment": "production", "rollout_id": 3, "at": 0.0, "text": "Approved.", "facts": {"by": "ann"}}
+    found = drawing()
+    lineage_nodes.add_now(found, lineage_nodes.Now(rollouts=[view(3)], approvals=[event]))
+    before = found.graph()
+    lineage_said.add_said(
+        found, [said(intoto.Kind.APPROVAL, SAID[intoto.Kind.APPROVAL], proof=graphs.Proof.REFUSED)], ()
+    )
+    after = found.graph()
+
+    assert set(before.edges) < set(after.edges)
+    assert all(node in after.nodes for node in before.nodes)
+    assert 2 == sum(edge.kind in ("approved", "let go on") for edge in after.edges)
 
 
 def test_an_approval_that_is_signed_and_in_the_history_is_one() -> None:
