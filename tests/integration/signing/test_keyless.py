@@ -182,6 +182,14 @@ def test_without_the_library_only_a_job_that_is_to_sign_fails(monkeypatch) -> No
     assert errors.Code.NO_SIGSTORE is caught.value.code
 
 
+def test_a_provider_where_nobody_can_log_in_is_an_error(server) -> None:
+    with pytest.raises(errors.ConfigError) as caught:
+        keyless.token_by_browser(server.signing_config)
+
+    assert errors.Code.NO_IDENTITY_TOKEN is caught.value.code
+    assert "answered 404" in caught.value.message
+
+
 def test_a_token_may_lie_in_a_file(server, tmp_path) -> None:
     path = tmp_path / "token"
     path.write_text(f"{server.token(email='ann@example.com', iss='https://accounts.google.com')}\n")

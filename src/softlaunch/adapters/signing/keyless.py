@@ -156,11 +156,11 @@ def token_by_browser(signing_config: str) -> Any:
     sigstore_bundles.needs_library()
     from sigstore import oidc  # noqa: PLC0415 - see sigstore_bundles
 
-    url = _config(signing_config).get_oidc_url()
+    config = _config(signing_config)
     try:
-        return oidc.Issuer(url).identity_token()
+        return oidc.Issuer(config.get_oidc_url()).identity_token()
     except Exception as error:  # noqa: BLE001 - network, a closed window, an answer that is none: nobody logged in
-        raise _no_token(f"Nobody logged in at {url}: {_said(error, '')}.") from None
+        raise _no_token(f"Nobody logged in: {_said(error, '')}.") from None
 
 
 def no_token() -> errors.ConfigError:
