@@ -279,6 +279,9 @@ def _ask_where_it_came_from(lab: Lab, rollout: dict[str, Any]) -> None:
     nodes = {node["id"]: node for node in asked.document["nodes"]}
     places = {node["label"]: node["facts"]["states"] for node in nodes.values() if node["kind"] == "place"}
     different = lab.machine.command("diff", rollout["stable"], rollout["candidate"]).document
+    services = lab.machine.client.get("/v1/status")["services"]
+    production = next(each for each in services if each["environment"] == "production")
+    lately = lab.machine.command("diff", "--env", "production").document
 
     assert asked.document["live_known"]
     assert {"integration", "production"} == set(places)
@@ -288,6 +291,7 @@ def _ask_where_it_came_from(lab: Lab, rollout: dict[str, Any]) -> None:
     assert lab.server.url() in {node["label"] for node in nodes.values() if node["kind"] == "repository"}
     assert {f"commit:{rollout['commit']}"} <= nodes.keys()
     assert ["delivery.py"] == [each["path"] for each in different["code"]]
+    assert (production["previous"], production["stable"]) == (lately["before"], lately["after"])
 
 
 def _never_again(lab: Lab, bad: str) -> None:

@@ -8,11 +8,13 @@ import pathlib
 
 import pytest
 
+from softlaunch import errors
 from softlaunch.adapters.oci import registry
 from softlaunch.controller import training
 from softlaunch.controller.pipeline import run_record
 from softlaunch.core import release, training_record
 from softlaunch.testing import releases
+from softlaunch.wiring import comparing
 
 
 @pytest.fixture
@@ -164,3 +166,30 @@ def test_what_is_to_be_compared_has_to_be_clear(run, kept, words) -> None:
 
     assert 2 == result.code
     assert "It is not clear what is to be compared" in result.err
+
+
+@pytest.mark.parametrize(
+    ("stable", "previous", "candidate", "expected"),
+    [
+        ("b", "a", "c", ("b", "c")),
+        ("b", "a", None, ("a", "b")),
+        ("b", "a", "b", ("a", "b")),
+        ("b", None, "c", ("b", "c")),
+    ],
+)
+def test_of_a_place_live_is_compared_with_the_candidate_or_with_what_was_live(
+    stable, previous, candidate, expected
+) -> None:
+    rollout = {"candidate": candidate} if candidate is not None else None
+    place = {"service": "demo", "environment": "production", "stable": stable, "previous": previous, "rollout": rollout}
+
+    assert expected == comparing.pick(place)
+
+
+@pytest.mark.parametrize(("stable", "candidate"), [(None, None), ("b", None), (None, "c")])
+def test_a_place_with_one_release_has_nothing_to_compare(stable, candidate) -> None:
+    rollout = {"candidate": candidate} if candidate is not None else None
+    place = {"service": "demo", "environment": "production", "stable": stable, "previous": None, "rollout": rollout}
+
+    with pytest.raises(errors.ConfigError, match="no two releases of demo in production"):
+        comparing.pick(place)
