@@ -25,6 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "e2e"))
 
 import distribution_lab
+import fault_proxy
 import image_lab
 
 LARGE = bytes(range(256)) * 500
@@ -63,7 +64,7 @@ def place(backend, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "PART_BYTES", PART)
     monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(remote, "_SETTLE_SECONDS", 0.02)
-    with distribution_lab.proxied(backend[0]) as proxy:
+    with fault_proxy.proxied(backend[0]) as proxy:
         yield proxy
 
 
@@ -100,7 +101,7 @@ def notes(home: pathlib.Path, digest: releases_core.Digest) -> list[str]:
     return sorted(each.payload.decode() for each in oci_registry.OciRegistry(home).referrers(digest))
 
 
-def uploaded(place: distribution_lab.Proxy) -> int:
+def uploaded(place: fault_proxy.Proxy) -> int:
     """Bytes of blobs that were taken from us."""
     return sum(each.received for each in place.lines("/blobs/uploads/"))
 
@@ -191,7 +192,7 @@ def test_two_who_attach_at_the_same_time_lose_nothing(place, name, here, release
 )
 def test_a_registry_that_refuses_for_good_has_no_tag_and_says_why(place, name, here, release, refusal) -> None:
     line, answer = refusal
-    place.faults = [distribution_lab.Fault(line=line, count=99, answers=answer, headers={"Retry-After": "0"})]
+    place.faults = [fault_proxy.Fault(line=line, count=99, answers=answer, headers={"Retry-After": "0"})]
 
     with pytest.raises(errors.SoftlaunchError) as raised:
         remote.OciRemote(here).send(release, f"{place.host}/{name}:v1")
@@ -206,7 +207,7 @@ def test_a_registry_that_refuses_for_good_has_no_tag_and_says_why(place, name, h
 @pytest.mark.parametrize("answer", [429, 503])
 def test_a_registry_that_is_busy_is_asked_again_when_it_says(place, name, here, release, answer) -> None:
     place.faults = [
-        distribution_lab.Fault(line=line, count=2, answers=answer, headers={"Retry-After": "0"})
+        fault_proxy.Fault(line=line, count=2, answers=answer, headers={"Retry-After": "0"})
         for line in ("HEAD /v2/", "POST /v2/", "PATCH /v2/", "PUT /v2/")
     ]
 
@@ -216,7 +217,7 @@ def test_a_registry_that_is_busy_is_asked_again_when_it_says(place, name, here, 
 
 
 def test_an_upload_that_is_cut_arrives_all_the_same(place, name, here, release, tmp_path) -> None:
-    place.faults = [distribution_lab.Fault(line="PATCH", count=2, cuts_request=PART // 2)]
+    place.faults = [fault_proxy.Fault(line="PATCH", count=2, cuts_request=PART // 2)]
 
     remote.OciRemote(here).send(release, f"{place.host}/{name}:v1")
 
@@ -227,9 +228,9 @@ def test_an_upload_that_is_cut_arrives_all_the_same(place, name, here, release, 
 
 @pytest.mark.parametrize("line", ["PATCH", "PUT", "GET"])
 def test_an_upload_that_was_forgotten_begins_anew(place, name, here, release, line) -> None:
-    place.faults = [distribution_lab.Fault(line=f"{line} /v2/{name}/blobs/uploads/", answers=404)]
+    place.faults = [fault_proxy.Fault(line=f"{line} /v2/{name}/blobs/uploads/", answers=404)]
     if line == "GET":
-        place.faults.append(distribution_lab.Fault(line="PATCH", answers=500))
+        place.faults.append(fault_proxy.Fault(line="PATCH", answers=500))
 
     remote.OciRemote(here).send(release, f"{place.host}/{name}:v1")
 
@@ -237,7 +238,7 @@ def test_an_upload_that_was_forgotten_begins_anew(place, name, here, release, li
 
 
 def test_a_registry_that_forgets_every_upload_is_not_said_to_have_no_such_tag(place, name, here, release) -> None:
-    place.faults = [distribution_lab.Fault(line="PATCH", count=99, answers=404)]
+    place.faults = [fault_proxy.Fault(line="PATCH", count=99, answers=404)]
 
     with pytest.raises(errors.UnavailableError, match="forgets uploads") as raised:
         remote.OciRemote(here).send(release, f"{place.host}/{name}:v1")
@@ -249,7 +250,7 @@ def test_a_registry_that_forgets_every_upload_is_not_said_to_have_no_such_tag(pl
 @pytest.mark.parametrize("what", ["/manifests/sha256:", "/blobs/sha256:"])
 def test_other_bytes_than_a_digest_names_are_refused_and_nothing_is_listed(place, name, here, release, what) -> None:
     remote.OciRemote(here).send(release, f"{place.host}/{name}:v1")
-    place.faults = [distribution_lab.Fault(line=f"GET /v2/{name}{what}", count=99, changes=True)]
+    place.faults = [fault_proxy.Fault(line=f"GET /v2/{name}{what}", count=99, changes=True)]
 
     there = here.with_name("there")
 
@@ -273,7 +274,7 @@ def test_what_another_repository_of_the_registry_has_is_mounted_and_not_sent(pla
 
 def test_a_mount_that_is_refused_is_sent(place, name, here, release) -> None:
     remote.OciRemote(here).send(release, f"{place.host}/{name}/staging")
-    place.faults = [distribution_lab.Fault(line="mount=", count=99, answers=403)]
+    place.faults = [fault_proxy.Fault(line="mount=", count=99, answers=403)]
 
     sent = remote.OciRemote(here).send(release, f"{place.host}/{name}/production:v1")
 
@@ -288,8 +289,8 @@ def test_a_download_that_is_cut_goes_on_in_the_next_process_where_it_stopped(
     large = max((here / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     line = f"GET /v2/{name}/blobs/sha256:{large.name}"
     place.faults = [
-        distribution_lab.Fault(line=line, cuts_answer=70_000),
-        distribution_lab.Fault(line=f"HEAD /v2/{name}/blobs/sha256:{large.name}", count=99, answers=500),
+        fault_proxy.Fault(line=line, cuts_answer=70_000),
+        fault_proxy.Fault(line=f"HEAD /v2/{name}/blobs/sha256:{large.name}", count=99, answers=500),
     ]
     place.faults[1].count = 0  # not yet
     place.on_request = lambda seen: (
@@ -328,7 +329,7 @@ def test_tokens_are_asked_for_what_is_done_and_passwords_go_nowhere_else(here, r
     told = base64.b64encode(b"ana:s3cret").decode()
     registry = distribution_lab.Distribution()
     registry.password = "ana:s3cret"
-    with distribution_lab.served(registry) as host, distribution_lab.proxied(host) as proxy:
+    with distribution_lab.served(registry) as host, fault_proxy.proxied(host) as proxy:
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
         (tmp_path / "auth.json").write_text(json.dumps({"auths": {f"{proxy.host}/team": {"auth": told}}}))
 
@@ -354,8 +355,8 @@ def test_images_go_the_same_way_and_go_on_after_cuts(place, name, tmp_path) -> N
     manifest = {"schemaVersion": 2, "mediaType": store.MANIFEST, "config": described[0], "layers": described[1:]}
     digest = images.put(store.canonical(manifest))
     place.faults = [
-        distribution_lab.Fault(line="PATCH", cuts_request=PART // 2),
-        distribution_lab.Fault(line=f"GET /v2/{name}/blobs/{blobs[1]}", cuts_answer=70_000),
+        fault_proxy.Fault(line="PATCH", cuts_request=PART // 2),
+        fault_proxy.Fault(line=f"GET /v2/{name}/blobs/{blobs[1]}", cuts_answer=70_000),
     ]
     registries = transfer.Registries()
 
@@ -389,7 +390,7 @@ def test_where_conditions_are_minded_nobody_has_to_wait_to_lose_nothing(quick, h
     shutil.copytree(here, late)
     note(late, release, "late")
     note(here, release, "ours")
-    with distribution_lab.served(registry) as host, distribution_lab.proxied(host) as proxy:
+    with distribution_lab.served(registry) as host, fault_proxy.proxied(host) as proxy:
         tag = f"PUT /v2/demo/manifests/{repository.fallback_tag(release)}"
         proxy.on_request = lambda seen: (
             remote.OciRemote(late).send(release, f"{host}/demo")
@@ -439,13 +440,13 @@ def test_what_cannot_be_remembered_is_sent_all_the_same(quick, here, release) ->
 
 
 def test_a_place_at_another_host_is_not_kept(quick, here, release) -> None:
-    with distribution_lab.served(distribution_lab.Distribution()) as host, distribution_lab.proxied(host) as proxy:
+    with distribution_lab.served(distribution_lab.Distribution()) as host, fault_proxy.proxied(host) as proxy:
         elsewhere = host.replace("127.0.0.1", "localhost")
         with repository.Repository(f"{proxy.host}/demo") as target:
             file = max((here / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
             digest = releases_core.Digest(f"sha256:{file.name}")
             proxy.faults = [
-                distribution_lab.Fault(
+                fault_proxy.Fault(
                     line="POST",
                     answers=202,
                     headers={"Location": f"http://{elsewhere}/v2/demo/blobs/uploads/0?right=s3cret"},

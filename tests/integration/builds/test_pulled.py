@@ -19,6 +19,7 @@ from softlaunch.wiring import pulled
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "contract"))
 
 import distribution_lab
+import fault_proxy
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.001)
     digest = oci_registry.OciRegistry(tmp_path / "there").push(releases.write(tmp_path / "release", name="demo"))
-    with distribution_lab.served(distribution_lab.Distribution()) as host, distribution_lab.proxied(host) as proxy:
+    with distribution_lab.served(distribution_lab.Distribution()) as host, fault_proxy.proxied(host) as proxy:
         yield remote.OciRemote(tmp_path / "there").send(digest, f"{proxy.host}/team/demo:v1").reference, proxy
 
 
@@ -79,7 +80,7 @@ def test_a_release_is_pulled_by_digest_or_tag_and_runs_as_the_folder_here_says(e
 def test_what_was_pulled_is_found_while_the_registry_is_away_by_digest_alone(elsewhere, home, folder) -> None:
     reference, proxy = elsewhere
     find(home, folder, reference)
-    proxy.faults = [distribution_lab.Fault(line="/v2/", count=99, answers=503, headers={"Retry-After": "0"})]
+    proxy.faults = [fault_proxy.Fault(line="/v2/", count=99, answers=503, headers={"Retry-After": "0"})]
     told: list[str] = []
 
     assert reference.endswith(pulled.find(home, folder, reference, told.append).digest.value)
@@ -91,7 +92,7 @@ def test_what_was_pulled_is_found_while_the_registry_is_away_by_digest_alone(els
 def test_a_damaged_release_is_not_launched_while_the_registry_is_away(elsewhere, home, folder) -> None:
     reference, proxy = elsewhere
     find(home, folder, reference)
-    proxy.faults = [distribution_lab.Fault(line="/v2/", count=99, answers=503, headers={"Retry-After": "0"})]
+    proxy.faults = [fault_proxy.Fault(line="/v2/", count=99, answers=503, headers={"Retry-After": "0"})]
     blobs = home.registry / "blobs" / "sha256"
     max(blobs.iterdir(), key=lambda path: path.stat().st_size).write_bytes(b"rot")
 
