@@ -63,7 +63,7 @@ environments:
   production:
     branch: main
     strategy:
-      canary: {key: x-user-id, steps: [10%, 100%], step_attempts_min: 50, watch: 0s}
+      canary: {key: x-user-id, steps: [10%, 100%], step_attempts_min: 50, acceptable: 5%, watch: 0s}
 """
 
 

@@ -262,12 +262,12 @@ class _Build:
             verdict = compilation.compiled(
                 original,
                 content,
-                reference=found.reference,
+                found=found,
                 shop=self.shop,
                 interpreter=interpreter,
                 scratch=self.scratch,
             )
-            step.detail = verdict.note
+            step.detail, step.cached = verdict.note, verdict.known
         notes += verdict.measured
         if verdict.draft is None:
             return original, dataclasses.replace(content, compile_note=verdict.note)
@@ -294,7 +294,8 @@ class _Build:
                     code=errors.Code.TABLE_UNREADABLE,
                 )
         reference, holdout = [self.shop.tables.read(path) if path is not None else None for path in paths]
-        return signature.Tables(reference=reference, holdout=holdout)
+        sha256 = files.sha256(paths[0]) if paths[0] is not None else ""
+        return signature.Tables(reference=reference, holdout=holdout, reference_sha256=sha256)
 
     def _out_of_reach(self, model_file: pathlib.Path | None) -> pathlib.Path | None:
         """A copy that the tests, which run in the same directory as training, cannot change."""

@@ -40,8 +40,13 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     if service.tests is not None:
         for limit in ("timeout_seconds", "memory_bytes_max", "cpus"):
             del asked["tests"][limit]  # what tests may take decides nothing about a release
-    material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
+    material = [*tools(), checkout_digest, asked]
     return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def tools() -> list[object]:
+    """Our own part of every result: what a build does, and with which packages."""
+    return [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions())]
 
 
 def tests_key(checkout_digest: str, service: spec.ServiceSpec) -> str:
