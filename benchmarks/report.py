@@ -599,7 +599,8 @@ def push(found: dict[str, Any]) -> str:
         "The flights service with requirements.lock, a model that softlaunch.lock pins, tests with coverage and "
         "quality gates; softlaunch is installed by pip into an environment of its own, packages are in uv's cache. "
         "Until a user's request through the gateway is answered by the new release; by `follow` the control plane asks "
-        f"git once a second. Of a change of code the service's own tests take {sorted(tests)[len(tests) // 2]:.1f} s (median)."
+        f"git once a second. Of a change of code the service's own tests take {sorted(tests)[len(tests) // 2]:.1f} s "
+        "(median)."
     )
     return measured("From git push to a live replica", prose, found, told)
 
