@@ -42,7 +42,7 @@ sys.path.insert(0, str(FLIGHTS))
 
 import story  # noqa: E402 - beside the service it asks
 
-FRESH = "SOFTLAUNCH_BENCHMARK_FRESH"
+FRESH = "PUSH_BENCHMARK_FRESH"
 """Set in the environment of its own."""
 FIRST_SECONDS_MAX, CODE_SECONDS_MAX = 60.0, 10.0
 USERS_PER_SECOND = 60.0
