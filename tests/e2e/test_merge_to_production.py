@@ -1,8 +1,8 @@
 """
 From a merge to production: a git server, a docker-registry and `softlaunch up`, all of them real.
 
-Merges launch what was tested, signed and sent to the registry; a rollback wins over Git, and needs no git server; a second
-machine gets the same bytes from the registry and checks who made them.
+Merges launch what was tested, signed and sent to the registry; a rollback wins over Git, and needs no git server; a
+second machine gets the same bytes from the registry and checks who made them.
 """
 
 from __future__ import annotations
