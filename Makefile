@@ -11,7 +11,7 @@ QUICK := "not slow and not servers"
 CORE_TESTS := tests/unit/core tests/unit/adapters/signing
 FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
-DEBIAN_PACKAGES := buildah docker-registry podman runc skopeo git-lfs prometheus redis-server rsync
+DEBIAN_PACKAGES := buildah docker-registry graphviz podman runc skopeo git-lfs prometheus redis-server rsync
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18

@@ -578,6 +578,33 @@ def install(row: dict[str, Any]) -> str:
     )
 
 
+def push(found: dict[str, Any]) -> str:
+    """From git push to a live replica."""
+    told = table(
+        ("what", "launches", "push to a user's first answer: median", "longest", "bar", "to all users"),
+        [
+            (
+                name,
+                row["count"],
+                f"{row['live_seconds']:.1f} s",
+                f"{row['live_seconds_max']:.1f} s{missed(row['live_seconds_max'] <= row['bar'])}",
+                f"{row['bar']:g} s",
+                f"{row['promoted_seconds']:.0f} s",
+            )
+            for name, row in found["groups"].items()
+        ],
+    )
+    tests = [row["steps"]["tests"] for row in found["rows"] if "steps" in row and row["what"] == "code only"]
+    prose = (
+        "The flights service with requirements.lock, a model that softlaunch.lock pins, tests with coverage and "
+        "quality gates; softlaunch is installed by pip into an environment of its own, packages are in uv's cache. "
+        "Until a user's request through the gateway is answered by the new release; by `follow` the control plane asks "
+        f"git once a second. Of a change of code the service's own tests take {sorted(tests)[len(tests) // 2]:.1f} s "
+        "(median)."
+    )
+    return measured("From git push to a live replica", prose, found, told)
+
+
 def demo(row: dict[str, Any]) -> str:
     """make demo and softlaunch up."""
     told = table(("what", "seconds"), [(name, f"{value:.1f}") for name, value in row.items()])
@@ -604,6 +631,7 @@ SECTIONS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("serving_hot_path", hot_path),
     ("serving_gateway", serving_gateway),
     ("serving_rivals", serving_rivals),
+    ("push", push),
     ("waits", demo),
     ("install", install),
 )

@@ -156,6 +156,11 @@ class Code(enum.StrEnum):
     JOB_RUNS = "job-runs"
     NO_JOB = "no-job"
     JOB_PUBLISH = "job-publish"
+    NO_SIGSTORE = "no-sigstore"
+    TRUSTED_ROOT = "trusted-root"
+    NO_IDENTITY_TOKEN = "no-identity-token"  # noqa: S105  # no token, an error code
+    SIGSTORE_SERVICE = "sigstore-service"
+    LOAD_TEST_FAILED = "load-test-failed"
 
 
 class SoftlaunchError(Exception):

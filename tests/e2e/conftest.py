@@ -9,6 +9,9 @@ import pytest
 # The laboratory is the benchmarks': what is measured there is tested here.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks" / "launches"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+# Likewise the Sigstore of the signing tests.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "unit" / "adapters" / "signing"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration" / "signing"))
 
 import flights_lab
 import lab

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 
 import httpx
@@ -67,22 +68,29 @@ def _cxx() -> list[str]:
 
 
 @contextlib.contextmanager
-def registry(place: pathlib.Path) -> Iterator[str]:
-    """Debian's docker-registry; gives HOST:PORT."""
+def registry(place: pathlib.Path, *, user: str = "", password: str = "") -> Iterator[str]:
+    """Debian's docker-registry, for everybody or for one user; gives HOST:PORT."""
     port = free_port()
     config = place / "registry.yml"
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {place / 'registry'}}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        + (f"auth: {{htpasswd: {{realm: lab, path: {place / 'htpasswd'}}}}}\n" if user else "")
     )
+    if user:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import crypt
+        hashed = crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
+        (place / "htpasswd").write_text(f"{user}:{hashed}\n")
     with (place / "registry.log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 20
         while True:
             with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"http://127.0.0.1:{port}/v2/").raise_for_status()
-                break
+                if httpx.get(f"http://127.0.0.1:{port}/v2/").status_code in (200, 401):
+                    break
             assert time.monotonic() < deadline, (place / "registry.log").read_text()
             time.sleep(0.05)
         yield f"127.0.0.1:{port}"

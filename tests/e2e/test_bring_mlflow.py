@@ -92,6 +92,9 @@ def test_an_alias_is_pinned_launched_and_moved_on_only_by_pinning_again(tips) ->
     (answer,) = tips.answers(ROW)
     assert answer["prediction"] == pytest.approx(0.15 * 40 + 0.4 * 2, abs=0.2)
     live = tips.built()["release"]
+    (run,) = tips.machine.command("runs", "list").document  # the run that logged the model, read by the build
+    assert ("mlflow run id", live) == (run["releases"][0]["by"], run["releases"][0]["release"])
+    assert PASSWORD not in json.dumps(run)
 
     text = (tips.folder / "train.py").read_text()
     (tips.folder / "train.py").write_text(text.replace("0.15 *", "0.25 *"))

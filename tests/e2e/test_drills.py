@@ -15,7 +15,7 @@ import process_lab
 import pytest
 
 from softlaunch import errors
-from softlaunch.core import drills, release, spec
+from softlaunch.core import drills, release, spec, verify_specs
 
 Guardrail = spec.GuardrailName
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def machine() -> Iterator[process_lab.ProcessLab]:
         for environment in (
             usual,
             dataclasses.replace(holed, name="staging"),
-            dataclasses.replace(usual, name="integration", verify=spec.VerifySpec(request_count=10)),
+            dataclasses.replace(usual, name="integration", verify=verify_specs.VerifySpec(request_count=10)),
         ):
             view = found.deploy(stable, environment)
             assert view["outcome"] == "promoted", view["reason"]

@@ -63,6 +63,12 @@ def test_what_is_not_signed_is_refused_at_launch_and_before_a_model_is_loaded(ti
     verified = machine.command("verify", "main")
     assert (0, True) == (verified.code, verified.document["verified"])
 
+    told = machine.command("lineage", "main").document
+    assert ["live"] == [node["detail"] for node in told["nodes"] if node["kind"] == "place"]
+    # The commit of the refused launch was built before there was a key, and is of the same content.
+    assert ["unsigned", "verified"] == [node["proof"] for node in told["nodes"] if node["kind"] == "code"]
+    assert {"verified"} == {node["proof"] for node in told["nodes"] if node["kind"] in ("statement", "tests")}
+
     # Somebody takes a statement out of the registry, and a replica dies.
     index = machine.home.registry / "index.json"
     whole = index.read_bytes()

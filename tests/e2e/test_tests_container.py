@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.adapters.python_env import workbench
+from softlaunch.ports import python_env
 
 MISSING = [name for name in ("podman", "runc") if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
 IMAGE = "localhost/softlaunch-system:1"
@@ -78,14 +80,14 @@ def bench(tmp_path) -> workbench.LocalWorkbench:
     return workbench.LocalWorkbench(tmp_path)
 
 
-def run(bench, directory, words, image, *, seconds: float = 60):
+def run(bench, directory, words, image, *, seconds: float = 60, **limits):
     return bench.command(
         words,
         python=pathlib.Path(sys.executable),
         directory=directory,
         timeout_seconds=seconds,
         variables={"ASKED": "yes"},
-        image=image,
+        container=python_env.Container(image=image, **limits),
     )
 
 
@@ -122,6 +124,71 @@ def test_a_command_that_hangs_leaves_no_container(bench, image, tmp_path) -> Non
     assert result.exit_code is None
     assert containers() == ""
     assert time.monotonic() - started < 60
+
+
+KILLED = """\
+import pathlib, sys
+from softlaunch.adapters.python_env import workbench
+from softlaunch.ports import python_env
+here = pathlib.Path(sys.argv[1])
+workbench.LocalWorkbench(here).command(
+    "python -c 'import pathlib, time; pathlib.Path(\\"began\\").touch(); time.sleep(600)'",
+    python=pathlib.Path(sys.executable),
+    directory=here,
+    timeout_seconds=600,
+    variables={},
+    container=python_env.Container(image=sys.argv[2]),
+)
+"""
+DEADLINE_SECONDS = 60.0
+
+
+def killed(tmp_path: pathlib.Path, image: str, *, guard: bool) -> None:
+    """A build that dies by kill -9 while its tests run, with or without what watches over its container."""
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), image], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert containers() != ""
+    if not guard:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            if b"/bin/sh" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def test_a_container_does_not_outlive_a_build_that_is_killed(image, tmp_path) -> None:
+    killed(tmp_path, image, guard=True)
+
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while containers() != "":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(bench, image, tmp_path) -> None:
+    other = subprocess.run(
+        ["podman", "create", "--label", "dev.softlaunch.tests=1", "--name", "somebody-elses", image, "true"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    try:
+        killed(tmp_path, image, guard=False)
+        assert len(containers().split()) == 2
+        assert run(bench, tmp_path, "python -V", image).exit_code == 0
+        assert containers() == other[:12]
+    finally:
+        subprocess.run(["podman", "rm", "--force", other], capture_output=True, check=True)
+
+
+def test_memory_and_cpus_are_limited(bench, image, tmp_path) -> None:
+    look = "python -c 'print(\"got it\", len(bytearray(300 << 20)))'"
+
+    assert "got it" in run(bench, tmp_path, look, image, memory_bytes_max=1 << 30, cpus=0.5).output
+    assert run(bench, tmp_path, look, image, memory_bytes_max=64 << 20).exit_code == 137
 
 
 def test_an_image_that_is_not_there_is_said_to_be_the_trouble(bench, image, tmp_path) -> None:

@@ -25,6 +25,8 @@ class Follow(pydantic.BaseModel):
     every_seconds: float = pydantic.Field(default=10.0, ge=EVERY_SECONDS_MIN, le=86_400.0)
     on_rollback: gitops.OnRollback = gitops.OnRollback.REVERT
     require_signed_commits: bool = False
+    update_lock: str = pydantic.Field(default="", max_length=250, pattern=r"^([^-\s~^:?*\[\\][^\s~^:?*\[\\]*)?$")
+    lock_every_seconds: float = pydantic.Field(default=300.0, ge=EVERY_SECONDS_MIN, le=86_400.0)
     by: str = ""
 
     @pydantic.field_validator("folder")

@@ -63,6 +63,28 @@ def build(
         output.document(built.document)
 
 
+def pulled_release(home: homes.Home, directory: pathlib.Path, reference: str, *, quiet: bool) -> Built | None:
+    """
+    The release that a digest or a place in a registry names; None when `reference` is a name of git's.
+
+    Raises:
+        SoftlaunchError: see wiring.pulled.find.
+    """
+    from softlaunch.wiring import pulled  # noqa: PLC0415 - as in `build`
+
+    def show(line: str) -> None:
+        if not quiet:
+            output.CONSOLE_ERR.print(line, style="dim", markup=False)
+
+    found = pulled.find(home, directory, reference, show)
+    if found is None:
+        return None
+    if not quiet:
+        made_of = f" of commit {found.commit[:12]}" if found.commit else ""
+        output.text(f"[bold]release {found.digest.short}[/]{made_of}: nothing to build")
+    return Built(digest=found.digest, commit=found.commit, spec=found.spec, document={})
+
+
 def build_release(home: homes.Home, directory: pathlib.Path, ref: str, *, quiet: bool) -> Built:
     """
     Builds, showing each step unless quiet.

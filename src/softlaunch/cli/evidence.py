@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
-from typing import Annotated
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import rich.markup
 import rich.table
 import typer
 
 from softlaunch import errors
-from softlaunch.cli import options, output
+from softlaunch.cli import identifying, options, output
 from softlaunch.config import home as homes
-from softlaunch.core import intoto
+from softlaunch.core import identities, intoto
+from softlaunch.ports import signing
 
 KEY = typer.Typer(help="Keys that sign releases, and keys that are trusted.", no_args_is_help=True)
 _DEFAULT = "release"
@@ -33,6 +35,14 @@ def verify(
         typer.Option("--key", help="Trusted key: a name of `key list` or a PEM file; again for more."),
     ] = None,
     threshold: Annotated[int, typer.Option(min=1, max=10, help="So many keys have to sign each statement.")] = 1,
+    identity: identifying.Subject = None,
+    identity_regexp: identifying.Pattern = None,
+    issuer: identifying.Issuer = None,
+    trusted_root: identifying.TrustedRoot = None,
+    bundle: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option("--bundle", help="Sigstore bundle judged as if it were attached; again for more."),
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="Check the history of launches in place of a release.")] = (
         False
     ),
@@ -46,13 +56,14 @@ def verify(
     """
     Check every byte of a release, and every signed statement about it. Exits 1 when something does not verify.
 
-    Needs no network and no control plane. Without --key, every key of the home is trusted. With --history: check that
-    no record of the history was changed, taken out or put in since it was written.
+    Needs no network and no control plane. Without --key and --certificate-identity, every key of the home is trusted.
+    With --history: check that no record of the history was changed, taken out or put in since it was written.
 
     Examples:
 
         softlaunch verify main
         softlaunch verify 3f2a91 --key ci.pub --json
+        softlaunch verify main --certificate-identity ann@example.com --certificate-oidc-issuer https://id.example.com
         softlaunch verify --history
     """
     if history == (release is not None) or (head and not history):
@@ -66,20 +77,41 @@ def verify(
         return
     from softlaunch.wiring import evidence  # noqa: PLC0415 - a tenth of a second of imports
 
-    found = evidence.verify(homes.Home.locate(home), release, key_names=key or (), threshold=threshold)
+    found = evidence.verify(
+        homes.Home.locate(home),
+        release,
+        key_names=key or (),
+        threshold=threshold,
+        people=identifying.trust(
+            identity, identity_regexp, issuer, trusted_root=trusted_root, needed=bool(bundle), threshold=threshold
+        ),
+        bundles=bundle or (),
+    )
+    document = found.document()
     if as_json:
-        output.document(found.document())
+        output.document(document)
     else:
-        for each in found.document()["statements"]:
-            mark = "[green]✓[/]" if each["verified"] else "[dim]-[/]" if each["kind"] else "[red]✗[/]"
-            by = ", ".join(signed["name"] or signed["id"][:12] for signed in each["keys"]) or each["problem"]
-            output.text(f"{mark} {each['kind'] or 'statement':<12} {rich.markup.escape(by)}")
-        for problem in found.judgement.problems:
-            output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
-        verdict = "[green]verified[/]" if found.judgement.passed else "[red]does not verify[/]"
-        output.text(f"[bold]release {found.digest.short}[/] {verdict}, {found.blob_count} blobs read")
-    if not found.judgement.passed:
+        _tell(document, found.digest.short)
+    if not document["verified"]:
         raise typer.Exit(options.EXIT_DIFFERENT)
+
+
+def _tell(document: dict[str, Any], short: str) -> None:
+    for each in document["statements"]:
+        _tell_statement(each)
+    for problem in document["problems"]:
+        output.text(f"[red]✗[/] {rich.markup.escape(problem)}")
+    verdict = "[green]verified[/]" if document["verified"] else "[red]does not verify[/]"
+    output.text(f"[bold]release {short}[/] {verdict}, {document['blobs']} blobs read")
+
+
+def _tell_statement(found: dict[str, Any]) -> None:
+    mark = "[green]✓[/]" if found["verified"] else "[dim]-[/]" if found["kind"] else "[red]✗[/]"
+    signer = found["identity"]
+    by = ", ".join(signed["name"] or signed["id"][:12] for signed in found["keys"])
+    if signer is not None and found["verified"]:
+        by = f"{signer['subject']} of {signer['issuer']}, log index {signer['log_index']}, {signer['integrated_time']}"
+    output.text(f"{mark} {found['kind'] or 'statement':<12} {rich.markup.escape(by or found['problem'])}")
 
 
 def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) -> None:
@@ -95,6 +127,7 @@ def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) ->
                 "head": last,
                 "heads": found.heads_count,
                 "unheaded": found.unheaded_count,
+                "unknown_before": found.unknown_before,
                 "problems": [{"record": each.record_id, "text": each.text} for each in found.problems],
                 "problem_count": found.problem_count,
             }
@@ -104,6 +137,11 @@ def _verify_history(home: homes.Home, heads: Sequence[str], *, as_json: bool) ->
             output.text(f"[red]✗[/] {rich.markup.escape(problem.text)}")
         verdict = "[green]verified[/]" if found.intact else "[red]does not verify[/]"
         output.text(f"[bold]history[/] {verdict}, {found.record_count} records against {found.heads_count} kept hashes")
+        if found.unknown_before:
+            output.text(
+                f"[yellow]![/] No hash of a record before {found.unknown_before} was kept: history.heads begins there. "
+                "Whether earlier records were written anew before it cannot be told."
+            )
         if found.unheaded_count and found.intact:
             output.text(f"[dim]Nothing but the chain itself vouches for the last {found.unheaded_count}.[/]")
         if last is not None and found.intact:
@@ -121,16 +159,27 @@ def attest(
     load: Annotated[pathlib.Path | None, typer.Option(help="Report of a load test.")] = None,
     training: Annotated[pathlib.Path | None, typer.Option(help="Record of the training run.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Name of the key that signs.")] = None,
+    keyless: Annotated[bool, typer.Option("--keyless", help="Sign as who the identity token names, by Sigstore.")] = (
+        False
+    ),
+    trusted_root: identifying.TrustedRoot = None,
+    signing_config: Annotated[
+        pathlib.Path | None,
+        typer.Option("--signing-config", exists=True, dir_okay=False, help="Services of your own Sigstore."),
+    ] = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
     """
     Sign reports as evidence of a release: tests, coverage, a load test, the record of a training run.
 
+    With --keyless: by Sigstore, as who the identity token of the job names; at a terminal, as who logs in.
+
     Examples:
 
         softlaunch attest main --junit junit.xml --coverage coverage.xml
         softlaunch attest v1.2 --load load.json --key ci --json
+        softlaunch attest main --junit junit.xml --keyless
     """
     from softlaunch.wiring import evidence  # noqa: PLC0415 - as in `verify`
 
@@ -139,6 +188,31 @@ def attest(
         intoto.Kind.LOAD: {"load": load},
         intoto.Kind.TRAINING: {"training": training},
     }
+    documents = _given(named)
+    if (key is not None and keyless) or (not keyless and (trusted_root or signing_config)):
+        raise errors.ConfigError(
+            "It is not clear whether a key signs or Sigstore.",
+            remedy="Give --key, or --keyless (and --trusted-root and --signing-config with it alone).",
+            code=errors.Code.BAD_OPTION,
+        )
+    place = homes.Home.locate(home)
+
+    def signer() -> signing.Signer | signing.KeylessSigner:
+        if not keyless:
+            return evidence.key_signer(place, key)
+        services = identities.Keyless(trusted_root=str(trusted_root or ""), signing_config=str(signing_config or ""))
+        return evidence.keyless_signer(services, browser=sys.stdin.isatty() and sys.stderr.isatty())
+
+    added = evidence.attest(place, release, documents, signer=signer)
+    if as_json:
+        output.document({"statements": [digest.value for digest in added]})
+    else:
+        output.plain(f"{len(added)} statements signed and attached." if added else "All of that was signed before.")
+
+
+def _given(
+    named: Mapping[intoto.Kind, Mapping[str, pathlib.Path | None]],
+) -> dict[intoto.Kind, dict[str, pathlib.Path]]:
     given = {kind: {name: path for name, path in files.items() if path is not None} for kind, files in named.items()}
     documents = {kind: files for kind, files in given.items() if files}
     if not documents:
@@ -147,11 +221,7 @@ def attest(
             remedy="Name a report with --junit, --coverage, --load or --training.",
             code=errors.Code.BAD_OPTION,
         )
-    added = evidence.attest(homes.Home.locate(home), release, documents, key=key)
-    if as_json:
-        output.document({"statements": [digest.value for digest in added]})
-    else:
-        output.plain(f"{len(added)} statements signed and attached." if added else "All of that was signed before.")
+    return documents
 
 
 @KEY.command("new")

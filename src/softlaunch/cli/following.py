@@ -40,6 +40,10 @@ def follow(
     require_signed_commits: Annotated[
         bool, typer.Option("--require-signed-commits", help="Hold at tips without a good signature.")
     ] = False,
+    update_lock: Annotated[
+        str, typer.Option(metavar="BRANCH", help="Keep this branch's softlaunch.lock up to date: one commit a change.")
+    ] = "",
+    lock_every: Annotated[str, typer.Option(help="How often what the lock pins is looked at.")] = "5m",
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
@@ -52,15 +56,17 @@ def follow(
     Examples:
 
         softlaunch follow https://git.example.com/team/flights.git
+        softlaunch follow https://git.example.com/team/flights.git --update-lock develop --lock-every 1m
         softlaunch follow . --every 2s --on-rollback merge-request
         softlaunch follow git@git.example.com:team/all.git --folder services/pricing --require-signed-commits
     """
     place = homes.Home.locate(home)
     control = client.Client(place)
-    every_seconds = units.duration_seconds(every)
+    every_seconds, lock_every_seconds = units.duration_seconds(every), units.duration_seconds(lock_every)
     from softlaunch.wiring import repositories  # noqa: PLC0415 - a second of imports no other command needs
 
     found = repositories.named(place, repository, folder)
+    _refuse_lock(found, update_lock)
     asked = {
         "service": found.service,
         "url": found.url,
@@ -68,6 +74,8 @@ def follow(
         "every_seconds": every_seconds,
         "on_rollback": on_rollback.value,
         "require_signed_commits": require_signed_commits,
+        "update_lock": update_lock,
+        "lock_every_seconds": lock_every_seconds,
         "by": launch.who(),
     }
     control.post("/v1/follows", asked)
@@ -79,6 +87,9 @@ def follow(
     output.plain(
         f"{found.service} follows {found.url}, asked every {units.format_duration(every_seconds)}: {branches}."
     )
+    if update_lock:
+        often = units.format_duration(lock_every_seconds)
+        output.plain(f"What softlaunch.lock of {update_lock} pins is looked at every {often}.")
     output.plain("`softlaunch sync --status` shows where it stands; `softlaunch webhook git` spares the waiting.")
 
 
@@ -179,6 +190,16 @@ def webhook_git(*, home: options.HomeOption = None, as_json: options.Json = Fals
         output.plain(made)
 
 
+def _refuse_lock(found: Any, branch: str) -> None:
+    known = sorted({made_of for _, made_of in found.environments})
+    if branch and branch not in known:
+        raise errors.ConfigError(
+            f"No environment of {found.service} is made of branch {branch!r:.120}.",
+            remedy=f"Name one that an environment is made of: {', '.join(known)}.",
+            code=errors.Code.BAD_OPTION,
+        )
+
+
 def _wait(control: client.Client, services: list[str]) -> None:
     """Until every server was asked, or could not be."""
     deadline = time.monotonic() + SYNC_SECONDS_MAX
@@ -200,6 +221,9 @@ def _show(found: list[dict[str, Any]]) -> None:
             output.text(f"  [yellow]unreachable since {since}[/]: {rich.markup.escape(each['trouble'])}")
         elif each["trouble"]:
             output.text(f"  [red]{rich.markup.escape(each['trouble'])}[/]")
+        if each["lock"] is not None and each["lock"]["text"]:
+            colour = "yellow" if each["lock"]["trouble"] else "dim"
+            output.text(f"  [{colour}]{rich.markup.escape(each['lock']['text'])}[/]")
         table = rich.table.Table(box=None, pad_edge=False)
         for heading in ("environment", "branch", "says", "runs", "", "why"):
             table.add_column(heading, overflow="fold")

@@ -16,7 +16,10 @@ from softlaunch.core import spec, spec_json
 
 
 def deploy(
-    ref: options.Ref = "HEAD",
+    ref: Annotated[
+        str,
+        typer.Argument(help="Commit, branch or tag; HOST/NAME@sha256:HEX; a digest.", show_default="HEAD"),
+    ] = "HEAD",
     *,
     environment: options.Environment = None,
     wait: Annotated[
@@ -32,9 +35,11 @@ def deploy(
     """
     Launch a commit's release, step by step, and watch it.
 
-    The release is built first if it was not. An environment with `after:` takes only releases that passed the
-    environment named there; a release that has not is launched there first. A rollout that runs makes way: a hotfix
-    does not wait for what it repairs. A release that was taken back is pinned until `softlaunch unpin`.
+    The release is built first if it was not. One that is named by its place in a registry or by its digest is never
+    built: it is pulled, and launched as the softlaunch.yaml of this folder says. An environment with `after:` takes
+    only releases that passed the environment named there; a release that has not is launched there first. A rollout
+    that runs makes way: a hotfix does not wait for what it repairs. A release that was taken back is pinned until
+    `softlaunch unpin`.
 
     Exits 1 when the release was taken back.
 
@@ -42,6 +47,7 @@ def deploy(
 
         softlaunch deploy                          # the last commit, into the one environment there is
         softlaunch deploy v2 --env production
+        softlaunch deploy registry.example.com/flight-delay@sha256:HEX --env production
         softlaunch deploy main --env production --wait ended --json
     """
     if wait not in ("decided", "ended", "no"):
@@ -52,7 +58,8 @@ def deploy(
         )
     place = homes.Home.locate(home)
     control = client.Client(place)
-    built = building.build_release(place, directory, ref, quiet=as_json)
+    pulled = building.pulled_release(place, directory, ref, quiet=as_json)
+    built = pulled or building.build_release(place, directory, ref, quiet=as_json)
     target = _environment(built.spec, environment)
     path = _path_to(built.spec, target)
     view: dict[str, Any] | None = None

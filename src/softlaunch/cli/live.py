@@ -27,6 +27,7 @@ _HOLDS = {
     "deadline": "held: no decision in time",
     "gateway": "held: the gateway refused the routes",
     "outage": "held: both releases fail",
+    "unmeasured": "held: verification says nothing",
 }
 
 
@@ -112,6 +113,8 @@ def _steps(view: dict[str, Any]) -> rich.text.Text:
         if index + 1 < len(view["steps"]):
             text.append(" > ", style="dim")
     text.append(f"\nnow     the candidate gets {routing(view)}")
+    if view["progress"]:
+        text.append(f"\nverify  {view['progress']}")
     pairs = (view["measured"].get("shadow") or {}).get("compared_count", 0)
     if pairs:
         agreed = view["measured"]["shadow"]["agreed_count"]

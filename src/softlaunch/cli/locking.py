@@ -33,6 +33,9 @@ def lock(
     push: Annotated[
         bool, typer.Option("--push", help="The branch is origin's, and the commit is pushed there.")
     ] = False,
+    unless_reverted: Annotated[
+        bool, typer.Option("--unless-reverted", help="With --commit: not what somebody, or a rollback, has taken back.")
+    ] = False,
     directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,
     as_json: options.Json = False,
@@ -49,14 +52,14 @@ def lock(
 
         softlaunch lock && git add softlaunch.lock
         softlaunch lock --check
-        softlaunch lock --update --commit --branch develop --push
+        softlaunch lock --update --commit --branch develop --push --unless-reverted
     """
-    _refuse(update=update, check=check, commit=commit, branch=branch, push=push)
+    _refuse(update=update, check=check, commit=commit, only_with_commit=branch is not None or push or unless_reverted)
     from softlaunch.wiring import locking as wired  # noqa: PLC0415 - a second of imports no other command needs
 
     place = homes.Home.locate(home)
     if commit:
-        found = wired.update(place, directory, branch=branch, push=push)
+        found = wired.update(place, directory, branch=branch, push=push, unless_reverted=unless_reverted)
     elif check:
         found = wired.check(place, directory)
     else:
@@ -69,14 +72,14 @@ def lock(
         raise typer.Exit(STALE)
 
 
-def _refuse(*, update: bool, check: bool, commit: bool, branch: str | None, push: bool) -> None:
+def _refuse(*, update: bool, check: bool, commit: bool, only_with_commit: bool) -> None:
     wrong = ""
     if check and (update or commit):
         wrong = "--check writes nothing, --update and --commit do."
     elif commit and not update:
         wrong = "--commit goes with --update."
-    elif (branch is not None or push) and not commit:
-        wrong = "--branch and --push go with --commit."
+    elif only_with_commit and not commit:
+        wrong = "--branch, --push and --unless-reverted go with --commit."
     if wrong:
         raise errors.ConfigError(
             wrong, remedy="Remove one, or add what is missing; see `--help`.", code=errors.Code.BAD_OPTION
@@ -97,6 +100,7 @@ def _document(found: Any) -> dict[str, Any]:
         "branch": found.branch,
         "commit": found.commit,
         "pushed": found.pushed,
+        "taken_back": found.taken_back,
     }
 
 
@@ -108,6 +112,8 @@ def _tell(found: Any, *, check: bool) -> None:
         output.plain(f"softlaunch.lock is up to date{where}: {len(found.pins)} pinned.")
     elif check:
         output.plain("softlaunch.lock is stale: run `softlaunch lock --update` and commit it.")
+    elif found.taken_back is not None:
+        output.plain(f"Left alone: commit {found.taken_back[:12]} on {found.branch} took this back.")
     elif found.commit is not None:
         pushed = ", pushed to origin" if found.pushed else ""
         output.plain(f"Commit {found.commit[:12]} on {found.branch}{pushed}.")

@@ -103,7 +103,8 @@ def _rollout(view: dict[str, Any] | None) -> str:
     if view is None:
         return "-"
     follows = f", then {view['successor']['arm']}" if view["successor"] else ""
-    return f"{view['candidate_arm']} {live.standing(view)} {rich.markup.escape(live.routing(view))}{follows}"
+    doing = view["progress"] or live.routing(view)
+    return f"{view['candidate_arm']} {live.standing(view)} {rich.markup.escape(doing)}{follows}"
 
 
 def _replicas(found: list[dict[str, Any]]) -> str:

@@ -54,6 +54,8 @@ def up(
             remedy="Use it, or stop it with `softlaunch down`.",
             code=errors.Code.ALREADY_UP,
         )
+    if place.state_file.is_file() and not place.heads_file.exists():
+        _tell_headless(place)
     began = time.monotonic()
     address = _detach(place)
     seconds = time.monotonic() - began
@@ -136,6 +138,21 @@ def init(*, directory: options.Directory = pathlib.Path(), as_json: options.Json
         output.document({"path": str(path)})
         return
     output.plain(f"Wrote {path}. Read it, commit it, then `softlaunch up` and `softlaunch deploy`.")
+
+
+def _tell_headless(place: homes.Home) -> None:
+    from softlaunch.wiring import chain  # noqa: PLC0415 - as in `up`, and rare
+
+    count = chain.headless(place)
+    if count:
+        output.CONSOLE_ERR.print(
+            f"[bold yellow]warning[/] {rich.markup.escape(str(place.heads_file))} is gone, and is begun anew: whether "
+            f"the first {count} records of the history were written anew before now cannot be told any more."
+        )
+        output.CONSOLE_ERR.print(
+            "  [bold]fix[/] Find out who took it away. A head that was kept elsewhere tells: "
+            "`softlaunch verify --history --head NUMBER:HASH`."
+        )
 
 
 def _detach(place: homes.Home) -> dict[str, Any]:

@@ -30,10 +30,10 @@ _PANELS = {
         "complaints=complaints:complaints"
     ),
     "Look": (
-        "status=look:status history=look:history pipelines=shipping:pipelines explain=insight:explain "
-        "rejudge=insight:rejudge"
+        "status=look:status history=look:history lineage=lineage:lineage pipelines=shipping:pipelines "
+        "explain=insight:explain rejudge=insight:rejudge"
     ),
-    "Compare": "replay=replay:replay compare=replay:compare",
+    "Compare": "diff=diff:diff replay=replay:replay compare=replay:compare",
     "Prove": "verify=evidence:verify attest=evidence:attest",
     "Try the net": "drill=drill:drill",
     "People and programs": "key=evidence:KEY token=people:TOKEN webhook=people:WEBHOOK",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Annotated
 
 import typer
@@ -22,8 +23,12 @@ REGISTRY = typer.Typer(
 def push(
     release: Annotated[str, typer.Argument(help="Release: digest, commit, tag or branch.")],
     *,
-    to: Annotated[str, typer.Option(metavar="REPOSITORY", help="Where to: HOST/NAME.")],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="REPOSITORY", help="Where to: HOST/NAME.", show_default="`registry:` of softlaunch.yaml"),
+    ] = None,
     tag: Annotated[str | None, typer.Option(help="A tag to write, last of all.")] = None,
+    directory: options.Directory = pathlib.Path(),
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
@@ -34,12 +39,15 @@ def push(
 
     Examples:
 
+        softlaunch registry push main
         softlaunch registry push main --to registry.example.com/flight-delay --tag v1.2
         softlaunch registry push 3f1c9a0b77de --to localhost:5000/flight-delay --json
     """
     from softlaunch.wiring import registering as wired  # noqa: PLC0415 - a second of imports, as in `build`
 
-    target = to if tag is None else f"{to}:{tag}"
+    target = to or wired.repository_of(directory)
+    if tag is not None:
+        target = f"{target}:{tag}"
     _tell(wired.push(homes.Home.locate(home), release, target, _progress(quiet=as_json)), "sent", as_json=as_json)
 
 

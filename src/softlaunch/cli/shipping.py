@@ -39,7 +39,8 @@ def ship(
     Bring a commit to users: test, build, sign, launch, watch; through every environment on the way.
 
     A run can be killed and repeated at any time: what was finished is not done again. An environment with `after:`
-    gets the very digest that passed the environment named there; new content goes there first, by itself. What is not
+    gets the very digest that passed the environment named there; new content goes there first, by itself. With
+    `registry:` in softlaunch.yaml the release and its evidence are sent there before it is launched. What is not
     committed is not shipped.
 
     Exits 1 when tests or gates failed or the release was taken back, 3 when another run ships there or the release is

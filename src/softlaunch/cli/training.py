@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
 import time
@@ -148,7 +149,9 @@ def show(run: _Run, *, home: options.HomeOption = None, as_json: options.Json = 
         return
     _describe(found)
     for use in kept.uses(found.run):
-        output.text(f"used by   {rich.markup.escape(use.service)} {live.short(use.release)}")
+        path = found.produced(use.sha256)
+        how = f"its model is {path}" if path is not None else f"its model names this run: {use.by}"
+        output.plain(f"used by   {use.service} {live.short(use.release)}, {how}")
     log = kept.directory(found.run) / records.OUTPUT
     if log.is_file():
         lines = log.read_text(errors="replace").splitlines()
@@ -331,7 +334,7 @@ def _describe_resources(taken: training_record.Resources) -> None:
 
 
 def _document(kept: records.Records, found: training_record.TrainingRecord) -> dict[str, Any]:
-    releases = [{"release": use.release, "service": use.service, "sha256": use.sha256} for use in kept.uses(found.run)]
+    releases = [dataclasses.asdict(use) for use in kept.uses(found.run)]
     where = str(kept.directory(found.run))
     return {**found.document(), "digest": found.digest, "releases": releases, "record": where}
 

@@ -36,7 +36,7 @@ def read(section: fields.Section) -> spec.ModelSpec:
     return spec.ModelSpec(
         source=spec.ModelSource.APP if name == "app" else spec.ModelSource.COMMAND,
         app_target=_target(app) if app is not None else None,
-        command=_command(command) if command is not None else (),
+        command=command_words(command) if command is not None else (),
         ready_path=_ready(ready) if ready is not None else "",
         answers=_answers(answers) if answers is not None else (),
     )
@@ -83,7 +83,8 @@ def _target(field: fields.Field) -> str:
     return text
 
 
-def _command(field: fields.Field) -> tuple[str, ...]:
+def command_words(field: fields.Field) -> tuple[str, ...]:
+    """A program and its arguments; no shell reads them."""
     if field.scalar is None:
         words = [item.scalar or "" for item in field.items("a command", example="node server.js")]
         if not all(words):

@@ -18,6 +18,7 @@ from softlaunch.config import (
     recording_section,
     secrets_section,
     strategy_section,
+    verify_section,
     yaml_tree,
 )
 from softlaunch.core import evidence_policy, spec
@@ -28,7 +29,6 @@ _BRANCH = re.compile(r"(?![-/])(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[^\x00-\x20\x7
 """What git check-ref-format accepts, and nothing that looks like an option."""
 _REPLICAS_MAX = 64
 """One machine; a guess."""
-_REQUESTS_MAX = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ def read(field: fields.Field, common: Common) -> tuple[spec.EnvironmentSpec, ...
         if isinstance(field.node, yaml_tree.Mapping) and not found:
             field.wrong("There is no environment.", "For example: [production]")
     _check_order(field, found)
+    verify_section.check_sources(found)
     return tuple(environment for _, environment in found)
 
 
@@ -142,7 +143,7 @@ def _environment(name: str, field: fields.Field, common: Common) -> spec.Environ
             else 1
         ),
         attach=attach_section.read(attach) if attach is not None else None,
-        verify=_verify(verify) if verify is not None else None,
+        verify=verify_section.read(verify) if verify is not None else None,
         fallback_body=body,
         fallbacks=fallbacks,
         cohorts=cohorts,
@@ -175,11 +176,8 @@ def _check_app(
     found: spec.StrategySpec,
     predict_paths: tuple[str, ...],
 ) -> None:
-    if verify is not None and (verify.scalar != "smoke" or not app.ready_path):
-        verify.wrong(
-            "An app or a command has no rows to make requests from: it passes when its ready path answers.",
-            "Write verify: smoke, and under `model` ready: /health.",
-        )
+    if verify is not None:
+        verify_section.check_app(app, verify)
     if strategy is not None and not predict_paths and any(step.kind is spec.StepKind.SHADOW for step in found.steps):
         strategy.wrong(
             "A shadow gets copies of predictions, and nothing says which requests are any.",
@@ -199,23 +197,6 @@ def _branch(field: fields.Field) -> str:
     if text and not _BRANCH.fullmatch(text):
         field.wrong(f"'{problems.show(text)}' cannot be a branch.", "For example: main")
     return text
-
-
-def _verify(field: fields.Field) -> spec.VerifySpec:
-    if field.scalar == "smoke":
-        return spec.VerifySpec()
-    if field.scalar is not None:
-        name = field.scalar
-        today = keys.NOT_BUILT[keys.VERIFY].get(name)
-        if today is not None:
-            field.wrong(*fields.not_built(name, today))
-        else:
-            field.wrong(f"'{problems.show(name)}' is no way to verify.", "Write smoke, or {requests: 20}.")
-        return spec.VerifySpec()
-    requests = fields.Section(field, keys.VERIFY).get("requests")
-    if requests is None:
-        return spec.VerifySpec()
-    return spec.VerifySpec(request_count=requests.integer(minimum=1, maximum=_REQUESTS_MAX, stand_in=20))
 
 
 def _check_order(field: fields.Field, found: list[tuple[fields.Field, spec.EnvironmentSpec]]) -> None:

@@ -89,6 +89,11 @@ class Home:
         return self.root / "state.db"
 
     @property
+    def heads_file(self) -> pathlib.Path:
+        """Hashes of the history's records, beside the state."""
+        return self.root / "history.heads"
+
+    @property
     def registry(self) -> pathlib.Path:
         """The OCI image layout."""
         return self.root / "registry"

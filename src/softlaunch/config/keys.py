@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 
-from softlaunch.config import key, launch_keys, lookup_keys
+from softlaunch.config import key, launch_keys, lookup_keys, verify_keys
 
 Key = key.Key
 
@@ -20,14 +20,20 @@ ANSWERS = "model.answers[N]"
 TESTS = "tests"
 QUALITY = "tests.quality"
 COHORT = "cohorts.NAME"
+SIGNING = "evidence"
 ENVIRONMENT = "environments.NAME"
 ATTACH = "environments.NAME.attach"
 EVIDENCE = "environments.NAME.evidence"
+IDENTITY = "environments.NAME.evidence.identities[N]"
 SECRET = "environments.NAME.secrets.NAME"  # noqa: S105 - the name of a section
 VERIFY = "environments.NAME.verify"
+VERIFY_REPLAY = "environments.NAME.verify.replay"
+VERIFY_LOAD = "environments.NAME.verify.load"
 FALLBACK = "environments.NAME.fallback"
 LOOKUP = "features.NAME"
 LOOKUP_FEATURE = "features.NAME.features.NAME"
+JOB = "jobs.NAME"
+JOB_OUTPUT = "jobs.NAME.outputs.FILE"
 CAPTURE = "environments.NAME.capture"
 REPLAY = "environments.NAME.replay"
 STRATEGY = "environments.NAME.strategy"
@@ -73,6 +79,27 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "none",
                 "{weather: {http: 'http://features:8080/{origin}', by: [origin], features: {wind: 5.0}}}",
                 "Inputs of the model that are looked up when a request comes, instead of being sent.",
+            ),
+            Key(
+                "registry",
+                "HOST/NAME",
+                "none",
+                "registry.example.com/flight-delay",
+                "Where `softlaunch ship` sends each release with its evidence, before it is launched.",
+            ),
+            Key(
+                "evidence",
+                "mapping",
+                "none",
+                "{sign: keyless}",
+                "How `build` and `ship` sign what they say of a release; without it, by the key of the home.",
+            ),
+            Key(
+                "jobs",
+                "mapping of name to job",
+                "none",
+                "{scores: {command: python batch.py}}",
+                "Batches that train and predict in one go, run by `softlaunch job run NAME`.",
             ),
             *launch_keys.TOP,
         ),
@@ -196,6 +223,8 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
                 "debian:12",
                 "Image in which podman or docker runs `command`, without network; Python is the release's.",
             ),
+            Key("memory", "size, 16MiB to 1TiB", "none", "2GiB", "So much memory `container` gets, swap included."),
+            Key("cpus", "number, above 0 to 1024", "none", "2", "So many CPUs' time `container` gets."),
             Key(
                 "timeout",
                 "duration, 1s to 24h",
@@ -240,20 +269,18 @@ SECTIONS: Mapping[str, tuple[Key, ...]] = types.MappingProxyType(
         LOOKUP: lookup_keys.LOOKUP,
         LOOKUP_FEATURE: lookup_keys.LOOKUP_FEATURE,
         COHORT: launch_keys.COHORT,
+        SIGNING: launch_keys.SIGNING,
         ENVIRONMENT: launch_keys.ENVIRONMENT,
-        VERIFY: (
-            Key(
-                "requests",
-                "whole number, 1 to 10000",
-                "20",
-                "20",
-                "How many requests are made from the reference rows.",
-            ),
-        ),
+        VERIFY: verify_keys.VERIFY,
+        VERIFY_REPLAY: verify_keys.REPLAY,
+        VERIFY_LOAD: verify_keys.LOAD,
         ATTACH: launch_keys.ATTACH,
         EVIDENCE: launch_keys.EVIDENCE,
+        IDENTITY: launch_keys.IDENTITY,
         SECRET: launch_keys.SECRET,
         FALLBACK: launch_keys.FALLBACK,
+        JOB: launch_keys.JOB,
+        JOB_OUTPUT: launch_keys.JOB_OUTPUT,
         CAPTURE: launch_keys.CAPTURE,
         REPLAY: launch_keys.REPLAY,
         STRATEGY: launch_keys.STRATEGY,
@@ -276,10 +303,6 @@ NOT_BUILT: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",
         },
         MODEL: {},
-        VERIFY: {
-            "replay": "Today `verify: {requests: N}` makes requests from the reference rows.",
-            "load": "Today `tests.latency_ms_p99_max` bounds the latency of one row while building.",
-        },
         ENVIRONMENT: {
             "monitors": _DRIFT,
             "stream": "Today evidence is read from the gateway's attempt log on this machine.",

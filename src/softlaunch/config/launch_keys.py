@@ -39,16 +39,111 @@ ATTACH = (
     Key("ready", "path", "none: an open port", "/healthz", "Answers 2xx when the version behind a URL is ready."),
 )
 
+SIGNING = (
+    Key(
+        "sign", "key or keyless", "required", "keyless", "Keyless: by Sigstore, as who the job's identity token names."
+    ),
+    Key(
+        "trusted_root",
+        "path",
+        "the public Sigstore's",
+        "/etc/softlaunch/trusted_root.json",
+        "The trusted root of your own Sigstore, outside of the repository: a path from / or ~/ on.",
+    ),
+    Key(
+        "signing_config",
+        "path",
+        "the public Sigstore's",
+        "/etc/softlaunch/signing_config.json",
+        "The services of your own Sigstore (signing configuration 0.2), outside of the repository.",
+    ),
+)
+
 EVIDENCE = (
     Key("require", "signed or none", "none", "signed", "Signed: a release whose evidence does not verify is refused."),
     Key("keys", "list of names or paths", "every key of the home", "[ci]", "Keys that are trusted here, and no other."),
     Key("threshold", "whole number, 1 to 10", "1", "2", "So many different keys have to sign each statement."),
+    Key(
+        "identities",
+        "list of mappings",
+        "none",
+        "[{issuer: https://accounts.google.com, subject: ci@example.com}]",
+        "Who is trusted here by Sigstore, without a key. Keys then count only when `keys` names them.",
+    ),
+    Key(
+        "trusted_root",
+        "path",
+        "the public Sigstore's",
+        "/etc/softlaunch/trusted_root.json",
+        "The trusted root of your own Sigstore, outside of the repository: a path from / or ~/ on.",
+    ),
+)
+
+IDENTITY = (
+    Key(
+        "issuer",
+        "URL",
+        "required",
+        "https://token.actions.githubusercontent.com",
+        "The OpenID provider that vouches for the subject, to the letter.",
+    ),
+    Key(
+        "subject",
+        "text",
+        "none",
+        "https://github.com/org/repo/.github/workflows/ship.yml@refs/heads/main",
+        "Who signs: a workflow's URL or an e-mail address, to the letter.",
+    ),
+    Key(
+        "subject_regexp",
+        "text from ^ to $",
+        "none",
+        r"'^https://github\.com/org/[a-z-]+/\.github/workflows/ship\.yml@refs/heads/main$'",
+        "In place of `subject`: a pattern that the whole subject has to match.",
+    ),
 )
 
 SECRET = (
     Key("file", "path", "none", "/run/secrets/api-key", "A file where softlaunch runs, from / or ~/ on."),
     Key("env", "name", "none", "API_KEY", "A variable of the environment softlaunch runs in."),
     Key("vault", "PATH#FIELD", "none", "secret/data/tips#password", "A field of Vault's key-value engine, version 2."),
+)
+
+JOB = (
+    Key("command", "command or list of words", "required", "python batch.py", "Run in this file's folder, no shell."),
+    Key(
+        "outputs",
+        "file, list of files, or mapping of file to checks",
+        "output.csv",
+        "{scores.csv: {columns: [id]}}",
+        "What it writes into the folder SOFTLAUNCH_OUTPUT names; *, ? and ** stand for what they do in a shell.",
+    ),
+    Key("publish", "path", "the job's name", "out/scores", "Where a link to the good output is put; /... is meant so."),
+    Key("keep", "whole number, 1 to 1000", "5", "5", "So many good outputs are kept; the published one always."),
+    Key("timeout", "duration, 1s to 30d", "none", "2h", "After this long it and what it started is stopped."),
+    Key("env", "mapping of name to text", "none", "{MONTH: 2026-11}", "Its variables; $NAME as in an environment."),
+    Key("secrets", "mapping of name to reference", "none", "{DB_PASSWORD: $DB_PASSWORD}", "As in an environment."),
+)
+
+JOB_OUTPUT = (
+    Key("rows_min", "whole number, from 1 on", "1", "1000", "Fewer rows are not published."),
+    Key("columns", "name or list of names", "none", "[id, score]", "They have to be there."),
+    Key(
+        "missing_percent_max",
+        "number, 0 to 100",
+        "none",
+        "1",
+        "Missing values of each of `columns`, or of every column.",
+    ),
+    Key("ranges", "mapping of column to [MIN, MAX]", "none", "{score: [0, 1]}", "Every value there lies within."),
+    Key("rows_change_percent_max", "number, above 0", "none", "20", "Against the published output."),
+    Key(
+        "mean_change_percent_max",
+        "number, above 0",
+        "none",
+        "50",
+        "Of every column of numbers, in percent of its standard deviation in the published output.",
+    ),
 )
 
 CAPTURE = (
@@ -299,7 +394,7 @@ ENVIRONMENT = (
         "smoke or mapping",
         "none",
         "smoke",
-        "The environment has no traffic of its own and passes by requests made from the reference.",
+        "The environment has no traffic of its own and passes by requests: smoke, replay, load test.",
     ),
     Key(
         "fallback",

@@ -15,9 +15,11 @@ from softlaunch.config import (
     app_section,
     cohorts_section,
     environments_section,
+    evidence_section,
     features_section,
     fields,
     gaps,
+    jobs_section,
     keys,
     model_section,
     notify_section,
@@ -33,6 +35,10 @@ BYTE_COUNT_MAX = 4 * yaml_tree.CHARACTER_COUNT_MAX
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _APPS = (spec.ModelSource.APP, spec.ModelSource.COMMAND)
+REGISTRY_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:)|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+"""As Docker tells a host from a name: it has a dot or a port, or is localhost."""
+_WORD = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REGISTRY = re.compile(rf"{REGISTRY_HOST}/{_WORD}(?:/{_WORD})*")
 _DATA_SUFFIXES = (".parquet", ".csv")
 
 
@@ -96,15 +102,16 @@ def load(path: pathlib.Path) -> spec.ServiceSpec:
 def _service(root: fields.Field) -> spec.ServiceSpec | None:
     top = fields.Section(root, keys.TOP)
     name = top.need("service")
-    model = top.get("model") if _attached_only(root) and not top.has("model") else top.need("model")
+    bare = _attached_only(root) or (top.has("jobs") and not top.has("environments"))
+    model = top.get("model") if bare and not top.has("model") else top.need("model")
     reference = top.get("reference")
     tests = top.get("tests")
-    environments = top.need("environments")
+    environments = top.get("environments") if top.has("jobs") and not top.has("model") else top.need("environments")
     cohorts, notify = top.get("cohorts"), top.get("notify")
     has_reference = top.has("reference")
     found_name = _service_name(name) if name is not None else ""
     found_model = model_section.read(model, has_reference=has_reference) if model is not None else None
-    if found_model is None and not top.has("model") and _attached_only(root):
+    if found_model is None and not top.has("model") and bare:
         found_model = spec.ModelSpec(source=spec.ModelSource.NONE)
     found_reference = (
         reference.data_place(suffixes=_DATA_SUFFIXES, example="data/train.parquet") if reference is not None else None
@@ -120,19 +127,28 @@ def _service(root: fields.Field) -> spec.ServiceSpec | None:
         rest = found_tests if found_tests is not None else spec.TestsSpec()
         app_section.check_rest(reference, tests, rest.quality, rest.latency_ms_p99_max)
     found_environments = environments_section.read(environments, common) if environments is not None else ()
+    registry = top.get("registry")
+    found_registry = _registry(registry) if registry is not None else None
+    signing = top.get("evidence")
+    found_keyless = evidence_section.signing(signing) if signing is not None else None
+    jobs = top.get("jobs")
+    found_jobs = jobs_section.read(jobs) if jobs is not None else ()
     lookups = top.get("features")
     found_lookups = features_section.read(lookups, found_model, found_environments) if lookups is not None else ()
     if found_model is None:
         return None
-    bare = spec.ServiceSpec(
+    found = spec.ServiceSpec(
         service=found_name,
         model=found_model,
         reference=found_reference,
         tests=found_tests,
         environments=found_environments,
         lookups=found_lookups,
+        registry=found_registry,
+        keyless=found_keyless,
+        jobs=found_jobs,
     )
-    return gaps.named(bare)
+    return gaps.named(found)
 
 
 def _attached_only(root: fields.Field) -> bool:
@@ -157,6 +173,17 @@ def _service_name(field: fields.Field) -> str:
             f"Use lower-case letters, digits and hyphens, at most 63, such as {near}.",
         )
     return text
+
+
+def _registry(field: fields.Field) -> str | None:
+    text = field.text("a repository of a registry", example="registry.example.com/flight-delay")
+    if not text or _REGISTRY.fullmatch(text):
+        return text or None
+    field.wrong(
+        "This is no repository of a registry.",  # it is not shown: people put passwords into addresses
+        "Write HOST/NAME, such as registry.example.com/flight-delay: no https://, user, tag or digest, small letters.",
+    )
+    return None
 
 
 def _refused(name: str, message: str, remedy: str, *, line: int = 1) -> problems.ServiceFileError:

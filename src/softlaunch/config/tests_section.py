@@ -17,6 +17,7 @@ _COMPARISON = re.compile(r"(>=|<=|>|<)\s*([-+]?\d{1,12}(?:\.\d{1,12})?)", re.ASC
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}", re.ASCII)
 """Nothing that podman or docker would read as an option."""
 _TIMEOUT_SECONDS = 1_800.0
+_CPUS_MAX = 1024
 _LATENCY_MS_MAX = 600_000.0
 """Ten minutes for one row: above that it is surely not meant in milliseconds."""
 
@@ -30,6 +31,9 @@ def read(field: fields.Field) -> spec.TestsSpec:
     latency, container = section.get("latency_ms_p99_max"), section.get("container")
     if container is not None and not section.has("command"):
         container.wrong("There is no `command` that could run in it.", "Add command: pytest -q")
+    memory, cpus = section.get("memory"), section.get("cpus")
+    if not section.has("container"):
+        section.only_with("container", "memory", "cpus")
     if coverage is not None and not section.has("command"):
         coverage.wrong("There is no `command` whose coverage could be measured.", "Add command: pytest -q")
     found_quality, latency_inside = _quality(quality) if quality is not None else (None, None)
@@ -44,6 +48,10 @@ def read(field: fields.Field) -> spec.TestsSpec:
             else _TIMEOUT_SECONDS
         ),
         container=_image(container) if container is not None else None,
+        memory_bytes_max=(
+            memory.byte_count(minimum=1 << 24, maximum=1 << 40, stand_in=1 << 31) if memory is not None else None
+        ),
+        cpus=cpus.number(above=0, at_most=_CPUS_MAX, stand_in=2) if cpus is not None else None,
         coverage_percent_min=(
             coverage.number(above=0, at_most=100, stand_in=80, or_zero=True) if coverage is not None else None
         ),

@@ -203,6 +203,11 @@ class Analysis:
         """Whether something both arms share is broken."""
         return messages.OutageSeen(reason=self._outage.reason) if self._outage.reason else messages.OutageOver()
 
+    def verified(self, results: Mapping[str, Any]) -> None:
+        """Results of a replay and of a load test that verified the candidate."""
+        self._measured["verification"] = dict(results)
+        self.changed = True
+
     def returned(self, at: float) -> None:
         """The gateway believes that all traffic goes to stable."""
         if self._measured["stable_again_at"] is None:

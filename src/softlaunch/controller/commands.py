@@ -440,11 +440,21 @@ class Commands:
             self._proofs.require(digest, environment.evidence)
 
     def _passed(self, service: str, environment: str, digest: release.Digest) -> bool:
-        live = self._loop.ledger.lives.get((service, environment))
-        known = () if live is None else (live.stable, live.previous)
+        place = (service, environment)
+        live = self._loop.ledger.lives.get(place)
+        verified = live is not None and live.spec.verify is not None
+        known = () if live is None or verified else (live.stable, live.previous)
         if any(arm is not None and arm.release == digest for arm in known):
             return True
-        return bool(arms.stayed(self._store, (service, environment), digest))
+        running = self._loop.ledger.rollouts.get(place)
+        ended = self._store.rollouts(service=service, environment=environment, release=digest, limit=1_000)
+        return any(
+            found.candidate.release == digest
+            and found.state.phase in (phases.Phase.FINISHING, phases.Phase.PROMOTED)
+            # An operator's rollback asks for no evidence: what it makes live has passed only if it did before.
+            and not (verified and found.state.plan.immediate)
+            for found in ([running, *ended] if running is not None else ended)
+        )
 
     def _resolve(self, to: str, service: str) -> release.Digest:
         found = self._registry.resolve(to, service=service)

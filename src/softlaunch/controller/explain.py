@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from softlaunch.core import release
+from softlaunch.core.load import verdict as load_verdict
 from softlaunch.core.rollout import judge_report
 
 LINES_MAX = 10
@@ -26,6 +27,7 @@ _MEANINGS = {
     "evidence_lost": "Held because evidence is missing",
     "ejected": "Held by the gateway's own fuse",
     "gateway": "Held because the gateway did not take the routes",
+    "unmeasured": "Held because verification says nothing of the candidate",
 }
 
 
@@ -48,6 +50,7 @@ def lines(
         *_way_back(rollout),
         *_downtime(rollout),
         *_shadow(rollout),
+        *_verified(rollout),
         *_checks(rollout),
         *_people(events),
         *_pinned(rollout, pin),
@@ -161,6 +164,24 @@ def _checks(rollout: Mapping[str, Any]) -> Iterable[str]:
         yield f"Checks: {told}{passing}."
     elif checks:
         yield f"Checks: {', '.join(check['name'] for check in checks)} pass."
+
+
+def _verified(rollout: Mapping[str, Any]) -> Iterable[str]:
+    if rollout.get("progress"):
+        yield f"Verifying: {rollout['progress']}."
+    found = rollout["measured"].get("verification") or {}
+    if "replay" in found:
+        replayed = found["replay"]
+        yield (
+            f"Replay: {replayed['sent']:,} requests recorded in {replayed['environment']}, {replayed['failed']:,} "
+            f"failed ({replayed['stable_failed']:,} there); {replayed['agreed']:,} of {replayed['compared']:,} answers "
+            f"agree with {short(replayed['stable'])}'s."
+        )
+    if "load" in found:
+        wanted = found["load"]["wanted"]
+        lasting = f"{wanted['rate']:g}/s for {wanted['duration_seconds']:g} s"
+        bound = f"p99 allowed {wanted['latency_ms_p99_max']:g} ms"
+        yield f"Load test ({lasting}, {bound}): {found['load']['verdict']}. {load_verdict.summary(found['load'])}"
 
 
 def _people(events: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -33,6 +33,9 @@ class Follow:
     every_seconds: float = 10.0
     on_rollback: gitops.OnRollback = gitops.OnRollback.REVERT
     require_signed_commits: bool = False
+    update_lock: str = ""
+    """The branch on which softlaunch.lock is kept up to date; empty: on none."""
+    lock_every_seconds: float = 300.0
     by: str = ""
     """Who asked for it."""
     since: float = 0.0
@@ -78,6 +81,18 @@ class Revert:
     tried_at: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lock:
+    """What became of the last look at what softlaunch.lock pins."""
+
+    looked_at: float = 0.0
+    commit: str = ""
+    """The last one that was written."""
+    text: str = ""
+    """One sentence for people."""
+    trouble: bool = False
+
+
 @dataclasses.dataclass(kw_only=True)
 class State:
     """How far one service has got."""
@@ -97,6 +112,7 @@ class State:
     """Commits somebody accepted by name, and those softlaunch wrote itself."""
     told: dict[str, str] = dataclasses.field(default_factory=dict)
     """What the history was told last, by environment."""
+    lock: Lock = dataclasses.field(default_factory=Lock)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -110,6 +126,7 @@ class State:
             name: Target(**{**each, "chain": tuple(each["chain"])}) for name, each in found["targets"].items()
         }
         made.branches = {name: Branch(**each) for name, each in found["branches"].items()}
+        made.lock = Lock(**found.get("lock", {}))
         made.reverts = {name: Revert(**each) for name, each in found["reverts"].items()}
         made.attempts = {name: _interrupted(gitops.Attempt(**each)) for name, each in found["attempts"].items()}
         return made

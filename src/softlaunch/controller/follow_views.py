@@ -22,10 +22,25 @@ def follows(source: following.Following) -> list[dict[str, Any]]:
             "polled_at": work.state.polled_at,
             "unreachable_since": work.state.unreachable_since,
             "trouble": work.state.trouble,
+            "lock": _lock(work),
             "environments": [_environment(work, *each) for each in found],
         }
         for work, found in source.everything()
     ]
+
+
+def _lock(work: follow_work.Work) -> dict[str, Any] | None:
+    if not work.follow.update_lock:
+        return None
+    found = work.state.lock
+    return {
+        "branch": work.follow.update_lock,
+        "every_seconds": work.follow.lock_every_seconds,
+        "looked_at": found.looked_at or None,
+        "commit": found.commit or None,
+        "text": found.text,
+        "trouble": found.trouble,
+    }
 
 
 def _environment(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from softlaunch.controller import follow_look, follow_state
 from softlaunch.core import gitops
-from softlaunch.ports import repository
+from softlaunch.ports import locker, repository
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Work:
     looking: concurrent.futures.Future[follow_look.Seen] | None = None
     checking_out: dict[str, concurrent.futures.Future[pathlib.Path]] = dataclasses.field(default_factory=dict)
     reverting: dict[str, concurrent.futures.Future[follow_state.Revert]] = dataclasses.field(default_factory=dict)
+    locking: concurrent.futures.Future[locker.Updated] | None = None
     trees: dict[str, str] = dataclasses.field(default_factory=dict)
     saved: object = None
 

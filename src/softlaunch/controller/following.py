@@ -24,9 +24,17 @@ from collections.abc import Callable
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller import follow_facts, follow_look, follow_reverts, follow_state, follow_work
+from softlaunch.controller import (
+    follow_facts,
+    follow_locks,
+    follow_look,
+    follow_reverts,
+    follow_state,
+    follow_work,
+)
 from softlaunch.controller import loop as loops
 from softlaunch.core import gitops
+from softlaunch.ports import locker as lockers
 from softlaunch.ports import registry as registries
 from softlaunch.ports import shipper
 from softlaunch.ports import store as stores
@@ -47,6 +55,7 @@ class Following:
         store: Keeps the follows.
         registry: Which release a commit became.
         shipper: Runs pipelines.
+        locker: Keeps locks up to date.
         open_space: Opens a follow's repository; raises ConfigError for an address that cannot be one.
         read_service: Parses softlaunch.yaml.
         executor: For what may wait for a network.
@@ -59,6 +68,7 @@ class Following:
         store: stores.Store,
         registry: registries.Registry,
         shipper: shipper.Shipper,
+        locker: lockers.Locker,
         open_space: Callable[[follow_state.Follow], follow_work.Workspace],
         read_service: follow_look.ReadService,
         executor: concurrent.futures.Executor,
@@ -68,6 +78,7 @@ class Following:
         self._open = open_space
         self._read = read_service
         self._executor = executor
+        self._locks = follow_locks.LockUpdates(locker, executor)
         self._observer = follow_facts.Observer(loop=loop, store=store, registry=registry)
         self._follows = follow_state.Follows(store)
         self._lock = threading.RLock()
@@ -171,12 +182,17 @@ class Following:
                     settle = True
                 if settle:
                     self._settle(work, now)
+                if told := self._locks.turn(work, now):
+                    for target in work.state.targets.values():
+                        if target.branch == work.follow.update_lock:
+                            self._note(work, target.environment, told, now)
                 if work.looking is None and now >= work.due_at:
                     self._look(work, now)
                 self._save(work)
 
     def close(self) -> None:
-        """Ends what git does for any of them."""
+        """Ends what is done for any of them."""
+        self._locks.close()
         with self._lock:
             for work in self._works.values():
                 work.space.close()
@@ -377,7 +393,7 @@ class Following:
             work.state.reverts[key] = found
             if found.state == "pushed":
                 work.state.allowed.append(found.commit)
-                work.due_at = 0.0
+                work.due_at, work.seen = 0.0, None  # as of locks: it may have been seen before it was known
             if found.state != "pending":
                 branch = key.partition(" ")[0]
                 for target in work.state.targets.values():

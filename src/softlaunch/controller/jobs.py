@@ -16,11 +16,12 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from softlaunch import errors
 from softlaunch.controller import training
-from softlaunch.core import output_checks
+from softlaunch.core import job_spec, secret_references
 
 _JOB, _LOCK, _GOOD = "job.json", "lock", "good"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -28,19 +29,45 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a job is."""
+    """What a job is, and where."""
 
     name: str
     command: tuple[str, ...]
     directory: str
     """Where the command runs."""
-    output: str
-    """Name of the table in the output folder."""
     publish: str
     """Absolute path of the link."""
-    keep: int = 5
+    outputs: tuple[job_spec.Output, ...] = (job_spec.Output(),)
+    keep: int = job_spec.KEEP
     """So many good outputs are kept."""
-    checks: output_checks.Checks = dataclasses.field(default_factory=output_checks.Checks)
+    timeout_seconds: float | None = None
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """As written: references to variables are looked up when it runs."""
+    secrets: Mapping[str, secret_references.SecretReference] = dataclasses.field(default_factory=dict)
+    file: str = ""
+    """Absolute path of the softlaunch.yaml it stands in; empty: a command line named all of it."""
+
+
+def of_file(found: job_spec.JobSpec, path: pathlib.Path) -> Job:
+    """
+    A job of a softlaunch.yaml.
+
+    Args:
+        found: What stands there.
+        path: Of the file, absolute.
+    """
+    return Job(
+        name=found.name,
+        command=found.command,
+        directory=str(path.parent),
+        publish=str(path.parent / (found.publish or found.name)),
+        outputs=found.outputs,
+        keep=found.keep,
+        timeout_seconds=found.timeout_seconds,
+        env=found.env,
+        secrets=found.secrets,
+        file=str(path),
+    )
 
 
 class Jobs:
@@ -138,7 +165,7 @@ class Jobs:
         if before is not None and before.publish != job.publish and self.published(before) is not None:
             raise errors.ConfigError(
                 f"The job {job.name!r} publishes at {before.publish} already.",
-                remedy="Leave --publish out, or remove that link first.",
+                remedy="Publish there, or remove that link first; another job needs another name.",
                 code=errors.Code.JOB_PUBLISH,
             )
         path = pathlib.Path(job.publish)
@@ -148,7 +175,7 @@ class Jobs:
             what = "is taken by something that is not of this job" if there else "is in a folder that does not exist"
             raise errors.ConfigError(
                 f"{path} {what}.",
-                remedy="Give another path with --publish, or make room there.",
+                remedy="Publish at another path (--publish, or `publish` in softlaunch.yaml), or make room there.",
                 code=errors.Code.JOB_PUBLISH,
             )
 
@@ -183,10 +210,7 @@ class Jobs:
         """The job; None when there is none of that name."""
         path = self._root / name / _JOB
         try:
-            found = json.loads(path.read_bytes())
-            checks = found["checks"]
-            checks = {**checks, "columns": tuple(checks["columns"]), "ranges": tuple(map(tuple, checks["ranges"]))}
-            return Job(**{**found, "command": tuple(found["command"]), "checks": output_checks.Checks(**checks)})
+            return _job(json.loads(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -195,6 +219,21 @@ class Jobs:
                 remedy="Mend or remove the file; the next run that names its command writes it anew.",
                 code=errors.Code.NO_JOB,
             ) from error
+
+
+def _job(found: dict[str, Any]) -> Job:
+    if "output" in found:  # of before there were several
+        found["outputs"] = [{"pattern": found.pop("output"), "checks": found.pop("checks")}]
+    outputs = []
+    for each in found["outputs"]:
+        checks = each["checks"]
+        checks = {**checks, "columns": tuple(checks["columns"]), "ranges": tuple(map(tuple, checks["ranges"]))}
+        outputs.append(job_spec.Output(pattern=each["pattern"], checks=job_spec.Checks(**checks)))
+    secrets = {
+        name: secret_references.SecretReference(kind=secret_references.SecretKind(each["kind"]), target=each["target"])
+        for name, each in found.get("secrets", {}).items()
+    }
+    return Job(**{**found, "command": tuple(found["command"]), "outputs": tuple(outputs), "secrets": secrets})
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -131,8 +131,18 @@ class Ledger:
         *,
         at: float,
         by: str = "",
+        measured: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds records about a rollout as it is now; its place is in the ledger as it is now, too."""
+        """
+        Adds records about a rollout as it is now; its place is in the ledger as it is now, too.
+
+        Args:
+            record: The rollout.
+            announcements: What to say.
+            at: Unix seconds.
+            by: Who asked for what happened.
+            measured: By what verification; told with the first announcement.
+        """
         place = (record.service, record.environment)
         approval = messages.AnnouncementKind.APPROVED
         is_approval = any(found.kind is approval for found in announcements)
@@ -140,6 +150,8 @@ class Ledger:
             # Of an approval and what follows from it only the approval is somebody's.
             said_by = "" if is_approval and found.kind is not approval else by
             facts = history.facts(record, stable=self.lives[place].stable, by=said_by)
+            if measured and found is announcements[0]:
+                facts["verification"] = dict(measured)
             self.note(place, at=at, rollout_id=record.id, kind=found.kind.value, text=found.text, facts=facts)
 
     def flush(self) -> None:

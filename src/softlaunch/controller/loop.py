@@ -28,7 +28,6 @@ from softlaunch.ports import checks as check_ports
 from softlaunch.ports import clock as clocks
 from softlaunch.ports import fleet as fleets
 from softlaunch.ports import gateway as gateways
-from softlaunch.ports import prober as probers
 from softlaunch.ports import spool as spools
 from softlaunch.ports import store as stores
 
@@ -60,7 +59,7 @@ class ControlLoop:
         gateway: gateways.Gateway,
         fleet: fleets.Fleet,
         shelf: shelves.Shelf,
-        prober: probers.Prober,
+        verifying: verification.Neighbours,
         clock: clocks.Clock,
         archive: archives.Archive,
         checks: check_ports.Checks,
@@ -83,7 +82,10 @@ class ControlLoop:
         self._keeper = replicas.Keeper(fleet)
         self._woken = threading.Event()
         self._executor = executor or concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="ask")
-        self._verifier = verification.Verifier(shelf, prober, self._executor)
+        # Threads of their own: a load test takes one for minutes, and a team's checks must not wait for it.
+        self._verifier = verification.Verifier(
+            shelf, verifying, executor or concurrent.futures.ThreadPoolExecutor(16, thread_name_prefix="verify")
+        )
         self._histories = {
             place: judge_history.ArmHistory.from_json(live.history)
             for place, live in self.ledger.lives.items()
@@ -197,11 +199,22 @@ class ControlLoop:
             self.ledger.put_live(live)
         if (step.state.phase, step.state.step) != (record.state.phase, record.state.step):
             analysis.begin_step(now)
+        measured = getattr(event, "measured", None)
+        if measured:
+            analysis.verified(measured)
+        if step.state.phase is not phases.Phase.VERIFYING or step.state.paused or step.state.hold is not None:
+            self._verifier.stop(record.id)
         if isinstance(event, messages.Judged):
             analysis.decided(now, phase=step.state.phase.value, step=step.state.step, reason=step.state.reason)
         self._save(following, analysis)
         following = self.ledger.rollouts.get(place, following)
-        self.ledger.announce(following, history.told(step, record), at=now, by=getattr(event, "by", ""))
+        self.ledger.announce(
+            following,
+            history.told(step, record),
+            at=now,
+            by=getattr(event, "by", ""),
+            measured=measured,
+        )
         if machine.is_final(step.state):
             self._close(following, now)
         return following
@@ -214,7 +227,6 @@ class ControlLoop:
     def _close(self, record: stores.RolloutRecord, now: float) -> None:
         """A rollout has ended: what failed is pinned, what waited begins."""
         self.analyses.pop(record.id, None)
-        self._verifier.forget(record.id)
         self._judged_at.pop(record.id, None)
         self._askers.pop(record.id, None)
         if record.state.phase is phases.Phase.ROLLED_BACK and not record.state.plan.drill:
@@ -401,8 +413,25 @@ class ControlLoop:
 
     def _verification(self, record: stores.RolloutRecord) -> messages.Event | None:
         live = self.ledger.lives[record.service, record.environment]
-        status = self.statuses.get(desired.replica_name(live, record.candidate, 0))
-        return self._verifier.event(record, status.socket) if status is not None else None
+        names = [found.name for found in desired.arm_specs(live, record.candidate, record.spec)]
+        sockets = [self.statuses[name].socket for name in names if name in self.statuses]
+        if len(sockets) < len(names):
+            return None
+        lives = {
+            environment: found
+            for (service, environment), found in self.ledger.lives.items()
+            if service == record.service
+        }
+        return self._verifier.event(record, sockets, lives)
+
+    def verifying(self, record: stores.RolloutRecord) -> str:
+        """How far the verification of a rollout is, for people; empty when none runs."""
+        return self._verifier.progress(record.id)
+
+    def stop_verifying(self) -> None:
+        """Ends what verifications have started; each begins again when the loop goes on."""
+        with self.lock:
+            self._verifier.stop_all()
 
     def _look_at_fuse(self) -> None:
         try:

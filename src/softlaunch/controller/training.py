@@ -26,17 +26,21 @@ from softlaunch.core import training_record
 
 RUN_FILE, METRICS, RESOURCES, OUTPUT = "run.json", "metrics.jsonl", "resources.jsonl", "output.log"
 REPORTED, PARAMETERS = "reported.jsonl", "params.json"
+BY_DIGEST, BY_MLFLOW = "digest", "mlflow run id"
+"""The run's record lists the model; or the model says which run of MLflow logged it."""
 _RELEASES, _LOCK = "releases.jsonl", "lock"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Use:
-    """A release that was built with a file of a run."""
+    """A release that was built with a file or folder of a run."""
 
     release: str
     service: str
     sha256: str
+    by: str = BY_DIGEST
+    """How that is known."""
 
 
 class Records:
@@ -93,6 +97,8 @@ class Records:
         Raises:
             ConfigError: there is none, or more than one.
         """
+        if run.startswith("mlflow:"):
+            run = run.replace(":", "-", 1)  # as `runs import` is told it
         exact = self._read(run) if _ID.fullmatch(run) else None
         if exact is not None:
             return exact
@@ -107,11 +113,9 @@ class Records:
         )
 
     def training_run_of(self, sha256: str) -> training_record.TrainingRecord | None:
-        """The newest finished run that produced a file of these bytes."""
-        for each in self.every():
-            if each.outcome is training_record.Outcome.SUCCEEDED and any(file.sha256 == sha256 for file in each.files):
-                return each
-        return None
+        """The newest finished run that produced a file of these bytes, or a folder of this digest."""
+        good = (each for each in self.every() if each.outcome is training_record.Outcome.SUCCEEDED)
+        return next((each for each in good if each.produced(sha256) is not None), None)
 
     def used(self, run: str, use: Use) -> None:
         """Writes down that a release was built with a file of that run; twice is once."""
@@ -157,11 +161,11 @@ class Records:
 
 def training_run_of(root: pathlib.Path, sha256: str) -> training_record.TrainingRecord | None:
     """
-    The newest finished run that produced a file of these bytes.
+    The newest finished run that produced a file of these bytes, or a folder of this digest.
 
     Args:
         root: HOME/training.
-        sha256: Hex, of a model's file.
+        sha256: Hex, of a model's file or folder.
     """
     return Records(root).training_run_of(sha256)
 

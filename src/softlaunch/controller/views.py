@@ -87,6 +87,7 @@ def rollout(loop: loops.ControlLoop, record: store.RolloutRecord) -> dict[str, A
         "paused": state.paused,
         "hold": {"kind": state.hold.kind.value, "reason": state.hold.reason} if state.hold else None,
         "reason": state.reason,
+        "progress": loop.verifying(record),
         "drill": state.plan.drill,
         "successor": _successor(record.successor),
         "created_at": record.created_at,

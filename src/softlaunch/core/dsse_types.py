@@ -87,10 +87,10 @@ def parse(found: dict[str, Any]) -> Envelope:
         _fields(each, {"keyid", "sig"}, "a signature")
         if not isinstance(each["keyid"], str):
             raise MalformedError("keyid is no text")
-        read.append(Signature(key_id=each["keyid"], raw=_base64(each["sig"], "sig")))
+        read.append(Signature(key_id=each["keyid"], raw=base64_bytes(each["sig"], "sig")))
     return Envelope(
         payload_type=_text(found["payloadType"], "payloadType"),
-        payload=_base64(found["payload"], "payload"),
+        payload=base64_bytes(found["payload"], "payload"),
         signatures=tuple(read),
     )
 
@@ -130,7 +130,13 @@ def _text(found: Any, what: str) -> str:
     return found
 
 
-def _base64(found: Any, what: str) -> bytes:
+def base64_bytes(found: Any, what: str) -> bytes:
+    """
+    The bytes of a text in Base64.
+
+    Raises:
+        MalformedError: it is none, or not in the one spelling that encoding them gives.
+    """
     text = _text(found, what)
     try:
         raw = base64.b64decode(text, validate=True)

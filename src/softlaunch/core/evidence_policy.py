@@ -2,8 +2,9 @@
 When evidence is good enough.
 
 Every statement attached to a release has to verify, by keys that are trusted and by as many as are asked for; a single
-one that does not is a sign that somebody was there. One exception: an approval signed by a key that is not trusted here
-is somebody else's approval, and counts for nothing. A provenance has to be there, and everything it says was made with
+one that does not is a sign that somebody was there. Two exceptions count for nothing: an approval by somebody who is
+not trusted here is somebody else's approval, and a policy that names identities alone passes over what keys signed (as
+one that names none passes over Sigstore bundles). A provenance has to be there, and everything it says was made with
 it.
 """
 
@@ -14,7 +15,7 @@ import enum
 import hashlib
 from collections.abc import Sequence
 
-from softlaunch.core import intoto, provenance, release
+from softlaunch.core import identities, intoto, provenance, release
 
 
 class Requirement(enum.StrEnum):
@@ -28,9 +29,16 @@ class EvidenceSpec:
 
     require: Requirement = Requirement.NONE
     keys: tuple[str, ...] = ()
-    """Names of trusted keys of the home, or files of public keys; none: every key of the home."""
+    """Names of trusted keys of the home, or files of public keys; none, and no identity: every key of the home."""
     threshold: int = 1
     """So many different keys have to have signed each statement."""
+    people: identities.Trust = dataclasses.field(default_factory=identities.Trust)
+    """Identities whose Sigstore bundles are trusted. Keys are trusted beside them only when they are named."""
+
+    @property
+    def keys_trusted(self) -> bool:
+        """Whether a signature by a key counts at all."""
+        return bool(self.keys) or not self.people.identities
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,10 @@ class Finding:
     payload: bytes = b""
     problem: str = ""
     foreign: bool = False
-    """A well-formed approval of this release whose keys are all unknown here."""
+    """Well-formed and about this release, and it counts for nothing: an approval by somebody who is not trusted here,
+    or signed by a key where identities alone are trusted."""
+    signer: identities.Signer | None = None
+    """Of a Sigstore bundle that verifies, whether that identity is trusted or not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,13 +70,13 @@ class Judgement:
         return not self.problems
 
 
-def judge(findings: Sequence[Finding]) -> Judgement:
-    """Whether this is all the evidence that has to be there, and all of it good."""
+def judge(findings: Sequence[Finding], *, by: str = "key") -> Judgement:
+    """Whether this is all the evidence that has to be there, and all of it good; `by` names what is trusted."""
     good = [found for found in findings if not found.problem and not found.foreign and found.statement is not None]
     problems = [f"Statement {found.referrer.short}: {found.problem}." for found in findings if found.problem]
     proofs = [found.statement for found in good if found.statement and found.statement.kind is intoto.Kind.PROVENANCE]
     if not proofs:
-        problems.append("No provenance is signed by a trusted key.")
+        problems.append(f"No provenance is signed by a trusted {by}.")
     present = {hashlib.sha256(found.payload).hexdigest() for found in good}
     for proof in proofs:
         absent = [digest for digest in provenance.byproducts(proof.predicate) if digest not in present]

@@ -62,6 +62,8 @@ class Head:
 
     id: int
     hash: str
+    first: bool = False
+    """No head of an earlier record was kept: there were none before, or somebody took them away."""
 
     def __str__(self) -> str:
         return f"{self.id}:{self.hash}"
@@ -92,6 +94,8 @@ class Verification:
     heads_count: int
     unheaded_count: int
     """Records after the last head: nothing but the chain vouches for these."""
+    unknown_before: int = 0
+    """Heads of records before this one were not kept, so that these may have been written anew before it; 0: none."""
 
     @property
     def intact(self) -> bool:
@@ -137,8 +141,10 @@ def verify(records: Iterable[Record], heads: Iterable[Head]) -> Verification:
         heads: What a second place knows of it, in any order.
     """
     told: dict[int, set[str]] = {}
+    unknown_before = 0
     for head in heads:
         told.setdefault(head.id, set()).add(head.hash)
+        unknown_before = max(unknown_before, head.id if head.first else 0)
     problems: list[Problem] = []
     previous, last, count, seen = GENESIS, None, 0, set()
     for record in records:
@@ -163,6 +169,7 @@ def verify(records: Iterable[Record], heads: Iterable[Head]) -> Verification:
         problem_count=len(problems),
         heads_count=len(told),
         unheaded_count=max(0, (last or 0) - head_last),
+        unknown_before=unknown_before,
     )
 
 

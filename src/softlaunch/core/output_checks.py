@@ -8,24 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from softlaunch.core import training_record
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Checks:
-    """What is asked of a table. None: not asked."""
-
-    rows_min: int = 1
-    columns: tuple[str, ...] = ()
-    """Have to be there."""
-    missing_percent_max: float | None = None
-    """Of each of those columns; of every column when none is named."""
-    ranges: tuple[tuple[str, float, float], ...] = ()
-    """Column, least and greatest value; a value that is missing is in no range's way."""
-    rows_change_percent_max: float | None = None
-    """Against the output that is published."""
-    mean_change_percent_max: float | None = None
-    """Of each column of numbers, against the output that is published, in percent of its standard deviation there."""
+from softlaunch.core import job_spec, training_record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +35,7 @@ class Table:
     columns: Mapping[str, Column]
 
 
-def judge(found: Table, before: Table | None, asked: Checks) -> tuple[training_record.Gate, ...]:
+def judge(found: Table, before: Table | None, asked: job_spec.Checks) -> tuple[training_record.Gate, ...]:
     """
     One gate for each thing that is asked.
 
@@ -71,7 +54,34 @@ def judge(found: Table, before: Table | None, asked: Checks) -> tuple[training_r
     return tuple(gates)
 
 
-def _missing(found: Table, asked: Checks) -> Sequence[training_record.Gate]:
+def whole(parts: Sequence[Table]) -> Table:
+    """
+    Tables as one, row below row.
+
+    Args:
+        parts: At least one.
+
+    Raises:
+        ValueError: they do not have the same columns.
+    """
+    names = list(parts[0].columns)
+    for part in parts:
+        if set(part.columns) != set(names):
+            other = sorted(set(part.columns) ^ set(names))
+            raise ValueError(f"not all of its {len(parts)} files have the column {other[0]!r:.80}")
+    return Table(
+        row_count=sum(part.row_count for part in parts),
+        columns={
+            name: Column(
+                values=np.concatenate([part.columns[name].values for part in parts]),
+                missing=np.concatenate([part.columns[name].missing for part in parts]),
+            )
+            for name in names
+        },
+    )
+
+
+def _missing(found: Table, asked: job_spec.Checks) -> Sequence[training_record.Gate]:
     if asked.missing_percent_max is None:
         return ()
     names = [name for name in asked.columns if name in found.columns] or list(found.columns)
@@ -95,7 +105,7 @@ def _range(found: Table, name: str, least: float, greatest: float) -> training_r
     return _gate(f"range {name}", outside == 0, f"{outside} of {numbers.size} outside {least:g} to {greatest:g}")
 
 
-def _changes(found: Table, before: Table | None, asked: Checks) -> Sequence[training_record.Gate]:
+def _changes(found: Table, before: Table | None, asked: job_spec.Checks) -> Sequence[training_record.Gate]:
     if before is None:
         return ()
     gates = []

@@ -11,7 +11,15 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from softlaunch.core import answer_checks, evidence_policy, lookups, secret_references
+from softlaunch.core import (
+    answer_checks,
+    evidence_policy,
+    identities,
+    job_spec,
+    lookups,
+    secret_references,
+    verify_specs,
+)
 
 WEIGHT_FULL = 10_000
 """Shares of traffic are counted in 1/10000, Envoy's total weight here: 0.01 % is the smallest share."""
@@ -35,7 +43,7 @@ class ModelSource(enum.StrEnum):
     COMMAND = "command"
     """A program that serves HTTP on $PORT."""
     NONE = "none"
-    """Every environment attaches what runs already: there is nothing to build."""
+    """Every environment attaches what runs already, or there are only jobs: there is nothing to build."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +98,10 @@ class TestsSpec:
     """Of the command; then its whole process group is killed."""
     container: str | None = None
     """Image in which the command runs; None: on the machine that builds."""
+    memory_bytes_max: int | None = None
+    """Of the container; None: as much as there is."""
+    cpus: float | None = None
+    """So many CPUs' time the container gets at most; None: all of them."""
     coverage_percent_min: float | None = None
     quality: QualitySpec | None = None
     latency_ms_p99_max: float | None = None
@@ -335,21 +347,14 @@ class AttachSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerifySpec:
-    """Smoke requests made from the reference rows, sent straight to the candidate before it gets any traffic."""
-
-    request_count: int = 20
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvironmentSpec:
     name: str
     branch: str | None = None
     after: str | None = None
     strategy: StrategySpec
     replica_count: int = 2
-    verify: VerifySpec | None = None
-    """Set: the environment has no traffic of its own and passes by these requests."""
+    verify: verify_specs.VerifySpec | None = None
+    """Set: the environment has no traffic of its own and passes by this."""
     fallback_body: bytes | None = None
     """JSON bytes answered on prediction paths when everything else failed; None: no such fallback."""
     fallbacks: tuple[FallbackSpec, ...] = ()
@@ -384,6 +389,12 @@ class ServiceSpec:
     environments: tuple[EnvironmentSpec, ...]
     lookups: tuple[lookups.LookupSpec, ...] = ()
     """`features:`, looked up when a request comes."""
+    registry: str | None = None
+    """HOST/NAME where `ship` sends releases and their evidence before it launches them."""
+    keyless: identities.Keyless | None = None
+    """How builds are signed by an identity; None: by the key of the home, where there is one."""
+    jobs: tuple[job_spec.JobSpec, ...] = ()
+    """Batches that are run by `softlaunch job run NAME`; no part of a release."""
     gaps: tuple[str, ...] = ()
     """What is missing and what that costs, one sentence each; never an error."""
 

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from softlaunch.core import tree_digest
+
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
 _NAMED = re.compile(
     rf"(?<![\w./'-])([A-Za-z][\w./'@-]{{0,63}}(?: [a-z]\w{{0,20}})?)\s?[=:]\s?({_NUMBER})%?(?=[\s,;|)\]]|$)"
@@ -161,6 +163,14 @@ class TrainingRecord:
     def dump(self) -> bytes:
         """Canonical JSON: the same bytes for the same record."""
         return json.dumps(self.document(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+    def produced(self, sha256: str) -> str | None:
+        """The file it produced that has this sha256, or the folder that has this digest; None: neither."""
+        found = next((file.path for file in self.files if file.sha256 == sha256), None)
+        if found is not None:
+            return found
+        below = tree_digest.folders({file.path: file.sha256 for file in self.files})
+        return next((f"{folder}/" for folder, digest in below.items() if digest == sha256), None)
 
     @property
     def digest(self) -> str:

@@ -26,6 +26,18 @@ class CommandResult:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Container:
+    """In what a command runs, and what it may take there."""
+
+    image: str
+    """As podman and docker name images; pulled when absent."""
+    memory_bytes_max: int | None = None
+    """Swap included; None: as much as there is."""
+    cpus: float | None = None
+    """So many CPUs' time; None: all of them."""
+
+
 class Environments(Protocol):
     def serving(self, lock: bytes | None) -> Interpreter:
         """
@@ -51,7 +63,7 @@ class Workbench(Protocol):
         timeout_seconds: float,
         variables: Mapping[str, str],
         log: pathlib.Path | None = None,
-        image: str | None = None,
+        container: Container | None = None,
         writable: Sequence[pathlib.Path] = (),
     ) -> CommandResult:
         """
@@ -64,7 +76,7 @@ class Workbench(Protocol):
             timeout_seconds: After which it is killed, with everything it started.
             variables: Added to its environment.
             log: File that gets everything it prints, while it prints; only the last lines are returned.
-            image: Runs it in a container of this image; only `directory` and `writable` can be written there.
+            container: Runs it there; only `directory` and `writable` can be written.
             writable: Directories besides.
 
         Raises:

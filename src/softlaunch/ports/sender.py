@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
@@ -25,4 +26,12 @@ class Sender(Protocol):
 
     def collect(self) -> Sequence[Sent]:
         """What has become of requests since the last call; every request is told of once, after its timeout at last."""
+        ...
+
+
+class Senders(Protocol):
+    def __call__(
+        self, sockets: Sequence[str], *, release: str, timeout_seconds: float
+    ) -> contextlib.AbstractContextManager[Sender]:
+        """A sender to the replicas behind these sockets, of the release with these first twelve hex digits."""
         ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from softlaunch.core import identities
 
 
 class Algorithm(enum.StrEnum):
@@ -24,6 +26,7 @@ class PublicKey:
     pem: bytes
 
 
+@runtime_checkable
 class Signer(Protocol):
     @property
     def public(self) -> PublicKey:
@@ -57,5 +60,46 @@ class Keys(Protocol):
 
         Raises:
             ConfigError: there is no such key, or it is none that is supported.
+        """
+        ...
+
+
+class Bundles(Protocol):
+    """Sigstore bundles, verified without a network."""
+
+    def read(self, raw: bytes, *, trusted_root: str) -> identities.Bundle:
+        """
+        What the bundle holds, when its certificate, signature and log entry verify; who may sign is not asked here.
+
+        Args:
+            raw: A bundle of version 0.3 around a DSSE envelope, as JSON.
+            trusted_root: Path of a trusted_root.json; empty: the public Sigstore's.
+
+        Raises:
+            MalformedError: it does not verify.
+            ConfigError: the trusted root cannot be read, or Sigstore's library is not installed.
+        """
+        ...
+
+
+class KeylessSigner(Protocol):
+    """Somebody whom an OpenID provider vouches for, for a few minutes."""
+
+    @property
+    def identity(self) -> identities.Identity:
+        """Who signs."""
+        ...
+
+    @property
+    def trusted_root(self) -> str:
+        """What its bundles verify by; see Bundles.read."""
+        ...
+
+    def sign(self, statement: bytes) -> bytes:
+        """
+        A Sigstore bundle of this in-toto statement, as JSON.
+
+        Raises:
+            UnavailableError: a service of Sigstore cannot be reached or refuses.
         """
         ...

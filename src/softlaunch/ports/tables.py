@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from softlaunch.core import release
@@ -33,6 +34,8 @@ class Table:
     row_count: int
     unusable: tuple[str, ...] = ()
     """Columns of kinds that can be no feature (lists, times), left out."""
+    unusable_missing: Mapping[str, np.ndarray[Any, Any]] = dataclasses.field(default_factory=dict)
+    """Which of their values are missing; bool, shape [N]."""
 
     def column(self, name: str) -> TableColumn | None:
         """The column of that name, None when there is none."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.controller import commands, shelf, views
+from softlaunch.controller import commands, shelf, verification, views
 from softlaunch.controller import loop as loops
 from softlaunch.core import release as release_values
 from softlaunch.core import spec
@@ -31,6 +31,7 @@ from softlaunch.testing import checks, registry, releases, virtual_traffic
 from softlaunch.testing import clock as clocks
 from softlaunch.testing import fleet as fleets
 from softlaunch.testing import gateway as gateways
+from softlaunch.testing import loads as load_tests
 from softlaunch.testing import spool as spools
 from softlaunch.testing import store as stores
 
@@ -136,6 +137,10 @@ class Simulator:
         self.archive = archives.MemoryArchive()
         self.checks = checks.MemoryChecks()
         self.spool = spools.MemorySpool()
+        self.loads = load_tests.MemoryLoads()
+        self.senders = load_tests.MemorySenders(self.clock)
+        self.load_reports: list[Mapping[str, Any]] = []
+        """Those that were kept as evidence."""
         self.rates: dict[virtual_traffic.Place, float] = {}
         """Requests per second by place, where they are not `request_rate`."""
         self.restart_count = 0
@@ -320,7 +325,14 @@ class Simulator:
             gateway=self._fate.meet(self.gateway),
             fleet=self._fate.meet(self.fleet),
             shelf=shelf.Shelf(self.registry, self._directory),
-            prober=_Prober(self._behaviours),
+            verifying=verification.Neighbours(
+                prober=_Prober(self._behaviours),
+                spool=self.spool,
+                senders=self.senders,
+                loads=self.loads,
+                clock=self.clock,
+                report=lambda _record, measured: self.load_reports.append(measured),
+            ),
             clock=self.clock,
             archive=self._fate.meet(self.archive),
             checks=self.checks,

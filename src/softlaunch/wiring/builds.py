@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable
 
 from softlaunch import errors
 from softlaunch.adapters.build_tools import tables as arrow_tables
@@ -24,7 +25,7 @@ from softlaunch.core import fallbacks, release
 from softlaunch.core import spec as spec_values
 from softlaunch.ports import source
 from softlaunch.serving import unpacked
-from softlaunch.wiring import evidence, locking, training
+from softlaunch.wiring import evidence, locking, training_ties
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,11 +81,14 @@ def sources(directory: pathlib.Path, ref: str) -> Sources:
             remedy="Write one with `softlaunch init` and commit it, or name the service's folder with --dir.",
             code=errors.Code.SERVICE_FILE,
         )
-    service = _with_fallback_files(service_file.parse_bytes(raw), found, commit)
+    service = _with_fallback_files(
+        service_file.parse_bytes(raw), lambda name: found.read(commit, name), f"in commit {commit.id[:12]}"
+    )
     if service.model.source is spec_values.ModelSource.NONE:
         raise errors.ConfigError(
-            f"{service.service} only attaches what runs already: there is nothing to build.",
-            remedy="Run `softlaunch attach`, or give `model:`.",
+            f"{service.service} has {'no environments, only jobs' if not service.environments else 'no model'}: there"
+            " is nothing to build.",
+            remedy="Run `softlaunch attach` or `softlaunch job run`, or give `model:`.",
             code=errors.Code.ATTACH_URL,
         )
     return Sources(directory=directory, repository=found, commit=commit, spec=service)
@@ -106,11 +110,12 @@ def build_sources(
         SoftlaunchError: as `build`.
     """
     environments = uv_environments.UvEnvironments(home.venvs)
+    bench = local_workbench.LocalWorkbench(environments.import_path())
     shop = workshop.Workshop(
         source=found.repository,
         registry=oci_registry.OciRegistry(home.registry),
         environments=environments,
-        workbench=local_workbench.LocalWorkbench(environments.import_path()),
+        workbench=bench,
         tables=arrow_tables.ArrowTables(),
         downloads=by_scheme.Downloads(),
         materials=locking.materials_of(found.directory),
@@ -119,10 +124,17 @@ def build_sources(
         serving_python=pathlib.Path(sys.executable),
         loader=unpacked.__name__,
         reports=reports,
+        train=training_ties.Trainer(
+            home=home,
+            bench=bench,
+            directory=found.directory,
+            commit=found.commit.id,
+            service=found.spec.service,
+        ),
     )
     result = building.build(found.spec, found.commit, shop, progress=progress)
     evidence.of_build(home, found.repository, found.commit, found.spec, result=result, progress=progress)
-    training.tie(home, found.repository, found.commit, found.spec, result=result, progress=progress)
+    training_ties.tie(home, found.repository, found.commit, found.spec, result=result, progress=progress)
     return Built(commit=found.commit, spec=found.spec, result=result)
 
 
@@ -140,8 +152,23 @@ def attach(home: homes.Home, service: str, url: str, ready: str) -> release.Dige
         return oci_registry.OciRegistry(home.registry).push(made)
 
 
+def described(directory: pathlib.Path) -> spec_values.ServiceSpec:
+    """
+    The service as the files of the directory say now, committed or not.
+
+    Raises:
+        ConfigError: softlaunch.yaml is missing or wrong, or a file that a fallback answers from.
+    """
+
+    def read(name: str) -> bytes | None:
+        path = directory / name
+        return path.read_bytes() if path.is_file() else None
+
+    return _with_fallback_files(service_file.load(directory / service_file.FILE_NAME), read, f"in {directory}")
+
+
 def _with_fallback_files(
-    service: spec_values.ServiceSpec, repository: git_source.GitSource, commit: source.Commit
+    service: spec_values.ServiceSpec, read: Callable[[str], bytes | None], where: str
 ) -> spec_values.ServiceSpec:
     """The service whose fallbacks carry the files they answer from: they run outside of any release."""
 
@@ -149,10 +176,10 @@ def _with_fallback_files(
         if found.kind not in fallbacks.LOCAL:
             return found
         name = found.target.partition(":")[0] if found.kind is spec_values.FallbackKind.PYTHON else found.target
-        raw = repository.read(commit, name)
+        raw = read(name)
         if raw is None:
             raise errors.ConfigError(
-                f"The fallback's file {name!r} is not in commit {commit.id[:12]}.",
+                f"The fallback's file {name!r} is not {where}.",
                 remedy="Commit it beside softlaunch.yaml, or correct `fallback:`.",
                 code=errors.Code.FALLBACK_UNUSABLE,
             )

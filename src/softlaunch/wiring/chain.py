@@ -29,6 +29,17 @@ def verify(home: homes.Home, heads: Sequence[str] = ()) -> history_chain.Verific
     return chain.check(home.state_file, known)
 
 
+def headless(home: homes.Home) -> int:
+    """The last record of a history whose heads somebody took away; 0: nobody did, or it is not chained yet."""
+    if not home.state_file.is_file() or home.heads_file.exists():
+        return 0
+    try:
+        found = chain.check(home.state_file, ())
+    except errors.SoftlaunchError:
+        return 0  # who opens it will say what is wrong with it
+    return found.record_count
+
+
 def _head(text: str) -> history_chain.Head:
     found = history_chain.Head.parse(text)
     if found is None:

@@ -14,9 +14,9 @@ from softlaunch.adapters.checks import http_checks
 from softlaunch.adapters.envoy import gateway as envoy_gateway
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
+from softlaunch.adapters.local import load_process, replay_process, replay_sender
 from softlaunch.adapters.local import lock as local_lock
 from softlaunch.adapters.local import prober as local_prober
-from softlaunch.adapters.local import replay_process
 from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.spool import local as local_spool
@@ -29,12 +29,14 @@ from softlaunch.controller import (
     drilling,
     following,
     hook_secret,
+    load_reports,
     loop,
     notifier,
     people,
     replay_schedule,
     runner,
     shelf,
+    verification,
 )
 from softlaunch.ports import store
 from softlaunch.wiring import evidence, places, recordings, repositories
@@ -85,6 +87,7 @@ class ControlPlane:
             for found in self._beside:
                 found.stop()
             self._runner.stop()
+            self.loop.stop_verifying()
         finally:
             if everything:
                 self._fleet.stop_all()
@@ -118,7 +121,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             gateway=gateway,
             fleet=fleets,
             shelf=shelves,
-            prober=local_prober.HttpProber(),
+            verifying=_verifying(home, registry, spool),
             clock=local_clock.SystemClock(),
             spool=spool,
             archive=recordings.evidence(home),
@@ -157,6 +160,20 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             _fleet=local,
             _gateway=gateway,
         )
+
+
+def _verifying(
+    home: homes.Home, registry: oci_registry.OciRegistry, recorded: local_spool.LocalSpool
+) -> verification.Neighbours:
+    reports = load_reports.LoadReports(releases=registry, keys=evidence.LazyKeys(home), proofs=evidence.of(home))
+    return verification.Neighbours(
+        prober=local_prober.HttpProber(),
+        spool=recorded,
+        senders=replay_sender.opened,
+        loads=load_process.LoadProcesses(home.logs / "load.log"),
+        clock=local_clock.SystemClock(),
+        report=reports.add,
+    )
 
 
 def _notifier(turning: loop.ControlLoop, saved: store.Store) -> Callable[[], None]:

@@ -32,6 +32,8 @@ class Locked:
     branch: str | None = None
     commit: str | None = None
     pushed: bool = False
+    taken_back: str | None = None
+    """The commit that took this very change back, for which it was not made again."""
 
 
 def check(home: homes.Home, directory: pathlib.Path) -> Locked:
@@ -67,7 +69,14 @@ def write(home: homes.Home, directory: pathlib.Path, *, again: bool) -> Locked:
     return found
 
 
-def update(home: homes.Home, directory: pathlib.Path, *, branch: str | None = None, push: bool = False) -> Locked:
+def update(
+    home: homes.Home,
+    directory: pathlib.Path,
+    *,
+    branch: str | None = None,
+    push: bool = False,
+    unless_reverted: bool = False,
+) -> Locked:
     """
     One commit on a branch that brings its lock up to date; none when it is.
 
@@ -78,6 +87,7 @@ def update(home: homes.Home, directory: pathlib.Path, *, branch: str | None = No
         directory: The service's folder in a clone.
         branch: Which; None: the one that is checked out.
         push: The branch is origin's, and the commit goes there.
+        unless_reverted: Leave the branch alone where somebody, or a rollback, has taken back what would be written.
 
     Raises:
         ConfigError: there is no such branch, or as `check`.
@@ -103,8 +113,11 @@ def update(home: homes.Home, directory: pathlib.Path, *, branch: str | None = No
             changed = locking.changes(materials.lock_of(checkout), now)
         if not changed:
             return Locked(pins=now, changes=(), branch=name)
+        raw = lockfile.dump_roles(now)
+        if unless_reverted and (reverted := file.taken_back(parent, raw, own=locking.TITLE)):
+            return Locked(pins=now, changes=changed, branch=name, taken_back=reverted)
         lines = "\n".join(f"* {change.text}" for change in changed)
-        made = file.commit(parent, lockfile.dump_roles(now), f"{locking.TITLE}\n\n{lines}\n")
+        made = file.commit(parent, raw, f"{locking.TITLE}\n\n{lines}\n")
         moved = file.push(name, made) if push else file.advance(name, made, parent=parent)
         if moved:
             if push:

@@ -11,7 +11,12 @@ from softlaunch.core import training_record
 _SCHEME = "mlflow:"
 
 
-def take(home: homes.Home, reference: str, where: str) -> training_record.TrainingRecord:
+def identity(run: str) -> str:
+    """The id of the record of an MLflow run."""
+    return mlflow_runs.identity(run)
+
+
+def take(home: homes.Home, reference: str, where: str, *, artifacts: bool = True) -> training_record.TrainingRecord:
     """
     Reads a run and keeps its record; read again it is replaced.
 
@@ -19,6 +24,7 @@ def take(home: homes.Home, reference: str, where: str) -> training_record.Traini
         home: Where the record goes.
         reference: mlflow:RUN_ID.
         where: URL of a tracking server, else the folder of a file store.
+        artifacts: Their bytes are read, for their digests.
 
     Raises:
         ConfigError: there is no such run.
@@ -30,6 +36,6 @@ def take(home: homes.Home, reference: str, where: str) -> training_record.Traini
             remedy="For example: `softlaunch runs import mlflow:0a1b2c --from http://127.0.0.1:5000`.",
             code=errors.Code.MLFLOW_RUN,
         )
-    found = mlflow_runs.read(reference.removeprefix(_SCHEME), where)
+    found = mlflow_runs.read(reference.removeprefix(_SCHEME), where, artifacts=artifacts)
     training.Records(home.training).write(found)
     return found

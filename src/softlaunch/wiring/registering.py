@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from softlaunch import errors
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.oci import remote
 from softlaunch.config import home as homes
+from softlaunch.config import service_file
 from softlaunch.ports import registry
 
 
@@ -29,6 +31,23 @@ def push(home: homes.Home, reference: str, target: str, show: Callable[[str], No
             code=errors.Code.NO_RELEASE,
         )
     return remote.OciRemote(home.registry, show).send(digest, target)
+
+
+def repository_of(directory: pathlib.Path) -> str:
+    """
+    What `registry:` says in the softlaunch.yaml of a directory.
+
+    Raises:
+        ConfigError: there is no such file, or it has mistakes or no `registry:`.
+    """
+    found = service_file.load(directory / service_file.FILE_NAME).registry
+    if found is None:
+        raise errors.ConfigError(
+            f"{service_file.FILE_NAME} has no `registry:`.",
+            remedy="Add `registry: HOST/NAME` to it, or say where to with --to HOST/NAME.",
+            code=errors.Code.BAD_OPTION,
+        )
+    return found
 
 
 def pull(home: homes.Home, source: str, show: Callable[[str], None]) -> registry.Carried:

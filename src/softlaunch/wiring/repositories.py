@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from softlaunch import errors
 from softlaunch.adapters.git import mirror, reverts
-from softlaunch.adapters.local import ship_process
+from softlaunch.adapters.local import lock_process, ship_process
 from softlaunch.config import home as homes
 from softlaunch.config import service_file
 from softlaunch.controller import follow_state, follow_work, following
@@ -52,6 +52,7 @@ def follower(
         store=saved,
         registry=registry,
         shipper=pipelines,
+        locker=lock_process.LockProcesses(home=home.root),
         open_space=opener(home),
         read_service=service_file.parse_bytes,
         executor=threads,

@@ -9,8 +9,8 @@ from softlaunch import errors
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.config import home as homes
 from softlaunch.controller.pipeline import passed_tests, run_record, shipping, workshop
-from softlaunch.core import intoto, release, spec
-from softlaunch.wiring import builds, evidence
+from softlaunch.core import identities, intoto, release, spec
+from softlaunch.wiring import builds, evidence, registering
 
 
 def order(home: homes.Home, directory: pathlib.Path, ref: str, environment: str | None, by: str) -> shipping.Order:
@@ -48,14 +48,29 @@ def ship(
             directory=directory, repository=builds.repository(directory), commit=asked.commit, spec=asked.service
         )
         built = builds.build_sources(home, found, progress=progress, reports=reports)
-        _attest(home, built.result.digest, reports, progress)
+        _attest(home, built.result.digest, reports, progress, asked.service.keyless)
         return shipping.Made(digest=built.result.digest, reused=built.result.reused)
+
+    def push(progress: workshop.Progress, digest: release.Digest) -> None:
+        with workshop.step(progress, "push") as step:
+            target = f"{asked.service.registry}:{asked.commit.id}"
+            try:
+                carried = registering.push(home, digest.value, target, _quietly)
+            except errors.ConfigError as error:  # a login that ran out is no fault of the commit: it is tried again
+                raise errors.UnavailableError(error.message, remedy=error.remedy, code=error.code) from error
+            step.cached = carried.carried_bytes == 0
+            step.detail = (
+                f"{carried.reference} is there"
+                if step.cached
+                else f"{carried.reference}, {carried.carried_bytes:,} bytes sent, {carried.referrer_count} attached"
+            )
 
     return shipping.ship(
         asked,
         run_record.Runs(home.pipelines),
         launches,
         build=make,
+        push=push if asked.service.registry is not None else None,
         clock=local_clock.SystemClock(),
         show=show,
     )
@@ -78,14 +93,25 @@ def run(home: homes.Home, number: int) -> tuple[run_record.RunRecord, pathlib.Pa
     return found, kept.directory(found.service, found.environment, found.run)
 
 
-def _attest(home: homes.Home, digest: release.Digest, reports: pathlib.Path, progress: workshop.Progress) -> None:
-    """Signs the tests' reports as evidence of the release, where the home has a key."""
+def _quietly(_: str) -> None:
+    """The step says at its end what was sent."""
+
+
+def _attest(
+    home: homes.Home,
+    digest: release.Digest,
+    reports: pathlib.Path,
+    progress: workshop.Progress,
+    keyless: identities.Keyless | None,
+) -> None:
+    """Signs the tests' reports as evidence of the release, where the home has a key or the job a token."""
     written = {"junit": reports / passed_tests.JUNIT, "coverage": reports / passed_tests.COVERAGE}
     there = {name: path for name, path in written.items() if path.is_file()}
-    if not there or evidence.LazyKeys(home).signer() is None:
+    signer = evidence.signer_of(home, keyless) if there else None
+    if signer is None:
         return
     with workshop.step(progress, "attest") as step:
-        evidence.attest(home, digest.value, {intoto.Kind.TESTS: there}, key=None)
+        evidence.attest(home, digest.value, {intoto.Kind.TESTS: there}, signer=lambda: signer)
         step.detail = " and ".join(path.name for path in there.values())
 
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any
+from typing import IO
 
 from softlaunch import errors
 from softlaunch.adapters.git import source as git_source
@@ -19,14 +19,24 @@ from softlaunch.adapters.training import command as commands
 from softlaunch.adapters.training import produced
 from softlaunch.config import home as homes
 from softlaunch.controller import redaction, training
-from softlaunch.controller.pipeline import files, workshop
-from softlaunch.core import intoto, lockfile, spec, training_record
-from softlaunch.ports import process_meter, source
-from softlaunch.wiring import evidence
+from softlaunch.controller.pipeline import files
+from softlaunch.core import lockfile, training_record, units
+from softlaunch.ports import process_meter
 
 METRICS_VARIABLE, PARAMETERS_VARIABLE = "SOFTLAUNCH_METRICS", "SOFTLAUNCH_PARAMS"
 RUN_VARIABLE, OUTPUT_VARIABLE = "SOFTLAUNCH_RUN", "SOFTLAUNCH_OUTPUT"
 _PYTHON_SECONDS_MAX = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What the record says of a command that runs in a copy of a commit, by another interpreter."""
+
+    commit: str
+    directory: pathlib.Path
+    """Of the repository."""
+    command: tuple[str, ...]
+    """As it is written."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +50,15 @@ class Order:
     metrics_file: pathlib.Path | None = None
     """A file of JSON lines the command writes by itself, in place of the one SOFTLAUNCH_METRICS names."""
     job: str = ""
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Added to the command's environment."""
+    secrets: tuple[str, ...] = ()
+    """Values among them that no record may hold."""
+    environment: Mapping[str, str] | None = None
+    """The command's environment otherwise; None: this process's."""
+    timeout_seconds: float | None = None
+    copy: Copy | None = None
+    """Where the command runs in a copy of a commit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,16 +96,7 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
     kept = records(home)
     with kept.begun(time.time()) as run:
         folder = kept.directory(run)
-        found = training_record.TrainingRecord(
-            run=run,
-            name=asked.name,
-            command=training_record.without_secrets(asked.command),
-            directory=str(asked.directory),
-            started_at=time.time(),
-            parameters=_parameters(asked, folder),
-            code=_code(asked),
-            job=asked.job,
-        )
+        found = _opened(run, folder, asked)
         kept.write(found)
         output = folder / "output"
         if asked.job:
@@ -94,20 +104,8 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
         root, without = (output, ()) if asked.job else (asked.directory, (home.root,))
         before, whole = produced.look(root, without)
         recorder = _Recorder(folder, asked, view)
-        variables = {
-            METRICS_VARIABLE: str(recorder.reported),
-            PARAMETERS_VARIABLE: str(folder / training.PARAMETERS),
-            RUN_VARIABLE: run,
-            **({OUTPUT_VARIABLE: str(output)} if asked.job else {}),
-        }
         try:
-            ended = commands.run(
-                asked.command,
-                directory=asked.directory,
-                variables=variables,
-                listener=commands.Listener(recorder.raw, recorder.line),
-                on_sample=recorder.sample,
-            )
+            ended = _run(asked, run, folder, recorder)
         except errors.SoftlaunchError:
             kept.write(dataclasses.replace(found, outcome=training_record.Outcome.FAILED, finished_at=time.time()))
             raise
@@ -116,21 +114,9 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
         after, whole_after = produced.look(root, without)
         made, notes = produced.changed(root, before, after)
         notes += () if whole and whole_after else (f"only {produced.SEEN_MAX} files of the directory were looked at",)
-        notes += () if ended.drained else ("a process was left behind and holds the output: its end is not recorded",)
-        good = ended.exit_code == 0
-        found = dataclasses.replace(
-            found,
-            outcome=training_record.Outcome.SUCCEEDED if good else training_record.Outcome.FAILED,
-            finished_at=time.time(),
-            exit_code=ended.exit_code,
-            parameters=_parameters(asked, folder),
-            metrics=tuple(recorder.summaries.values()),
-            files=made,
-            notes=(*notes, *recorder.notes()),
-            resources=recorder.resources(ended),
-            logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
-        )
-        if finish is not None and good:
+        found = _closed(found, folder, asked, ended, recorder)
+        found = dataclasses.replace(found, files=made, notes=(*notes, *found.notes))
+        if finish is not None and found.outcome is training_record.Outcome.SUCCEEDED:
             try:
                 found = finish(found, output)
             except errors.SoftlaunchError:
@@ -138,6 +124,70 @@ def record(home: homes.Home, asked: Order, view: View, finish: Finish | None = N
                 raise
         kept.write(found)
         return found
+
+
+def _opened(run: str, folder: pathlib.Path, asked: Order) -> training_record.TrainingRecord:
+    """The record of a run that begins."""
+    command, directory, code = asked.command, asked.directory, _code(asked)
+    if asked.copy is not None:
+        command, directory = asked.copy.command, asked.copy.directory
+        code = dataclasses.replace(code, commit=asked.copy.commit, dirty=())
+    return training_record.TrainingRecord(
+        run=run,
+        name=asked.name,
+        command=training_record.without_secrets(command),
+        directory=str(directory),
+        started_at=time.time(),
+        parameters=_parameters(asked, folder),
+        code=code,
+        job=asked.job,
+    )
+
+
+def _run(asked: Order, run: str, folder: pathlib.Path, recorder: _Recorder) -> commands.Ended:
+    variables = {
+        METRICS_VARIABLE: str(recorder.reported),
+        PARAMETERS_VARIABLE: str(folder / training.PARAMETERS),
+        RUN_VARIABLE: run,
+        **({OUTPUT_VARIABLE: str(folder / "output")} if asked.job else {}),
+    }
+    return commands.run(
+        asked.command,
+        directory=asked.directory,
+        variables={**asked.variables, **variables},
+        environment=asked.environment,
+        leaves_nothing=asked.copy is not None,
+        timeout_seconds=asked.timeout_seconds,
+        listener=commands.Listener(recorder.raw, recorder.line),
+        on_sample=recorder.sample,
+    )
+
+
+def _closed(
+    found: training_record.TrainingRecord,
+    folder: pathlib.Path,
+    asked: Order,
+    ended: commands.Ended,
+    recorder: _Recorder,
+) -> training_record.TrainingRecord:
+    """The record with what is known when the command has ended."""
+    notes: tuple[str, ...] = (
+        () if ended.drained else ("a process was left behind and holds the output: its end is not recorded",)
+    )
+    if ended.timed_out and asked.timeout_seconds is not None:
+        notes += (f"stopped: it had not ended after {units.format_duration(asked.timeout_seconds)}",)
+    good = ended.exit_code == 0 and not ended.timed_out
+    return dataclasses.replace(
+        found,
+        outcome=training_record.Outcome.SUCCEEDED if good else training_record.Outcome.FAILED,
+        finished_at=time.time(),
+        exit_code=ended.exit_code,
+        parameters={name: recorder.redacted(value) for name, value in _parameters(asked, folder).items()},
+        metrics=tuple(recorder.summaries.values()),
+        notes=(*notes, *recorder.notes()),
+        resources=recorder.resources(ended),
+        logs={name: _sha256(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)},
+    )
 
 
 class _Recorder:
@@ -151,6 +201,8 @@ class _Recorder:
         self._view = view
         self._redactor = redaction.Redactor()
         for value in training_record.secrets_of(asked.command, asked.parameters, os.environ):
+            self._redactor.learn(value)
+        for value in asked.secrets:
             self._redactor.learn(value)
         self._metrics, self._resources, self._output = (
             _appended(folder / name) for name in (training.METRICS, training.RESOURCES, training.OUTPUT)
@@ -178,6 +230,10 @@ class _Recorder:
         self._read_reported(at_the_end=True)
         for each in (self._metrics, self._resources, self._output):
             each.close()
+
+    def redacted(self, text: str) -> str:
+        """The text without secrets."""
+        return self._redactor.text(text)
 
     def notes(self) -> tuple[str, ...]:
         return (f"{self._bad_lines} lines of the metrics file could not be read",) if self._bad_lines else ()
@@ -223,58 +279,6 @@ class _Recorder:
         entry = {"at": time.time(), "step": metric.step, "name": metric.name, "value": value}
         self._metrics.write(json.dumps(entry) + "\n")
         self._metrics.flush()
-
-
-def model_of(repository: source.Source, commit: source.Commit, service: spec.ServiceSpec) -> str | None:
-    """The sha256 of the service's model file, as committed or pinned."""
-    return next((each.sha256 for each in evidence.inputs(repository, commit, service) if each.name == "model"), None)
-
-
-def tie(
-    home: homes.Home,
-    repository: source.Source,
-    commit: source.Commit,
-    service: spec.ServiceSpec,
-    *,
-    result: workshop.BuildResult,
-    progress: workshop.Progress,
-) -> None:
-    """
-    Ties a release to the run that produced its model: written beside the run, and signed where the home has a key.
-
-    Raises:
-        ConfigError: the key cannot be read or unlocked; the release is there.
-    """
-    if not home.training.is_dir():
-        return
-    sha256 = model_of(repository, commit, service)
-    found = training.training_run_of(home.training, sha256) if sha256 is not None else None
-    if sha256 is None or found is None:
-        return
-    with workshop.step(progress, "training") as step:
-        records(home).used(found.run, training.Use(release=result.digest.value, service=service.service, sha256=sha256))
-        step.detail = f"the model is of run {found.run}"
-        signer = evidence.LazyKeys(home).signer()
-        if signer is None:
-            return
-        statement = intoto.Statement(
-            kind=intoto.Kind.TRAINING,
-            service=service.service,
-            subject=result.digest,
-            predicate=predicate(found, sha256),
-        )
-        evidence.of(home).attach([statement], signer)
-        step.detail += f", signed by the key {signer.public.name}"
-
-
-def predicate(found: training_record.TrainingRecord, sha256: str) -> dict[str, Any]:
-    """What is said of the run that produced a release's model."""
-    return {
-        "run": found.run,
-        "model": {"sha256": sha256},
-        "digest": {"sha256": found.digest},
-        "record": found.document(),
-    }
 
 
 def _parameters(asked: Order, folder: pathlib.Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from softlaunch import errors
 from softlaunch.adapters.images import store, transfer
 from softlaunch.core import release
+from softlaunch.distribution import repository
 
 SECRET = "s3cret-of-ana"
 BASIC = "Basic " + base64.b64encode(f"ana:{SECRET}".encode()).decode()
@@ -98,6 +99,7 @@ class Registry:
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
+    monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.001)
     found = Registry()
     thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
     thread.start()

@@ -12,7 +12,7 @@ import pytest
 from softlaunch import errors
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.oci import remote
-from softlaunch.distribution import repository
+from softlaunch.distribution import repository, uploads
 from softlaunch.testing import releases
 
 
@@ -99,8 +99,9 @@ class Registry:
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(repository, "_PART_BYTES", 10_000)
+    monkeypatch.setattr(uploads, "PART_BYTES", 10_000)
     monkeypatch.setattr(repository, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(remote, "_SETTLE_SECONDS", 0.001)
     found = Registry()
     thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
     thread.start()

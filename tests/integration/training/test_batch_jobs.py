@@ -20,7 +20,7 @@ PUBLISH = """\
 import itertools, pathlib, sys
 from softlaunch.controller import jobs
 root, link = map(pathlib.Path, sys.argv[1:])
-job = jobs.Job(name="s", command=("true",), directory=".", output="o", publish=str(link), keep=2)
+job = jobs.Job(name="s", command=("true",), directory=".", publish=str(link), keep=2)
 found = jobs.Jobs(root)
 with found.held("s"):
     for number in itertools.count():
@@ -101,6 +101,72 @@ def test_an_output_that_fails_a_gate_is_not_published_and_a_good_one_can_be_rest
     assert 110 == lab.row_count
     shown = lab.job("show", "s")
     assert [first["run"], second["run"]] == sorted(shown["good"])[:2]
+
+
+FILE = """\
+service: churn
+jobs:
+  s:
+    command: {python} batch.py 100 $TOP
+    outputs:
+      scores.csv: {{ranges: {{score: [0, 1]}}}}
+      parts/*.csv: {{rows_min: 4, columns: [day]}}
+      done.txt:
+    publish: out/scores
+    timeout: {timeout}
+    env: {{TOP: $TOP}}
+    secrets: {{PASSWORD: $SECRET_ENOUGH}}
+"""
+BATCH_OF_FILE = """\
+import os, pathlib, time
+folder = pathlib.Path(os.environ["SOFTLAUNCH_OUTPUT"])
+(folder / "scores.csv").write_text(f"id,score\\n1,{os.environ['TOP']}\\n")
+(folder / "parts").mkdir()
+for number in range(2):
+    (folder / "parts" / f"{number}.csv").write_text("a,day\\n1,2026-11-23\\n2,2026-11-24\\n")
+(folder / "done.txt").write_text("good")
+print("the password is", os.environ["PASSWORD"], flush=True)
+time.sleep(float(os.environ.get("NAP", "0")))
+"""
+
+
+def test_a_job_of_softlaunch_yaml_needs_no_options_and_keeps_its_secrets(lab, monkeypatch) -> None:
+    def written(timeout: str, name: str = "s") -> None:
+        text = (
+            FILE.format(python=sys.executable, timeout=timeout).replace(" 100 $TOP", "").replace("  s:", f"  {name}:")
+        )
+        (lab.folder / "softlaunch.yaml").write_text(text)
+
+    (lab.folder / "batch.py").write_text(BATCH_OF_FILE)
+    written("1h")
+    assert "secret-unreadable" == lab.job("run", "s", code=2)["code"]
+    monkeypatch.setenv("SECRET_ENOUGH", "hunter22hunter")
+    monkeypatch.setenv("TOP", "0.5")
+    assert [("s", None)] == [(each["name"], each["published"]) for each in lab.job("run")]
+    first = lab.job("run", "s")
+
+    assert str(lab.folder / "out" / "scores") == first["published"]
+    assert {"scores.csv: range score", "parts/*.csv: rows", "parts/*.csv: column day", "done.txt: output"} <= {
+        gate["name"] for gate in first["gates"]
+    }
+    assert "good" == (lab.folder / "out" / "scores" / "done.txt").read_text()
+    kept = b"".join(path.read_bytes() for path in lab.home.rglob("*") if path.is_file())
+    assert b"hunter22hunter" not in kept
+    assert b"the password is [secret]" in kept
+    lab.job("run", "s", "--rows-min", "5", code=1)  # options go before the file
+    monkeypatch.setenv("TOP", "3")
+    assert ["scores.csv: range score"] == [
+        gate["name"] for gate in lab.job("run", "s", code=1)["gates"] if not gate["passed"]
+    ]
+    said = lab.job("run", "z", code=2)
+    assert ("no-job", "Jobs there are: s.") == (said["code"], said["remedy"][:18])
+    monkeypatch.setenv("NAP", "60")
+    written("1s")
+    stopped = lab.job("run", "s", code=128 + signal.SIGTERM)
+    assert ("failed", ["stopped: it had not ended after 1s"]) == (stopped["outcome"], stopped["notes"])
+    written("1s", name="t")
+    assert "no-job" == lab.job("run", "s", code=2)["code"]  # what is not in its file any more is not repeated
+    assert first["run"] in lab.job("list")[1]["good"]
 
 
 def test_a_place_that_is_taken_is_refused_before_anything_runs(lab) -> None:

@@ -18,6 +18,8 @@ from softlaunch.controller import training
 from softlaunch.wiring import mlflow_runs
 
 RUN = "bd47b6ea68da43a8b9eb99ff6412cfde"
+LOCKED = "0a1b2c"
+"""A run only who has a token may read."""
 MODEL = b"the model"
 INFO = {
     "run_uuid": RUN,
@@ -68,6 +70,14 @@ class Answers(http.server.BaseHTTPRequestHandler):
         path, _, text = self.path.partition("?")
         query = dict(urllib.parse.parse_qsl(text))
         known = query.get("run_id") == RUN
+        if query.get("run_id") == LOCKED:
+            known = self.headers["authorization"] == "Bearer sesame-token"
+            query["run_id"] = RUN
+            if not known:
+                self.send_response(401)
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
         found = {
             "/api/2.0/mlflow/runs/get": lambda: {"run": {"info": INFO, "data": DATA, "inputs": {}, "outputs": {}}},
             "/api/2.0/mlflow/metrics/get-history": lambda: {"metrics": VALUES},
@@ -151,3 +161,23 @@ def test_a_run_that_is_not_there_is_said_to_be_so(place, request, tmp_path) -> N
 def test_a_server_that_does_not_answer_is_a_neighbour_s_fault(tmp_path) -> None:
     with pytest.raises(errors.UnavailableError):
         mlflow_runs.take(homes.Home(tmp_path / "home"), f"mlflow:{RUN}", "http://127.0.0.1:1")
+
+
+def test_a_server_gets_mlflow_s_own_token_and_no_error_repeats_a_password(server, tmp_path, monkeypatch) -> None:
+    home, with_password = homes.Home(tmp_path / "home"), server.replace("://", "://ada:hunter22@")
+    with pytest.raises(errors.UnavailableError) as caught:
+        mlflow_runs.take(home, f"mlflow:{LOCKED}", with_password)
+    assert "hunter22" not in str(caught.value)
+    assert "401" in caught.value.message
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "sesame-token")
+
+    assert "night" == mlflow_runs.take(home, f"mlflow:{LOCKED}", server).name
+
+
+@pytest.mark.parametrize("place", ["server", "store"])
+def test_a_run_that_is_read_without_its_artifacts_says_so(place, request, tmp_path) -> None:
+    home = homes.Home(tmp_path / "home")
+    where = request.getfixturevalue(place)
+    found = mlflow_runs.take(home, f"mlflow:{RUN}", where, artifacts=False)
+
+    assert ((), True) == (found.files, "artifacts were not read" in found.notes[0])

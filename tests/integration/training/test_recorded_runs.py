@@ -56,6 +56,34 @@ joblib.dump(model, "model.joblib")
 rows.to_csv("reference.csv", index=False)
 """
 
+FOLDER_SERVICE = """\
+service: bills
+model: {python: own.py:Tip, path: parts, inputs: {bill: FP64}}
+environments: [production]
+"""
+OWN = """\
+import pathlib
+class Tip:
+    outputs = {"tip": "FP64"}
+    def __init__(self, path):
+        self.rate = float((pathlib.Path(path) / "deep" / "rate.txt").read_text())
+    def predict(self, rows):
+        return [self.rate * row["bill"] for row in rows]
+"""
+LEARN_FOLDER = """\
+import pathlib
+pathlib.Path("parts/deep").mkdir(parents=True)
+pathlib.Path("parts/deep/rate.txt").write_text("0.15")
+pathlib.Path("parts/MLmodel").write_text("flavors: {}\\nrun_id: 0123456789abcdef0123456789abcdef\\n")
+print("mae: 0.25")
+"""
+MLFLOW_META = """\
+run_name: night
+start_time: 1763900000000
+end_time: 1763900060000
+status: 3
+"""
+
 
 class Lab:
     def __init__(self, folder: pathlib.Path) -> None:
@@ -82,6 +110,11 @@ class Lab:
 
     def document(self, *words: str, code: int = 0, **variables: str):
         return json.loads(self.run(*words, code=code, **variables))
+
+    def commit(self, message: str) -> None:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        for words in (("init", "-q", "-b", "main"), ("add", "-A"), (*identity, "commit", "-q", "-m", message)):
+            subprocess.run(["git", *words], cwd=self.folder, check=True, capture_output=True)
 
     def wait_for(self, name: str) -> str:
         path, deadline = self.folder / name, time.monotonic() + DEADLINE_SECONDS
@@ -157,18 +190,12 @@ def test_a_run_whose_recorder_was_killed_is_interrupted_and_not_before(lab) -> N
 
 @pytest.mark.slow
 def test_a_release_is_tied_to_the_run_that_made_its_model_and_keeps_its_digest(lab) -> None:
-    def git(*words: str) -> None:
-        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
-        subprocess.run(["git", *identity, *words], cwd=lab.folder, check=True, capture_output=True)
-
-    git("init", "-q", "-b", "main")
     (lab.folder / "learn.py").write_text(LEARN)
     (lab.folder / "softlaunch.yaml").write_text(SERVICE)
     run = lab.document("run", "--json", "--", sys.executable, "learn.py", "--C", "0.5")
     assert run["metrics"][0]["name"] == "accuracy"
     assert run["metrics"][0]["last"] > 0.85
-    git("add", "-A")
-    git("commit", "-q", "-m", "model")
+    lab.commit("model")
     lab.run("key", "new")
     release = lab.document("build", "--json")["release"]
 
@@ -181,3 +208,60 @@ def test_a_release_is_tied_to_the_run_that_made_its_model_and_keeps_its_digest(l
 
     elsewhere = lab.document("build", "--json", SOFTLAUNCH_HOME=str(lab.folder.parent / "elsewhere"))
     assert release == elsewhere["release"]
+
+
+@pytest.mark.slow
+def test_a_model_folder_is_tied_by_its_digest_or_by_the_mlflow_run_it_names(lab) -> None:
+    for name, text in (("own.py", OWN), ("learn.py", LEARN_FOLDER), ("softlaunch.yaml", FOLDER_SERVICE)):
+        (lab.folder / name).write_text(text)
+    run = lab.document("run", "--json", "--", sys.executable, "learn.py")
+    lab.commit("as it was made")
+    lab.run("key", "new")
+    release = lab.document("build", "--json")["release"]
+
+    (use,) = lab.document("runs", "show", run["run"], "--json")["releases"]
+    assert (release, "digest") == (use["release"], use["by"])
+    assert "its model is parts/" in lab.run("runs", "show", run["run"])
+    (said,) = [
+        each["predicate"]
+        for each in lab.document("verify", release, "--json")["statements"]
+        if each["kind"] == "training"
+    ]
+    assert {"sha256": use["sha256"], "path": "parts/", "tied_by": "digest"} == said["model"]
+
+    (lab.folder / "parts" / "deep" / "rate.txt").write_text("0.2")  # nobody recorded that
+    lab.commit("by hand")
+    alone = lab.document("build", "--json")["release"]
+    assert [release] == [each["release"] for each in lab.document("runs", "show", run["run"], "--json")["releases"]]
+    mlflow = "mlflow:0123456789abcdef0123456789abcdef"
+    assert "no-training-run" == lab.document("runs", "show", mlflow, "--json", code=2)["code"]
+    store = lab.folder.parent / "mlruns" / "0" / mlflow.partition(":")[2]
+    (store / "metrics").mkdir(parents=True)
+    (store / "meta.yaml").write_text(MLFLOW_META)
+    (store / "metrics" / "mae").write_text("1763900000000 0.2 0\n")
+    assert alone == lab.document("build", "--json", MLFLOW_TRACKING_URI=str(store.parents[1]))["release"]
+    found = lab.document("runs", "show", mlflow, "--json")
+    assert [(alone, "mlflow run id")] == [(each["release"], each["by"]) for each in found["releases"]]
+    assert 0.2 == found["metrics"][0]["last"]
+
+
+@pytest.mark.slow
+def test_training_by_a_build_is_recorded_and_tied(lab) -> None:
+    service = FOLDER_SERVICE.replace("path: parts,", "path: parts, train: python learn.py --rate 0.15,")
+    for name, text in (("own.py", OWN), ("learn.py", LEARN_FOLDER), ("softlaunch.yaml", service)):
+        (lab.folder / name).write_text(text)
+    lab.commit("trained by the build")
+    release = lab.document("build", "--json")["release"]
+
+    (found,) = lab.document("runs", "list", "--json")
+    assert ("succeeded", ["python", "learn.py", "--rate", "0.15"]) == (found["outcome"], found["command"])
+    assert [release] == [each["release"] for each in found["releases"]]
+    assert ({"rate": "0.15"}, ["mae"]) == (found["parameters"], [each["name"] for each in found["metrics"]])
+    assert found["code"]["commit"]
+    assert found["resources"]["cpu_seconds"] > 0
+    (lab.folder / "README.md").write_text("more")
+    (lab.folder / "learn.py").write_text(LEARN_FOLDER + "raise SystemExit('no more data')\n")
+    lab.commit("a training that fails")
+    said = lab.document("build", "--json", code=2)
+    assert ("train-failed", True) == (said["code"], "no more data" in said["error"])
+    assert ["failed", "succeeded"] == [each["outcome"] for each in lab.document("runs", "list", "--json")]

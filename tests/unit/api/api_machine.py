@@ -12,6 +12,8 @@ from softlaunch.api import app
 from softlaunch.config import service_file
 from softlaunch.controller import drilling, follow_work, following, hook_secret, people, shelf
 from softlaunch.core import release, spec, spec_json
+from softlaunch.ports import locker
+from softlaunch.testing import locker as lockers
 from softlaunch.testing import repository, simulator
 from softlaunch.testing import shipper as shippers
 
@@ -133,6 +135,7 @@ def _following(world: simulator.Simulator, directory: pathlib.Path) -> following
         store=world.store,
         registry=world.registry,
         shipper=shippers.MemoryShipper(lambda _: lambda: None),
+        locker=lockers.MemoryLocker(lambda _: locker.Updated(commit="", text="")),
         open_space=lambda _: follow_work.Workspace(copy=server, reverts=server),
         read_service=service_file.parse_bytes,
         executor=concurrent.futures.ThreadPoolExecutor(1),

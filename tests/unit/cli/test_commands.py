@@ -10,7 +10,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.cli import client
-from softlaunch.core import spec
+from softlaunch.core import spec, verify_specs
 from softlaunch.testing import virtual_traffic
 
 BAD = virtual_traffic.Behaviour(error_rate=0.5)
@@ -59,7 +59,7 @@ def test_deploying_what_is_live_is_no_launch(run, machine, stable, built) -> Non
 
 
 def test_a_release_goes_through_the_environment_named_in_after(run, machine, built) -> None:
-    integration = dataclasses.replace(machine.environment, name="integration", verify=spec.VerifySpec())
+    integration = dataclasses.replace(machine.environment, name="integration", verify=verify_specs.VerifySpec())
     production = dataclasses.replace(machine.environment, after="integration")
     built(machine.world.release("first"), integration, production)
 
@@ -71,7 +71,7 @@ def test_a_release_goes_through_the_environment_named_in_after(run, machine, bui
 
 
 def test_a_release_that_fails_on_the_way_stops_there(run, machine, built) -> None:
-    integration = dataclasses.replace(machine.environment, name="integration", verify=spec.VerifySpec())
+    integration = dataclasses.replace(machine.environment, name="integration", verify=verify_specs.VerifySpec())
     production = dataclasses.replace(machine.environment, after="integration")
     built(machine.world.release("bad", virtual_traffic.Behaviour(smoke_failure="500")), integration, production)
 

@@ -51,4 +51,6 @@ def test_a_command_loads_no_other_command() -> None:
     )  # fmt: skip
     loaded = {name for name in ran.stdout.splitlines()[-1].split() if name.startswith("softlaunch.cli.")}
 
-    assert loaded <= {f"softlaunch.cli.{name}" for name in ("main", "catalogue", "evidence", "options", "output")}
+    assert loaded <= {
+        f"softlaunch.cli.{name}" for name in ("main", "catalogue", "evidence", "identifying", "options", "output")
+    }

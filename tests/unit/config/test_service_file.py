@@ -9,7 +9,7 @@ from hypothesis import strategies
 
 from softlaunch import errors
 from softlaunch.config import keys, problems, service_file, yaml_tree
-from softlaunch.core import spec
+from softlaunch.core import spec, verify_specs
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "config"
 THREE_LINES = "service: flight-delay\nmodel: model.joblib\nenvironments: [production]\n"
@@ -151,7 +151,7 @@ def test_every_key_that_works_arrives_in_the_spec() -> None:
                     watch_seconds=0.0,
                 ),
                 replica_count=1,
-                verify=spec.VerifySpec(request_count=30),
+                verify=verify_specs.VerifySpec(request_count=30),
             ),
             spec.EnvironmentSpec(
                 name="production",
@@ -235,7 +235,7 @@ def test_environments_may_be_a_mapping_without_values() -> None:
 def test_smoke_is_short_for_the_default_number_of_requests() -> None:
     parsed = service_file.parse("service: a\nmodel: m.onnx\nenvironments: {one: {verify: smoke}}\n")
 
-    assert parsed.environments[0].verify == spec.VerifySpec()
+    assert parsed.environments[0].verify == verify_specs.VerifySpec()
 
 
 def test_the_latency_bar_may_stand_beside_quality() -> None:

@@ -11,7 +11,8 @@ from softlaunch import errors
 from softlaunch.config import service_file
 from softlaunch.controller import commands, follow_state, follow_views, follow_work, following
 from softlaunch.core import gitops, release, spec
-from softlaunch.ports import shipper
+from softlaunch.ports import locker, shipper
+from softlaunch.testing import locker as lockers
 from softlaunch.testing import repository, simulator, virtual_traffic
 from softlaunch.testing import shipper as shippers
 
@@ -26,6 +27,7 @@ environments:
 """
 GOOD, BETTER, BAD = b"good", b"better", b"bad"
 EVERY_SECONDS = 10.0
+LOCK_EVERY_SECONDS = 60.0
 TICK_SECONDS = 0.25
 IDLE_RATE, BUSY_RATE = 2.0, 400.0
 """Requests per second: nobody has to judge what nobody launches."""
@@ -49,6 +51,7 @@ class Lab:
         directory: Empty.
         on_rollback: What a rollback writes.
         require_signed: Hold at unsigned tips.
+        update_lock: Branch whose lock is kept up to date.
     """
 
     def __init__(
@@ -57,10 +60,14 @@ class Lab:
         *,
         on_rollback: gitops.OnRollback = gitops.OnRollback.PIN,
         require_signed: bool = False,
+        update_lock: str = "",
     ) -> None:
         self.world = simulator.Simulator(directory / "world", request_rate=IDLE_RATE, tick_seconds=TICK_SECONDS)
         self.server = repository.MemoryRepository(directory / "checkouts")
         self.shipper = shippers.MemoryShipper(self._pipeline)
+        self.pinned: bytes | None = None
+        """What the next look at a lock finds moved, and commits."""
+        self.locker = lockers.MemoryLocker(self._update_lock)
         self._made: dict[bytes, release.Digest] = {}
         self.exit_code: int | None = None
         """What pipelines end with instead of doing anything."""
@@ -71,6 +78,8 @@ class Lab:
             every_seconds=EVERY_SECONDS,
             on_rollback=on_rollback,
             require_signed_commits=require_signed,
+            update_lock=update_lock,
+            lock_every_seconds=LOCK_EVERY_SECONDS,
         )
 
     def begin(self) -> None:
@@ -145,10 +154,18 @@ class Lab:
             store=self.world.store,
             registry=self.world.registry,
             shipper=self.shipper,
+            locker=self.locker,
             open_space=lambda _: follow_work.Workspace(copy=self.server, reverts=self.server),
             read_service=service_file.parse_bytes,
             executor=Inline(),
         )
+
+    def _update_lock(self, branch: str) -> locker.Updated:
+        model, self.pinned = self.pinned, None
+        if model is None:
+            return locker.Updated(commit="", text="up to date")
+        commit = self.push(model, branch=branch)
+        return locker.Updated(commit=commit, text=f"updated by {commit[:12]}")
 
     def _pipeline(self, order: shipper.Order) -> Callable[[], shipper.Shipped | None]:
         """Builds, asks for a launch, and waits for its end, as `softlaunch ship` does."""

@@ -195,3 +195,26 @@ def test_a_folder_where_a_file_belongs_is_named(tmp_path: pathlib.Path) -> None:
 
     with pytest.raises(errors.ConfigError, match="a cannot be written"):
         writing.write({"a": "1"}, tmp_path, force=True)
+
+
+@pytest.mark.parametrize("name", ["github", "gitlab"])
+def test_only_ships_get_an_identity_token_and_only_where_builds_are_signed_without_keys(name) -> None:
+    yaml = ruamel.yaml.YAML(typ="safe")
+    mark = "id-token" if name == "github" else "SIGSTORE_ID_TOKEN"
+
+    def with_token(text: str) -> dict[str, object]:
+        files = SYSTEMS[name](asked(text)).files
+        parts = [yaml.load(each) for each in files.values()]
+        jobs = parts if name == "github" else [{key: value} for key, value in parts[0].items()]
+        return {str(job.get("name", next(iter(job)))): job for job in jobs if mark in str(job)}
+
+    assert {} == with_token(SERVICE)
+    given = with_token(f"{SERVICE}evidence: {{sign: keyless}}\n")
+    if name == "github":
+        (ship,) = given.values()
+        assert "softlaunch ship" == ship["name"]
+        assert {"contents": "read", "id-token": "write"} == ship["permissions"]
+        return
+    assert {"softlaunch-ship-integration", "softlaunch-ship-production"} == set(given)
+    for job, said in given.items():
+        assert {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}} == said[job]["id_tokens"]

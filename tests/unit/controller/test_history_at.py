@@ -10,7 +10,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.controller import desired, history
-from softlaunch.core import release, spec
+from softlaunch.core import release, spec, verify_specs
 from softlaunch.core.rollout import messages, phases
 from softlaunch.ports import store
 
@@ -24,7 +24,7 @@ CANARY = spec.EnvironmentSpec(
 )
 RECREATED = spec.EnvironmentSpec(
     name="integration",
-    verify=spec.VerifySpec(),
+    verify=verify_specs.VerifySpec(),
     strategy=spec.StrategySpec(kind=spec.StrategyKind.RECREATE, steps=spec.shares(10_000), watch_seconds=0.0),
 )
 Place = tuple[str, str]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from softlaunch import errors
-from softlaunch.core import release, spec
+from softlaunch.core import release, spec, verify_specs
 from softlaunch.testing import simulator, virtual_traffic
 
 Behaviour = virtual_traffic.Behaviour
@@ -136,7 +136,7 @@ def test_a_candidate_whose_replicas_keep_dying_is_rolled_back(world, production,
 
 
 def test_an_environment_without_traffic_passes_by_verification_and_says_so(world, production) -> None:
-    integration = dataclasses.replace(production, name="integration", verify=spec.VerifySpec(request_count=7))
+    integration = dataclasses.replace(production, name="integration", verify=verify_specs.VerifySpec(request_count=7))
     world.rates["demo", "integration"] = 0.0
     world.launch(world.release("one"), integration)
 
@@ -167,7 +167,7 @@ def test_a_step_without_a_decision_is_held_after_its_deadline(world, production,
 
 def test_nothing_reaches_an_environment_before_the_one_named_in_after(world, production) -> None:
     guarded = dataclasses.replace(production, after="integration")
-    integration = dataclasses.replace(production, name="integration", verify=spec.VerifySpec())
+    integration = dataclasses.replace(production, name="integration", verify=verify_specs.VerifySpec())
     new = world.release("new")
 
     with pytest.raises(errors.ConfigError, match="has not passed 'integration'") as refusal:

@@ -14,7 +14,7 @@ VIEW_KEYS = {
     "id", "service", "environment", "candidate", "stable", "ref", "commit", "requested_by", "phase", "outcome", "step",
     "steps_percent", "candidate_percent", "entered_at", "watch_seconds", "step_attempts_min", "paused", "hold",
     "reason", "created_at", "finished_at", "measured", "evidence", "steps", "cohorts_percent", "shadow_percent",
-    "successor", "drill", "candidate_arm", "stable_arm", "settings_changed",
+    "successor", "drill", "progress", "candidate_arm", "stable_arm", "settings_changed",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies
 
 from softlaunch import errors
-from softlaunch.core import spec, spec_json
+from softlaunch.core import spec, spec_json, verify_specs
 
 _TEXT = strategies.text(strategies.characters(exclude_categories=["Cs"]), max_size=12)
 _NUMBER = strategies.floats(allow_nan=False, allow_infinity=False)
@@ -65,7 +65,7 @@ _ENVIRONMENTS = strategies.builds(
     after=_MAYBE_TEXT,
     strategy=_STRATEGIES,
     replica_count=strategies.integers(1, 64),
-    verify=strategies.none() | strategies.builds(spec.VerifySpec, request_count=strategies.integers(1, 99)),
+    verify=strategies.none() | strategies.builds(verify_specs.VerifySpec, request_count=strategies.integers(1, 99)),
     fallback_body=strategies.none() | _TEXT.map(lambda text: json.dumps(text, ensure_ascii=False).encode()),
     fallbacks=strategies.lists(
         strategies.builds(

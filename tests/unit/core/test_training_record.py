@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from softlaunch.core import output_checks, training_record
+from softlaunch.core import job_spec, output_checks, training_record
 
 
 def values(line: str) -> list[tuple[str, float, int | None]]:
@@ -91,7 +91,7 @@ def table(score, count: int | None = None) -> output_checks.Table:
 
 
 def failing(found, before=None, **asked) -> list[str]:
-    gates = output_checks.judge(found, before, output_checks.Checks(**asked))
+    gates = output_checks.judge(found, before, job_spec.Checks(**asked))
     return [gate.name for gate in gates if not gate.passed]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import files
-from softlaunch.core import spec
+from softlaunch.core import spec, training_record
 
 SERVICE = spec.ServiceSpec(
     service="flight-delay",
@@ -108,3 +108,25 @@ def test_a_model_s_folder_is_copied_without_what_interpreters_leave(tmp_path) ->
     files.copy_model(tmp_path / "from", tmp_path / "to" / "model")
 
     assert ["MLmodel"] == list(files.walk(tmp_path / "to" / "model"))
+
+
+def test_a_model_folder_is_known_to_a_training_record_by_its_pin_whatever_its_modes(tmp_path) -> None:
+    folder = tmp_path / "out" / "model"
+    for name, text in (("MLmodel", "flavors: {}"), ("data/model.pkl", "bytes"), ("data/é", "text")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    produced = tuple(
+        training_record.ProducedFile(path=f"out/model/{name}", sha256=files.sha256(folder / name), bytes=0)
+        for name in files.walk(folder)
+    )
+    record = training_record.TrainingRecord(run="r", command=(), directory="", started_at=0.0, files=produced)
+    pinned = files.digest(folder)
+
+    assert pinned == files.model_digest(folder)
+    assert "out/model/" == record.produced(pinned)
+    assert "out/model/data/" == record.produced(files.model_digest(folder / "data"))
+    (folder / "MLmodel").chmod(0o755)
+    assert (True, pinned) == (files.digest(folder) != pinned, files.model_digest(folder))
+    (folder / "MLmodel").write_text("flavors: {other}")
+    assert record.produced(files.model_digest(folder)) is None

@@ -112,6 +112,37 @@ def test_a_gate_that_fails_launches_nothing(runs) -> None:
     assert "failed" == record.steps[-1].state
 
 
+def test_a_release_is_pushed_before_anything_is_launched(runs) -> None:
+    world = World()
+    seen = []
+
+    def push(progress, digest):
+        with workshop.step(progress, "push"):
+            seen.append((digest, list(world.begun)))
+
+    record = shipping.ship(ORDER, runs, world, build=make, push=push, clock=clock.ManualClock())
+
+    assert [(DIGEST, [])] == seen
+    names = [step.name for step in record.steps]
+    assert names.index("release") < names.index("push") < names.index("launch integration")
+
+
+def test_a_push_that_fails_launches_nothing_and_the_record_has_the_release(runs) -> None:
+    world = World()
+
+    def push(progress, digest):
+        with workshop.step(progress, "push"):
+            raise errors.UnavailableError("away", remedy="Again.", code=errors.Code.IMAGE_REGISTRY)
+
+    with pytest.raises(errors.UnavailableError):
+        shipping.ship(ORDER, runs, world, build=make, push=push, clock=clock.ManualClock())
+
+    record = runs.find(1)
+    assert ("unavailable", "away", DIGEST.value) == (record.outcome, record.reason, record.release)
+    assert ("push", "failed") == (record.steps[-1].name, record.steps[-1].state)
+    assert [] == world.begun
+
+
 def test_a_run_that_died_while_watching_watches_the_same_rollout(runs) -> None:
     world = World(live={"integration": DIGEST}, dies_watching=True)
     with pytest.raises(KeyboardInterrupt):

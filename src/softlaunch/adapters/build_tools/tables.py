@@ -35,16 +35,18 @@ class ArrowTables:
             ) from error
         if found.num_rows == 0:
             raise _unreadable(path, "it has no rows", "Commit one with rows.")
-        columns, unusable = [], []
+        columns, unusable = [], {}
         for field, chunks in zip(found.schema, found.columns, strict=True):
             if field.name.startswith(_INDEX_PREFIX):
                 continue
             column = _column(field.name, chunks)
             if column is None:
-                unusable.append(field.name)
+                unusable[field.name] = chunks.is_null().to_numpy().astype(bool)
             else:
                 columns.append(column)
-        return tables.Table(columns=tuple(columns), row_count=found.num_rows, unusable=tuple(unusable))
+        return tables.Table(
+            columns=tuple(columns), row_count=found.num_rows, unusable=tuple(unusable), unusable_missing=unusable
+        )
 
 
 def _parquet(path: pathlib.Path) -> Any:

@@ -88,6 +88,23 @@ class OneFile:
             "commit-tree", tree, "-p", parent, "-F", "-", given=message.encode(), variables=who
         ).strip()
 
+    def taken_back(self, tip: str, raw: bytes, *, own: str) -> str:
+        """
+        The commit that put the file back from these bytes to what stands at `tip`; empty where none did.
+
+        Args:
+            tip: A commit.
+            raw: What the file is to become.
+            own: Subject of commits that are nobody's decision: what they changed was not taken back by them.
+        """
+        last = self._checked("rev-list", "--max-count=1", tip, "--", self._name).strip()
+        if not last or self._checked("show", "--no-patch", "--format=%s", last).strip() == own:
+            return ""
+        prefix = self._checked("rev-parse", "--show-prefix").rstrip("\n")
+        parents = self._checked("show", "--no-patch", "--format=%P", last).split()
+        before = [self._run("cat-file", "blob", f"{parent}:{prefix}{self._name}") for parent in parents]
+        return last if any(found.returncode == 0 and found.stdout == raw for found in before) else ""
+
     def push(self, branch: str, commit: str) -> bool:
         """
         Moves the remote's branch forward to the commit; False when somebody else was faster.

@@ -152,12 +152,6 @@ class Store:
         except FileNotFoundError as error:
             raise damaged(source.parents[2], digest, "is absent") from error
 
-    def put_stream(self, chunks: Iterable[bytes], digest: release.Digest) -> None:
-        """Stores what comes, if it is what it shall be."""
-        with self._writing(expected=digest) as (sink, _):
-            for chunk in chunks:
-                sink.write(chunk)
-
     # -- the index -------------------------------------------------------------------------------------------------
 
     def index(self) -> list[dict[str, Any]]:

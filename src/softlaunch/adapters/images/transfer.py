@@ -15,7 +15,7 @@ from typing import Any
 from softlaunch import errors
 from softlaunch.adapters.images import store
 from softlaunch.core import release
-from softlaunch.distribution import repository
+from softlaunch.distribution import downloads, repository, uploads
 from softlaunch.ports import images
 
 
@@ -33,7 +33,7 @@ class Registries:
                 digest, raw = source.manifest(digest.value)
                 document = json.loads(raw)
             for each in (document["config"], *document["layers"]):
-                _download(source, release.Digest(each["digest"]), into)
+                _download(source, release.Digest(each["digest"]), each["size"], into)
             into.put(raw)
         return digest
 
@@ -47,15 +47,21 @@ class Registries:
                 if target.has(blob):
                     present += size
                 else:
-                    target.upload(blob, source.path(blob))
-                    sent += size
+                    sent += uploads.send(target, blob, source.path(blob), layout / downloads.FOLDER)
             target.put_manifest(raw, target.asked if target.is_tagged else digest.value)
         return images.Sent(digest=digest, sent_bytes=sent + len(raw), present_bytes=present)
 
 
-def _download(source: repository.Repository, digest: release.Digest, into: store.Store) -> None:
+def _download(source: repository.Repository, digest: release.Digest, size: int, into: store.Store) -> None:
     if not into.holds(digest):
-        into.put_stream(source.chunks(digest), digest)
+        path = into.path(digest)
+        with (
+            store.disk_errors(into.root),
+            downloads.whole(source, digest, size, into.root / downloads.FOLDER) as part,
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.chmod(0o644)
+            part.rename(path)
 
 
 def _of_platform(index: Mapping[str, Any], architecture: str, reference: str) -> release.Digest:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import queue
-import re
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from softlaunch.core import lookup_recorded, oip_recorded, spool
+from softlaunch.core import recorded_request, spool
 from softlaunch.ports import sender
 
 _THREADS = 64
 """A guess: what a candidate that is asked for a second by a few dozen requests a second keeps busy."""
-_VERSION = re.compile(r"/versions/[^/]+(?=/infer$)")
 
 
 class SocketSender:
@@ -85,18 +83,9 @@ class SocketSender:
 
     def _asked(self, connection: _Connection, record: spool.Record, timeout_seconds: float) -> spool.Record:
         connection.limit(timeout_seconds)
-        headers = {
-            "content-type": record.content_type or "application/json",
-            "x-request-id": record.request_id,
-            "x-softlaunch-arm": spool.SHADOW,
-            **lookup_recorded.header(record.features),
-        }
-        json_bytes = _json_bytes(record)
-        if json_bytes is not None:
-            headers["inference-header-content-length"] = str(json_bytes)
+        headers = {"x-request-id": record.request_id, **recorded_request.headers(record)}
         began = time.perf_counter()
-        # A path may name the release that answered then.
-        connection.request("POST", _VERSION.sub("", record.path), body=record.request, headers=headers)
+        connection.request("POST", recorded_request.path(record), body=record.request, headers=headers)
         response = connection.getresponse()
         body = response.read()
         waited_us = int((time.perf_counter() - began) * 1e6)
@@ -122,12 +111,11 @@ class SocketSender:
         )
 
 
-def _json_bytes(record: spool.Record) -> int | None:
-    """How much of the request is JSON, when binary tensor data follows it: headers are not recorded."""
-    if not record.path.endswith("/infer"):
-        return None
-    found = oip_recorded.document_bytes(record.request)
-    return found if found is not None and record.request[found:].strip() else None
+@contextlib.contextmanager
+def opened(sockets: Sequence[str], *, release: str, timeout_seconds: float) -> Iterator[sender.Sender]:
+    """See ports.sender.Senders."""
+    with contextlib.closing(SocketSender(sockets, release=release, timeout_seconds=timeout_seconds)) as found:
+        yield found
 
 
 class _Connection(http.client.HTTPConnection):

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.oci import blobs, layout
 from softlaunch.core import release, release_json
-from softlaunch.distribution import repository
+from softlaunch.distribution import downloads, repository, uploads, whereabouts
 from softlaunch.ports import registry
 
 _DEPTH_MAX = 8
 """Of statements about statements; a guess, far beyond what is written."""
+_MOUNTED_BYTES = 1 << 16
+"""Of smaller blobs sending costs no more than asking; a guess."""
+_SETTLE_SECONDS = 0.25
+_SETTLE_FACTOR = 4
+"""In so much time, or in so many times what it took us, another writer that has read the list of referrers before we
+wrote it has written it; guesses."""
 _NO_PROGRESS: Callable[[str], None] = lambda _: None  # noqa: E731 - a default that needs a name
 
 
@@ -33,6 +40,8 @@ class OciRemote:
 
     def __init__(self, root: pathlib.Path, show: Callable[[str], None] = _NO_PROGRESS) -> None:
         self._blobs, self._index, self._show = blobs.Blobs(root), layout.Index(root), show
+        self._transfers = root / downloads.FOLDER
+        self._whereabouts = whereabouts.Whereabouts(self._transfers)
 
     def send(self, digest: release.Digest, reference: str) -> registry.Carried:
         """See ports.registry.Remote.send."""
@@ -45,20 +54,29 @@ class OciRemote:
                     if target.has(blob.digest):
                         present += blob.size
                     else:
-                        self._show(f"sending {blob.digest.short}, {blob.size} bytes")
-                        target.upload(blob.digest, path)
-                        carried += blob.size
-            unlisted: dict[release.Digest, list[layout.Descriptor]] = {}
-            for each, manifest in found.items():
-                raw = self._blobs.get(each)
-                listed = target.put_manifest(raw, each.value)
+                        self._show(f"sending {blob.digest.short}, {blob.size:,} bytes")
+                        known = self._whereabouts.repository_of(blob.digest, target.host)
+                        sent = uploads.send(target, blob.digest, path, self._transfers, known)
+                        carried, present = carried + sent, present + blob.size - sent
+            for subject, attached in _by_subject(found).items():
+                listed = {each["digest"] for each in target.referrers(subject)} if attached else set()
+                unlisted = []
+                for each in (subject, *attached) if subject == digest else attached:
+                    raw = self._blobs.get(each)
+                    if (each == digest or each.value in listed) and target.has_manifest(each):
+                        present += len(raw)
+                        continue
+                    is_listed = target.put_manifest(raw, each.value)
+                    carried += len(raw)
+                    if each != digest and not is_listed:
+                        unlisted.append(_described(each, raw, found[each]))
+                if unlisted:
+                    _write_fallback(target, subject, unlisted)
+            if target.is_tagged and target.tagged() != digest:
+                raw = self._blobs.get(digest)
+                target.put_manifest(raw, target.asked)
                 carried += len(raw)
-                if each != digest and not listed:
-                    unlisted.setdefault(_subject(manifest), []).append(_described(each, raw, manifest))
-            for subject, descriptors in unlisted.items():
-                _write_fallback(target, subject, descriptors)
-            if target.is_tagged:
-                target.put_manifest(self._blobs.get(digest), target.asked)
+            self._note(target, found.values())
             where = f"{target.host}/{target.name}@{digest}"
         return registry.Carried(
             digest=digest, reference=where, carried_bytes=carried, present_bytes=present, referrer_count=len(found) - 1
@@ -82,9 +100,10 @@ class OciRemote:
                     if self._holds(blob.digest):
                         present += blob.size
                     else:
-                        self._show(f"fetching {blob.digest.short}, {blob.size} bytes")
+                        self._show(f"fetching {blob.digest.short}, {blob.size:,} bytes")
                         self._download(source, blob)
                         carried += blob.size
+            self._note(source, [_parsed(document) or {} for document in found.values()])
             where = f"{source.host}/{source.name}@{digest}"
         descriptors = [self._stored(each, document) for each, document in found.items()]
         for descriptor in (*descriptors[1:], descriptors[0]):
@@ -128,13 +147,21 @@ class OciRemote:
         return True
 
     def _download(self, source: repository.Repository, blob: layout.Descriptor) -> None:
-        with self._blobs.writing() as writer:
-            for chunk in source.chunks(blob.digest):
-                writer.write(chunk)
-                if writer.size > blob.size:
-                    break
-            if (writer.digest, writer.size) != (blob.digest, blob.size):
-                raise source.failed(f"answered other bytes than {blob.digest} is named for")
+        target = self._blobs.path(blob.digest)
+        with (
+            blobs.disk_errors(target.parent),
+            downloads.whole(source, blob.digest, blob.size, self._transfers) as part,
+        ):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.chmod(0o644)
+            part.rename(target)
+            blobs.sync_directory(target.parent)
+
+    def _note(self, place: repository.Repository, manifests: Iterable[dict[str, Any]]) -> None:
+        """Remembers where large blobs are, to mount them from there."""
+        large = [blob.digest for manifest in manifests for blob in _blobs_of(manifest) if blob.size >= _MOUNTED_BYTES]
+        if large:
+            self._whereabouts.note(large, place.host, place.name)
 
     def _stored(self, digest: release.Digest, raw: bytes) -> layout.Descriptor:
         manifest = _parsed(raw) or {}
@@ -160,13 +187,32 @@ def _referrers(source: repository.Repository, digest: release.Digest, depth: int
     return found
 
 
+def _by_subject(found: dict[release.Digest, dict[str, Any]]) -> dict[release.Digest, list[release.Digest]]:
+    """The release first, and everything that something is attached to: what is attached to it."""
+    subjects: dict[release.Digest, list[release.Digest]] = {next(iter(found)): []}
+    for each, manifest in list(found.items())[1:]:
+        subjects.setdefault(_subject(manifest), []).append(each)
+    return subjects
+
+
 def _write_fallback(target: repository.Repository, subject: release.Digest, new: Sequence[layout.Descriptor]) -> None:
-    tag = repository.fallback_tag(subject)
-    before = target.find_manifest(tag)
-    listed = {each["digest"]: each for each in (target.listed(before[1]) if before is not None else ())}
-    listed |= {each.digest.value: each.document() for each in new}
-    document = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": list(listed.values())}
-    target.put_manifest(layout.canonical(document), tag, layout.INDEX)
+    """
+    Adds to the index under the fallback tag, until it is seen to hold what is new.
+
+    Few registries compare an ETag there: who reads the index and writes it later takes away what was added meanwhile.
+    So it is looked at again after a while, and whoever finds his own missing adds it to what is there then.
+    """
+    wanted = {each.digest.value: each.document() for each in new}
+    for _ in range(repository.TRIES * 2):
+        began = time.monotonic()
+        present, etag = target.fallback(subject)
+        listed = {each["digest"]: each for each in present}
+        if wanted.keys() <= listed.keys():
+            return
+        document = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": list((listed | wanted).values())}
+        if target.put_fallback(subject, layout.canonical(document), etag):
+            time.sleep(max(_SETTLE_SECONDS, _SETTLE_FACTOR * (time.monotonic() - began)))
+    raise target.failed("loses what is added to its list of referrers")
 
 
 def _blobs_of(manifest: dict[str, Any]) -> list[layout.Descriptor]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from softlaunch import errors
-from softlaunch.adapters.python_env import container, coverage_probe
+from softlaunch.adapters.python_env import containers, coverage_probe
 from softlaunch.ports import python_env
 
 _LINE_COUNT = 40
@@ -32,8 +32,15 @@ _PRIVATE = (
     "SOFTLAUNCH_HOME",
     "COVERAGE_PROCESS_START",
     "COVERAGE_FILE",
+    "SIGSTORE_ID_TOKEN",
+    "SIGSTORE_ID_TOKEN_FILE",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
 )
-"""Of the caller's environment; a command that saw them would run with other packages than the release."""
+"""
+Of the caller's environment; a command that saw them would run with other packages than the release, or could sign as
+the job.
+"""
 
 
 class LocalWorkbench:
@@ -56,28 +63,39 @@ class LocalWorkbench:
         timeout_seconds: float,
         variables: Mapping[str, str],
         log: pathlib.Path | None = None,
-        image: str | None = None,
+        container: python_env.Container | None = None,
         writable: Sequence[pathlib.Path] = (),
     ) -> python_env.CommandResult:
         """See ports.python_env.Workbench.command."""
-        try:
-            arguments = shlex.split(words)
-        except ValueError as error:
-            raise _not_a_command(words, f"cannot be split into words ({error})") from error
-        if not arguments:
-            raise _not_a_command(words, "is empty")
-        if image is not None:
-            with container.command(
-                arguments,
-                image=image,
+        if container is not None:
+            contained = containers.command(
+                _words(words),
+                container=container,
                 python=python,
                 directory=directory.resolve(),
                 writable=writable,
                 variables=variables,
-            ) as contained:
-                done = _watched(contained, directory, {**os.environ, **variables}, timeout_seconds, log)
-            container.check(done.exit_code, done.output, image)
+            )
+            with contained as arguments:
+                done = _watched(arguments, directory, {**os.environ, **variables}, timeout_seconds, log)
+            containers.check(done.exit_code, done.output, container.image)
             return done
+        arguments, environment = self.prepared(words, python=python, directory=directory, variables=variables)
+        try:
+            return _watched(arguments, directory, environment, timeout_seconds, log)
+        except OSError as error:
+            raise _not_a_command(words, f"cannot be started ({error.strerror})") from error
+
+    def prepared(
+        self, words: str, *, python: pathlib.Path, directory: pathlib.Path, variables: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """
+        Program with arguments and the environment of a user's command; see ports.python_env.Workbench.command.
+
+        Raises:
+            ConfigError: it cannot be split, or there is no such program.
+        """
+        arguments = _words(words)
         path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         found = shutil.which(arguments[0], path=path)
         if found is None and (directory / arguments[0]).is_file():
@@ -93,10 +111,7 @@ class LocalWorkbench:
         }
         if python.parent.name == "bin" and (python.parent.parent / "pyvenv.cfg").exists():
             environment["VIRTUAL_ENV"] = str(python.parent.parent)
-        try:
-            return _watched([found, *arguments[1:]], directory, environment, timeout_seconds, log)
-        except OSError as error:
-            raise _not_a_command(words, f"cannot be started ({error.strerror})") from error
+        return [found, *arguments[1:]], environment
 
     def tool(self, name: str, request: Mapping[str, Any], *, python: pathlib.Path) -> dict[str, Any]:
         """See ports.python_env.Workbench.tool."""
@@ -132,6 +147,16 @@ class LocalWorkbench:
     def coverage(self, *, python: pathlib.Path, directory: pathlib.Path, command: str) -> python_env.CoverageProbe:
         """See ports.python_env.Workbench.coverage."""
         return coverage_probe.prepare(python, directory, command)
+
+
+def _words(words: str) -> list[str]:
+    try:
+        arguments = shlex.split(words)
+    except ValueError as error:
+        raise _not_a_command(words, f"cannot be split into words ({error})") from error
+    if not arguments:
+        raise _not_a_command(words, "is empty")
+    return arguments
 
 
 def _watched(

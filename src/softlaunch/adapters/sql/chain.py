@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 
@@ -23,8 +25,6 @@ from softlaunch.adapters.sql import engine as engines
 from softlaunch.core import history_chain
 
 _LOG = structlog.get_logger(__name__)
-_WHOLE = '{"id": '
-"""How a head begins."""
 _COLUMNS = "id, at, service, environment, rollout_id, kind, text, facts, hash"
 
 
@@ -35,22 +35,56 @@ def heads_file(state: pathlib.Path) -> pathlib.Path:
 
 def keep_head(state: pathlib.Path, head: history_chain.Head) -> None:
     """Notes a head; a disk that is full must not undo what is committed already."""
-    # The line feed stands first: what a kill cut short then spoils its own line and not this one.
-    line = "\n" + json.dumps({"id": head.id, "hash": head.hash})
+    # The line feed stands first: what a kill cut short is then the last line, and `begin_heads` takes it away.
+    line = f"\n{_written(head)}".encode()
     try:
         descriptor = os.open(heads_file(state), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, line.encode())
+            before = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):
+                os.ftruncate(descriptor, before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
     except OSError as error:
         _LOG.warning("head_not_kept", id=head.id, error=str(error))
 
 
-def begin_heads(state: pathlib.Path, head: history_chain.Head | None) -> None:
-    """Makes the file of heads where there is none yet: from then on its absence says that somebody took it away."""
-    if head is not None and not heads_file(state).exists():
-        keep_head(state, head)
+def begin_heads(state: pathlib.Path, head: history_chain.Head | None, *, chained: bool) -> None:
+    """
+    Makes the file of heads ready to be written to: from then on its absence says that somebody took it away.
+
+    Args:
+        state: The state file.
+        head: The last record there is; None of an empty history.
+        chained: The history had hashes before this start, so that there was a file of heads.
+    """
+    path = heads_file(state)
+    if path.exists():
+        _drop_cut_line(path)
+    elif head is None:
+        path.touch(mode=0o600)
+    else:
+        if chained:
+            _LOG.warning(
+                "heads_were_gone",
+                file=str(path),
+                record=head.id,
+                meaning="whether the history was written anew before this record cannot be told any more",
+            )
+        keep_head(state, dataclasses.replace(head, first=True))
+
+
+def _drop_cut_line(path: pathlib.Path) -> None:
+    """Takes away a last line that a kill cut short: the next head says the same and more."""
+    try:
+        raw = path.read_bytes()
+        start = raw.rfind(b"\n") + 1
+        line = raw[start:].decode(errors="replace")
+        if line and _parsed(line) is None and _is_cut(line):
+            os.truncate(path, max(0, start - 1))
+    except OSError as error:
+        _LOG.warning("head_not_kept", file=str(path), error=str(error))
 
 
 def kept_heads(state: pathlib.Path) -> list[history_chain.Head]:
@@ -58,24 +92,48 @@ def kept_heads(state: pathlib.Path) -> list[history_chain.Head]:
     The heads beside a state file; none when there is no such file.
 
     Raises:
-        ConfigError: it cannot be read, or holds something else than heads.
+        ConfigError: it cannot be read, or a line of it is no head, the last one cut short excepted.
     """
     try:
-        lines = heads_file(state).read_text(encoding="utf-8").split("\n")
+        lines = heads_file(state).read_bytes().decode(errors="replace").split("\n")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreadable(heads_file(state), str(error)) from error
     heads = []
     for number, line in enumerate(lines, 1):
-        try:
-            found = json.loads(line)
-            heads.append(history_chain.Head(id=int(found["id"]), hash=str(found["hash"])))
-        except (ValueError, KeyError, TypeError) as error:
-            if line and not _WHOLE.startswith(line[: len(_WHOLE)]):
-                raise _unreadable(heads_file(state), f"line {number} is no head") from error
-            # Empty, or cut short by a kill: the next head says the same and more.
+        found = _parsed(line)
+        if found is not None:
+            heads.append(found)
+        elif line and not (number == len(lines) and _is_cut(line)):
+            raise _unreadable(heads_file(state), f"line {number} is no head")
     return heads
+
+
+def _written(head: history_chain.Head) -> str:
+    return json.dumps({"id": head.id, "hash": head.hash, **({"first": True} if head.first else {})})
+
+
+def _is_cut(line: str) -> bool:
+    """It is how a head begins."""
+    number, digest = re.match(r'\{"id": ([0-9]{1,18})', line), re.search(r'"hash": "([0-9a-f]{1,64})', line)
+    head = history_chain.Head(
+        id=int(number[1]) if number is not None else 1, hash=(digest[1] if digest is not None else "").ljust(64, "0")
+    )
+    return any(_written(each).startswith(line) for each in (head, dataclasses.replace(head, first=True)))
+
+
+def _parsed(line: str) -> history_chain.Head | None:
+    """The head in a line; None: there is none."""
+    try:
+        found = json.loads(line)
+        number, digest, first = found.pop("id"), found.pop("hash"), found.pop("first", False)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if found or not isinstance(number, int) or not isinstance(digest, str) or not isinstance(first, bool):
+        return None
+    head = history_chain.Head.parse(f"{number}:{digest}")
+    return dataclasses.replace(head, first=first) if head is not None else None
 
 
 def check(state: pathlib.Path, heads: Sequence[history_chain.Head]) -> history_chain.Verification:

@@ -17,9 +17,12 @@ from softlaunch.adapters.sql import schema
 SCRIPTS = pathlib.Path(__file__).parent / "migrations"
 
 
-def upgrade(engine: sa.Engine, path: pathlib.Path) -> None:
+def upgrade(engine: sa.Engine, path: pathlib.Path) -> str | None:
     """
     Runs the missing migrations in one transaction.
+
+    Returns:
+        The revision the file was at; None when it is new.
 
     Raises:
         ConfigError: written by a newer softlaunch, or not softlaunch's file at all; it is left as it was.
@@ -27,11 +30,12 @@ def upgrade(engine: sa.Engine, path: pathlib.Path) -> None:
     """
     with engines.reading(engine, path) as connection:
         if _version(connection, path) == schema.REVISIONS[-1]:
-            return
+            return schema.REVISIONS[-1]
     with engines.writing(engine, path) as connection:
-        if _version(connection, path) == schema.REVISIONS[-1]:
-            return
-        _run(connection)
+        before = _version(connection, path)
+        if before != schema.REVISIONS[-1]:
+            _run(connection)
+        return before
 
 
 def _version(connection: sa.Connection, path: pathlib.Path) -> str | None:

@@ -15,6 +15,8 @@ METADATA = sa.MetaData()
 
 REVISIONS = ("r0001", "r0002", "r0003", "r0004")
 """Every migration, oldest first; a database with another version was written by a newer softlaunch."""
+UNCHAINED = (None, "r0001", "r0002")
+"""Revisions whose history has no hashes; None: there is no file yet."""
 
 LIVES = sa.Table(
     "lives",

@@ -44,10 +44,10 @@ class SqlStore:
         self._lock = threading.Lock()
         self._engine = engines.create(path)
         try:
-            migrate.upgrade(self._engine, path)
+            before = migrate.upgrade(self._engine, path)
             self._check_whole()
             with engines.reading(self._engine, path) as connection:
-                chain.begin_heads(path, _last_record(connection))
+                chain.begin_heads(path, _last_record(connection), chained=before not in schema.UNCHAINED)
             self._identity = self._stat()
         except BaseException:
             self._engine.dispose()

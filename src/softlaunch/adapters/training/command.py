@@ -21,6 +21,8 @@ from softlaunch.ports import process_meter
 
 _TICK_SECONDS_MIN, _TICK_SECONDS = 0.1, 1.0
 """The first samples come sooner: what a short run takes is seen too."""
+_GRACE_SECONDS = 10.0
+"""Between SIGTERM and SIGKILL, as docker stop has it."""
 _DRAIN_SECONDS_MAX = 5.0
 """For the last output; a process that the command left behind may keep the pipe open for ever."""
 _CHUNK_BYTES = 1 << 16
@@ -38,6 +40,7 @@ class Ended:
     """Of all its processes that were waited for."""
     drained: bool
     """All of the output was read."""
+    timed_out: bool = False
 
 
 class Listener:
@@ -70,9 +73,22 @@ def run(
     variables: Mapping[str, str],
     listener: Listener,
     on_sample: Callable[[process_meter.Sample], None],
+    environment: Mapping[str, str] | None = None,
+    timeout_seconds: float | None = None,
+    leaves_nothing: bool = False,
 ) -> Ended:
     """
     Runs a command to its end, in a session of its own; signals to stop that come here go to all of it.
+
+    Args:
+        command: The program and its arguments.
+        directory: Where it runs.
+        variables: Added to its environment.
+        listener: Told what it prints.
+        on_sample: Told each second what it takes.
+        environment: None: that of this process.
+        timeout_seconds: After which all of it is told to stop, and soon after killed.
+        leaves_nothing: What it left behind is killed when it has ended.
 
     Raises:
         ConfigError: there is no such program.
@@ -82,7 +98,7 @@ def run(
         process = subprocess.Popen(
             list(command),
             cwd=directory,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
+            env={**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1", **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -104,14 +120,18 @@ def run(
             each.start()
         gauge = meter.TreeMeter(process.pid, meter.nvidia_smi())
         on_sample(gauge.sample())
+        stop = _Stop(process.pid, timeout_seconds)
         pause = _TICK_SECONDS_MIN
         while True:
             try:
-                code = process.wait(timeout=pause)
+                code = process.wait(timeout=stop.pause(pause))
                 break
             except subprocess.TimeoutExpired:
+                stop.look()
                 on_sample(gauge.sample())
                 pause = min(2 * pause, _TICK_SECONDS)
+        if stop.begun or leaves_nothing:
+            stop.kill()
         last = time.monotonic() + _DRAIN_SECONDS_MAX
         for each in pumps:
             each.join(max(0.0, last - time.monotonic()))
@@ -120,12 +140,44 @@ def run(
         exit_code=code if code >= 0 else _KILLED - code,
         cpu_seconds=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         drained=not any(each.is_alive() for each in pumps),
+        timed_out=stop.begun,
     )
+
+
+class _Stop:
+    """Ends a process group that had its time: SIGTERM first, SIGKILL when that was not enough."""
+
+    def __init__(self, group: int, timeout_seconds: float | None) -> None:
+        self._group = group
+        self._at = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+        self.begun = False
+
+    def pause(self, seconds: float) -> float:
+        """So long may be waited."""
+        return seconds if self._at is None else min(seconds, max(0.0, self._at - time.monotonic()))
+
+    def look(self) -> None:
+        """Does what is due."""
+        if self._at is None or time.monotonic() < self._at:
+            return
+        self._send(signal.SIGKILL if self.begun else signal.SIGTERM)
+        self.begun, self._at = True, time.monotonic() + _GRACE_SECONDS
+
+    def kill(self) -> None:
+        """Ends what is still there."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._group, number)
 
 
 @contextlib.contextmanager
 def _handed_on(group: int) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP go to the process group; the command decides what it does about them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what signals do
+        return
 
     def hand_on(number: int, _frame: types.FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 import urllib.parse
@@ -26,13 +28,22 @@ _COMMIT = "mlflow.source.git.commit"
 _MILLISECONDS = 1000
 
 
-def read(run: str, where: str) -> training_record.TrainingRecord:
+def identity(run: str) -> str:
+    """The id of the record of that run."""
+    return f"mlflow-{run}"
+
+
+def read(run: str, where: str, *, artifacts: bool = True) -> training_record.TrainingRecord:
     """
     The run of that id, with the digests of its artifacts.
+
+    A server that asks who is there gets MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD, as from
+    MLflow's own client.
 
     Args:
         run: MLflow's run id.
         where: URL of a tracking server, else the folder of a file store.
+        artifacts: Their bytes are read, for their digests; else a note says that they were not.
 
     Raises:
         ConfigError: there is no such run.
@@ -41,14 +52,26 @@ def read(run: str, where: str) -> training_record.TrainingRecord:
     if not _ID.fullmatch(run):
         raise _refused(run, where, "that is no run id of MLflow")
     if where.startswith(("http://", "https://")):
-        return _of_server(run, where.rstrip("/"))
-    return _of_folder(run, pathlib.Path(where))
+        found = _of_server(run, where.rstrip("/"), artifacts=artifacts)
+    else:
+        found = _of_folder(run, pathlib.Path(where.removeprefix("file://")), artifacts=artifacts)
+    if artifacts:
+        return found
+    note = f"its artifacts were not read; `softlaunch runs import mlflow:{run}` reads them"
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
-def _of_server(run: str, url: str) -> training_record.TrainingRecord:
+def _client() -> httpx.Client:
+    token, user = os.environ.get("MLFLOW_TRACKING_TOKEN"), os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if user is not None:
+        return httpx.Client(timeout=_TIMEOUT, auth=(user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")))
+    return httpx.Client(timeout=_TIMEOUT, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def _of_server(run: str, url: str, *, artifacts: bool) -> training_record.TrainingRecord:
     shown = training_record.without_secrets([url])[0]
     try:
-        with httpx.Client(timeout=_TIMEOUT) as client:
+        with _client() as client:
             answer = client.get(f"{url}/api/2.0/mlflow/runs/get", params={"run_id": run})
             if answer.status_code == httpx.codes.NOT_FOUND:
                 raise _refused(run, shown, "there is no such run")
@@ -60,9 +83,10 @@ def _of_server(run: str, url: str) -> training_record.TrainingRecord:
                 history = client.get(f"{url}/api/2.0/mlflow/metrics/get-history", params=query).raise_for_status()
                 for value in history.json().get("metrics", ()):
                     _add(metrics, each["key"], value["value"], value.get("step", 0))
-            files = tuple(_artifacts(client, url, run))
+            files = tuple(_artifacts(client, url, run)) if artifacts else ()
     except httpx.HTTPError as error:
-        raise _unavailable(run, shown, " ".join(str(error).split()) or type(error).__name__) from error
+        said = training_record.without_secrets([" ".join(str(error).split())])[0]  # it repeats the address
+        raise _unavailable(run, shown, said or type(error).__name__) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _unavailable(run, shown, f"its answer is not MLflow's ({error})") from error
     return _record(
@@ -100,7 +124,7 @@ def _artifacts(client: httpx.Client, url: str, run: str) -> Iterator[training_re
             yield training_record.ProducedFile(path=each["path"], sha256=sha256.hexdigest(), bytes=size)
 
 
-def _of_folder(run: str, store: pathlib.Path) -> training_record.TrainingRecord:
+def _of_folder(run: str, store: pathlib.Path, *, artifacts: bool) -> training_record.TrainingRecord:
     folder = next((path.parent for path in sorted(store.glob(f"*/{run}/meta.yaml"))), None)
     if folder is None:
         raise _refused(run, str(store), "there is no such run")
@@ -119,7 +143,7 @@ def _of_folder(run: str, store: pathlib.Path) -> training_record.TrainingRecord:
             training_record.ProducedFile(
                 path=str(path.relative_to(folder / "artifacts")), sha256=_sha256(path), bytes=path.stat().st_size
             )
-            for path in _files(folder / "artifacts")[:FILES_MAX]
+            for path in (_files(folder / "artifacts")[:FILES_MAX] if artifacts else ())
         )
         return _record(
             run,
@@ -151,7 +175,7 @@ def _record(
     started, ended = (int(each) / _MILLISECONDS if each else None for each in times)
     notes = (f"only {FILES_MAX} artifacts were read",) if len(files) >= FILES_MAX else ()
     return training_record.TrainingRecord(
-        run=f"mlflow-{run}",
+        run=identity(run),
         name=name,
         command=(),
         directory="",

@@ -93,7 +93,7 @@ def _ships(asked: plan.Plan) -> dict[str, Any]:
     return {
         "name": f"{asked.prefix} ship",
         "on": {"push": {"branches": list(asked.branches), **_paths(asked)}},
-        "permissions": _READ_ONLY,
+        "permissions": {**_READ_ONLY, **({"id-token": "write"} if asked.keyless else {})},
         "jobs": {
             f"ship-{way.environment}": {
                 "name": f"ship to {way.environment}",

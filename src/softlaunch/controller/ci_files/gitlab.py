@@ -100,6 +100,7 @@ def _pipeline(asked: plan.Plan) -> dict[str, Any]:
                 "interruptible": False,
                 "timeout": "6 hours",
                 "variables": _WHOLE_HISTORY,
+                **({"id_tokens": {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}} if asked.keyless else {}),
                 "script": [shell.ship(asked, way.environment, commit="CI_COMMIT_SHA", by="GITLAB_USER_LOGIN")],
             }
             for way in asked.ways

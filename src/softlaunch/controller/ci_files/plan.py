@@ -28,6 +28,8 @@ class Plan:
     """The service's, below the repository's top; empty: the top itself."""
     version: str
     """Of softlaunch, in which the files are written and which the checks install."""
+    keyless: bool = False
+    """Whether a ship signs as the job it runs in, and so needs an identity token."""
 
     @property
     def prefix(self) -> str:
@@ -75,4 +77,5 @@ def plan(service: spec.ServiceSpec, *, folder: pathlib.PurePath, version: str) -
         ways=ways,
         folder="" if folder == pathlib.PurePath() else folder.as_posix(),
         version=version,
+        keyless=service.keyless is not None,
     )

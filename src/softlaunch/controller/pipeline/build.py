@@ -100,7 +100,12 @@ class _Build:
             lineage = self._attached(record)
             step.detail = f"{record.digest.short}, built before" if reused else record.digest.short
         return workshop.BuildResult(
-            digest=record.digest, lineage=lineage, gates=record.gates, notes=record.notes, reused=reused
+            digest=record.digest,
+            lineage=lineage,
+            gates=record.gates,
+            notes=record.notes,
+            reused=reused,
+            model=record.model,
         )
 
     def _built(self, checkout: pathlib.Path, lock: bytes | None, tested: str) -> records.Record:
@@ -121,6 +126,7 @@ class _Build:
                 self.service, shop, checkout=checkout, work=work, interpreter=interpreter, lock=lock
             )
             model_file = self._out_of_reach(model_file)
+            origin = obtain.origin(model_file)
             notes += scanning.checked(
                 model_file, checkout, without=self.service.model.path, allowed=self.service.model.allow_globals
             )
@@ -161,7 +167,9 @@ class _Build:
         notes += [content.compile_note] if content.compile_note else []
         notes += [f"Latency: {latency}."] if latency is not None else []
         told = [passed or NO_TESTS, *([latency] if latency is not None else [])]
-        return records.Record(digest=digest, gates=content.gates, notes=tuple(notes), tests=", ".join(told))
+        return records.Record(
+            digest=digest, gates=content.gates, notes=tuple(notes), tests=", ".join(told), model=origin
+        )
 
     def _of_own_code(
         self,
@@ -254,12 +262,12 @@ class _Build:
             verdict = compilation.compiled(
                 original,
                 content,
-                reference=found.reference,
+                found=found,
                 shop=self.shop,
                 interpreter=interpreter,
                 scratch=self.scratch,
             )
-            step.detail = verdict.note
+            step.detail, step.cached = verdict.note, verdict.known
         notes += verdict.measured
         if verdict.draft is None:
             return original, dataclasses.replace(content, compile_note=verdict.note)
@@ -286,7 +294,8 @@ class _Build:
                     code=errors.Code.TABLE_UNREADABLE,
                 )
         reference, holdout = [self.shop.tables.read(path) if path is not None else None for path in paths]
-        return signature.Tables(reference=reference, holdout=holdout)
+        sha256 = files.sha256(paths[0]) if paths[0] is not None else ""
+        return signature.Tables(reference=reference, holdout=holdout, reference_sha256=sha256)
 
     def _out_of_reach(self, model_file: pathlib.Path | None) -> pathlib.Path | None:
         """A copy that the tests, which run in the same directory as training, cannot change."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
-from softlaunch.controller.pipeline import answering, assemble, rows, workshop
+from softlaunch.controller.pipeline import answering, assemble, compiled_before, rows, signature, workshop
 from softlaunch.core import release
 from softlaunch.core.quality import parity
 from softlaunch.ports import python_env, tables
@@ -38,13 +39,15 @@ class Verdict:
     gate: release.GateResult | None = None
     measured: tuple[str, ...] = ()
     """Sentences for the build's report that may differ from run to run, so that no digest may know them."""
+    known: bool = False
+    """The same model was compiled before."""
 
 
 def compiled(
     original: answering.Draft,
     content: release.ReleaseContent,
     *,
-    reference: tables.Table | None,
+    found: signature.Tables,
     shop: workshop.Workshop,
     interpreter: python_env.Interpreter,
     scratch: pathlib.Path,
@@ -55,14 +58,56 @@ def compiled(
     Args:
         original: The draft that serves the pickle.
         content: Its description.
+        found: With the reference, whose rows both are asked.
     """
+    reference = found.reference
     if reference is None:
         return _kept(content.runtime, "there is no reference whose rows could be compared")
     if interpreter.compile_problem is not None:
         return _kept(content.runtime, interpreter.compile_problem)
-    assert content.model_file is not None
     directory = scratch / "compiled"
     (directory / "model").mkdir(parents=True)
+    draft = answering.Draft(directory=directory, python=shop.serving_python, signature=content.signature)
+    assemble.describe(directory, assemble.as_onnx(content))
+    name = compiled_before.key(original.directory, content, found.reference_sha256)
+    kept = compiled_before.load(shop.cache, name)
+    if kept is not None:
+        if kept.model is not None:
+            shutil.copyfile(kept.model, directory / assemble.ONNX_FILE)
+        return _verdict(draft, kept, known=True)
+    kept, own_code = _compared(original, draft, content, reference=reference, shop=shop, python=interpreter.python)
+    if not own_code:
+        compiled_before.save(shop.cache, name, kept)
+    return _verdict(draft, kept, known=False)
+
+
+def _verdict(draft: answering.Draft, kept: compiled_before.Kept, *, known: bool) -> Verdict:
+    return Verdict(
+        draft=draft if kept.compared else None,
+        note=kept.note,
+        gate=(
+            release.GateResult(name="compiled_parity", passed=True, value=0.0, threshold="<= 0 rows differ")
+            if kept.compared
+            else None
+        ),
+        measured=kept.measured,
+        known=known,
+    )
+
+
+def _compared(
+    original: answering.Draft,
+    draft: answering.Draft,
+    content: release.ReleaseContent,
+    *,
+    reference: tables.Table,
+    shop: workshop.Workshop,
+    python: pathlib.Path,
+) -> tuple[compiled_before.Kept, bool]:
+    """What came of it, and whether the service's own code had a part in it."""
+    assert content.model_file is not None
+    scratch = draft.directory.parent
+    onnx = draft.directory / assemble.ONNX_FILE
     ordinary = _ordinary(original, reference)
     said = shop.workbench.tool(
         f"compile_{content.runtime}",
@@ -70,33 +115,31 @@ def compiled(
             "path": str(original.directory / content.model_file),
             "code": str(original.directory / assemble.CODE),
             "inputs": [{"name": each.name, "datatype": each.datatype.value} for each in content.signature.inputs],
-            "onnx": str(directory / assemble.ONNX_FILE),
+            "onnx": str(onnx),
             "float32": _is_float32(ordinary, content.signature.inputs),
         },
-        python=interpreter.python,
+        python=python,
     )
+    own_code = bool(said.get("own_code", False))  # native files of boosters need none
     if said["problem"] is not None:
-        return _kept(content.runtime, f"it does not convert ({said['problem']:.200})")
-    assemble.describe(directory, assemble.as_onnx(content))
-    draft = answering.Draft(directory=directory, python=shop.serving_python, signature=content.signature)
+        why = _why(content.runtime, f"it does not convert ({said['problem']:.200})")
+        return compiled_before.Kept(note=why, measured=(), compared=False), own_code
     points = _split_points(original, ordinary, shop, scratch)
     cases = [*ordinary, *parity.constructed(content.signature.inputs, ordinary, points)]
-    found = [case.row for case in cases]
-    left = answering.ask(original, found, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
-    right = answering.ask(draft, found, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
+    rows_asked = [case.row for case in cases]
+    left = answering.ask(original, rows_asked, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
+    right = answering.ask(draft, rows_asked, shop, scratch, timed_row_count=_TIMED_ROW_COUNT)
     compared = parity.compare(content.signature.inputs, content.signature.outputs, cases, left.answered, right.answered)
     measured = tuple(_measured(compared, left, right))
     if compared.disagreement is not None:
-        kept = _kept(content.runtime, f"compiled, {compared.disagreement}")
-        return dataclasses.replace(kept, measured=measured)
-    return Verdict(
-        draft=draft,
-        # No number of rows here: how many split points are found may differ between processors, the digest must not.
-        note=f"Served as ONNX: it answers like the {LIBRARIES[content.runtime]} model"
-        " (on the reference, missing and extreme values, unseen categories, split points).",
-        gate=release.GateResult(name="compiled_parity", passed=True, value=0.0, threshold="<= 0 rows differ"),
-        measured=measured,
+        why = _why(content.runtime, f"compiled, {compared.disagreement}")
+        return compiled_before.Kept(note=why, measured=measured, compared=False), own_code
+    # No number of rows here: how many split points are found may differ between processors, the digest must not.
+    note = (
+        f"Served as ONNX: it answers like the {LIBRARIES[content.runtime]} model"
+        " (on the reference, missing and extreme values, unseen categories, split points)."
     )
+    return compiled_before.Kept(note=note, measured=measured, compared=True, model=onnx), own_code
 
 
 def _measured(compared: parity.Compared, left: answering.Answers, right: answering.Answers) -> Iterator[str]:
@@ -159,4 +202,8 @@ def _split_points(
 
 
 def _kept(runtime: release.Runtime, why: str) -> Verdict:
-    return Verdict(draft=None, note=f"Served by {LIBRARIES[runtime]} itself: {why}.")
+    return Verdict(draft=None, note=_why(runtime, why))
+
+
+def _why(runtime: release.Runtime, why: str) -> str:
+    return f"Served by {LIBRARIES[runtime]} itself: {why}."

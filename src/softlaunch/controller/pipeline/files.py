@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from softlaunch import errors
-from softlaunch.core import lockfile, pins, spec
+from softlaunch.core import lockfile, pins, spec, tree_digest
 
 SERVICE_FILE = "softlaunch.yaml"
 LOCK_FILES = ("requirements.lock", "requirements.txt")
@@ -35,20 +35,37 @@ def walk(directory: pathlib.Path) -> Iterator[str]:
 def digest(directory: pathlib.Path, *, without: Iterable[str] = ()) -> str:
     """sha256, in hex, of names, modes and bytes of the files below `directory`."""
     left_out = set(without)
-    total = hashlib.sha256()
-    for name in walk(directory):
-        if name in left_out:
-            continue
-        path = directory / name
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            kind, content = "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
-        else:
-            kind = "program" if mode & stat.S_IXUSR else "file"
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(os.fsencode(name) + f"\0{kind}\0{content}\n".encode())
-    return total.hexdigest()
+
+    def entries() -> Iterator[tuple[str, str, str]]:
+        for name in walk(directory):
+            if name in left_out:
+                continue
+            path = directory / name
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                yield name, "link", hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+            else:
+                yield name, "program" if mode & stat.S_IXUSR else tree_digest.FILE, sha256(path)
+
+    return tree_digest.digest(entries())
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Of one file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_digest(path: pathlib.Path) -> str:
+    """
+    What a training run's record knows a model by, in hex.
+
+    Of a file its sha256; of a folder `digest`, as if none of its files were a program: records keep no modes.
+    """
+    if not path.is_dir():
+        return sha256(path)
+    plain = [name for name in walk(path) if not (path / name).is_symlink()]
+    return tree_digest.of_files({name: sha256(path / name) for name in plain})
 
 
 def lock_name(checkout: pathlib.Path) -> str | None:

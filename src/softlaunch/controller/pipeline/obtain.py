@@ -7,12 +7,17 @@ import json
 import os
 import pathlib
 import platform
+import re
 import tempfile
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import files, materials, mlflow_registry, pin_file, workshop
 from softlaunch.core import pins, spec
 from softlaunch.ports import download, python_env
+
+_MLMODEL = "MLmodel"
+_MLFLOW_RUN = re.compile(r"^run_id:[ \t]*['\"]?([0-9A-Za-z]{1,64})['\"]?[ \t]*$", re.MULTILINE)
+"""In the MLmodel file, which is YAML: a key of its top."""
 
 
 def obtain(
@@ -73,6 +78,18 @@ def checked(directory: pathlib.Path, name: str) -> pathlib.Path:
             f"The model file {name!r} is empty.", remedy="Write it again.", code=errors.Code.MODEL_UNREADABLE
         )
     return path
+
+
+def origin(model_file: pathlib.Path | None) -> workshop.ModelOrigin:
+    """What training runs know the model by."""
+    if model_file is None:
+        return workshop.ModelOrigin()
+    said = _MLFLOW_RUN.search(_text(model_file / _MLMODEL)) if model_file.is_dir() else None
+    return workshop.ModelOrigin(sha256=files.model_digest(model_file), mlflow_run=said[1] if said is not None else "")
+
+
+def _text(path: pathlib.Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def pin(service: spec.ServiceSpec, directory: pathlib.Path, downloads: download.Downloads) -> dict[str, str]:
@@ -137,13 +154,13 @@ def _trained(
         _place(kept, work, name)
         return checked(work, name), f"{name}, trained before from the same inputs"
     files.remove_model(work / name)
-    result = shop.workbench.command(
-        command,
-        python=interpreter.python,
-        directory=work,
-        timeout_seconds=shop.train_timeout_seconds,
-        variables={},
-    )
+    timeout = shop.train_timeout_seconds
+    if shop.train is not None:
+        result = shop.train(command, python=interpreter.python, directory=work, timeout_seconds=timeout)
+    else:
+        result = shop.workbench.command(
+            command, python=interpreter.python, directory=work, timeout_seconds=timeout, variables={}
+        )
     if result.exit_code != 0:
         how = (
             f"did not end within {shop.train_timeout_seconds:g} s"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import softlaunch
+from softlaunch.controller.pipeline import workshop
 from softlaunch.core import release, spec
 
 RECIPE = 1
@@ -27,6 +28,7 @@ class Record:
     gates: tuple[release.GateResult, ...]
     notes: tuple[str, ...]
     tests: str
+    model: workshop.ModelOrigin = dataclasses.field(default_factory=workshop.ModelOrigin)
 
 
 def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
@@ -36,9 +38,15 @@ def key(checkout_digest: str, service: spec.ServiceSpec) -> str:
     asked |= {"lookups": [dataclasses.asdict(found) for found in service.lookups]} if service.lookups else {}
     asked |= {"tests": dataclasses.asdict(service.tests) if service.tests is not None else None}
     if service.tests is not None:
-        del asked["tests"]["timeout_seconds"]  # how long tests may take decides nothing about a release
-    material = [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions()), checkout_digest, asked]
+        for limit in ("timeout_seconds", "memory_bytes_max", "cpus"):
+            del asked["tests"][limit]  # what tests may take decides nothing about a release
+    material = [*tools(), checkout_digest, asked]
     return hashlib.sha256(json.dumps(material, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def tools() -> list[object]:
+    """Our own part of every result: what a build does, and with which packages."""
+    return [RECIPE, softlaunch.__version__, platform.python_version(), list(_versions())]
 
 
 def tests_key(checkout_digest: str, service: spec.ServiceSpec) -> str:
@@ -59,6 +67,7 @@ def load(cache: pathlib.Path, name: str) -> Record | None:
             gates=tuple(release.GateResult(**each) for each in found["gates"]),
             notes=tuple(found["notes"]),
             tests=found["tests"],
+            model=workshop.ModelOrigin(**found.get("model", {})),  # of older records nothing is known
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a cache: whatever is wrong with it, building again is right
@@ -76,6 +85,7 @@ def save(cache: pathlib.Path, name: str, record: Record) -> None:
                 "gates": [dataclasses.asdict(each) for each in record.gates],
                 "notes": record.notes,
                 "tests": record.tests,
+                "model": dataclasses.asdict(record.model),
             }
         )
     )

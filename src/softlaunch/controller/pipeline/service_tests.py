@@ -10,9 +10,11 @@ import tempfile
 
 from softlaunch import errors
 from softlaunch.controller.pipeline import passed_tests, workshop
-from softlaunch.core import spec
+from softlaunch.core import spec, units
 from softlaunch.ports import python_env
 
+_KILLED = 137
+"""By SIGKILL, which is what the kernel sends when memory runs out."""
 _PYTEST_SUMMARY = re.compile(r"\b(\d+) passed\b.*")
 
 
@@ -79,7 +81,7 @@ def _run(
         timeout_seconds=tests.timeout_seconds,
         variables={**_reporting(made), **({} if probe is None else probe.variables)},
         log=made / passed_tests.LOG,
-        image=tests.container,
+        container=_container(tests),
         writable=(made,) if probe is None else (made, probe.place),
     )
     if result.exit_code is None:
@@ -89,8 +91,11 @@ def _run(
             code=errors.Code.TESTS_TIMEOUT,
         )
     if result.exit_code != 0:
+        limit = tests.memory_bytes_max
+        short = limit is not None and result.exit_code == _KILLED
+        why = f" (killed: they may need more than `memory: {units.format_bytes(limit or 0)}`)" if short else ""
         raise errors.ConfigError(
-            f"The tests {command!r} ended with {result.exit_code}. Their last lines:\n{result.output}",
+            f"The tests {command!r} ended with {result.exit_code}{why}. Their last lines:\n{result.output}",
             remedy="Mend what fails; a clean clone with the lock file's packages shows the same.",
             code=errors.Code.TESTS_FAILED,
         )
@@ -111,6 +116,12 @@ def _run(
             code=errors.Code.COVERAGE_LOW,
         )
     return f"{summary}, coverage {percent:.1f} %"
+
+
+def _container(tests: spec.TestsSpec) -> python_env.Container | None:
+    if tests.container is None:
+        return None
+    return python_env.Container(image=tests.container, memory_bytes_max=tests.memory_bytes_max, cpus=tests.cpus)
 
 
 def _reporting(made: pathlib.Path) -> dict[str, str]:

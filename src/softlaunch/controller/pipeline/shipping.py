@@ -105,6 +105,8 @@ class Order:
 
 Build = Callable[[workshop.Progress, pathlib.Path], Made]
 """Makes the release, or finds it; the directory is where logs and reports are put."""
+Push = Callable[[workshop.Progress, release.Digest], None]
+"""Sends the release and what is attached to it where the service's `registry:` says."""
 
 
 def ship(
@@ -113,6 +115,7 @@ def ship(
     launches: Launches,
     *,
     build: Build,
+    push: Push | None = None,
     clock: clock.Clock,
     show: workshop.Progress = workshop.silent,
 ) -> run_record.RunRecord:
@@ -125,7 +128,7 @@ def ship(
             before.
     """
     with runs.held(order.service.service, order.environment.name):
-        return _Run(order, runs, launches, build=build, clock=clock, show=show).run()
+        return _Run(order, runs, launches, build=build, push=push, clock=clock, show=show).run()
 
 
 class _Run:
@@ -136,11 +139,12 @@ class _Run:
         launches: Launches,
         *,
         build: Build,
+        push: Push | None,
         clock: clock.Clock,
         show: workshop.Progress,
     ) -> None:
         self._order, self._runs, self._launches = order, runs, launches
-        self._build, self._clock, self._show = build, clock, show
+        self._build, self._push, self._clock, self._show = build, push, clock, show
         self._began = clock.now()
         self._record = self._first()
         self._directory = runs.directory(self._record.service, self._record.environment, self._record.run)
@@ -151,6 +155,8 @@ class _Run:
             if made.reused:
                 self._add_reused()
             self._put(release=made.digest.value)
+            if self._push is not None:
+                self._push(self._progress, made.digest)
             for environment in self._order.path:
                 target = environment is self._order.environment
                 seen = self._into(environment, made.digest, target=target)

@@ -44,6 +44,8 @@ class Tables:
 
     reference: tables.Table | None
     holdout: tables.Table | None
+    reference_sha256: str = ""
+    """Of its file; empty: there is none."""
 
     @property
     def known(self) -> tables.Table | None:

@@ -7,11 +7,31 @@ import dataclasses
 import enum
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from softlaunch import errors
 from softlaunch.core import release
 from softlaunch.ports import clock, download, materials, python_env, registry, source, tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOrigin:
+    """What is known of the model that was obtained, before it was compiled."""
+
+    sha256: str = ""
+    """Of its file, or the digest of its folder (files.model_digest); empty: there is none, or nobody looked."""
+    mlflow_run: str = ""
+    """The run that logged it, as the MLmodel file in its folder says."""
+
+
+class Train(Protocol):
+    """Runs `model.train`; see ports.python_env.Workbench.command."""
+
+    def __call__(
+        self, words: str, *, python: pathlib.Path, directory: pathlib.Path, timeout_seconds: float
+    ) -> python_env.CommandResult:
+        """How it ended."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +54,8 @@ class Workshop:
     reports: pathlib.Path | None = None
     """Directory that gets what the tests printed, junit.xml and coverage.xml; None: they are not kept."""
     train_timeout_seconds: float = 21_600.0
+    train: Train | None = None
+    """Runs and records training; None: the workbench runs it, and nothing is kept."""
 
 
 class StepState(enum.StrEnum):
@@ -85,3 +107,4 @@ class BuildResult:
     """What a reader should know and no gate says: gaps, why the original is served, measured latency."""
     reused: bool
     """The same inputs were built before: nothing was run again."""
+    model: ModelOrigin = dataclasses.field(default_factory=ModelOrigin)

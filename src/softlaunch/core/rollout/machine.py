@@ -205,6 +205,13 @@ def _unverified(state: State, event: messages.VerifyFailed, now: float) -> Step:
     return _return(state, now, f"Verification failed. {event.reason}", ending=Phase.ROLLED_BACK)
 
 
+def _unmeasured(state: State, event: messages.VerifyInvalid, _now: float) -> Step:
+    if state.paused:
+        return Step(state=state)
+    advice = "`softlaunch resume` verifies again, `abort` goes back."
+    return _hold(state, phases.HoldKind.UNMEASURED, f"{event.reason} {advice}")
+
+
 def _judged_stepping(state: State, event: messages.Judged, now: float) -> Step:
     if event.verdict is Verdict.FAIL:
         return _broken(state, now, event.reason)
@@ -444,6 +451,7 @@ _TABLE: dict[tuple[Phase, type], _Handler] = {
     (Phase.VERIFYING, messages.CandidateFailed): _failed,
     (Phase.VERIFYING, messages.VerifyPassed): _verified,
     (Phase.VERIFYING, messages.VerifyFailed): _unverified,
+    (Phase.VERIFYING, messages.VerifyInvalid): _unmeasured,
     (Phase.STEPPING, messages.Judged): _judged_stepping,
     (Phase.WATCHING, messages.Judged): _judged_watching,
     (Phase.STEPPING, messages.Ticked): _ticked_stepping,

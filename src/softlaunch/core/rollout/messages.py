@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,22 @@ class CandidateFailed:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyPassed:
     detail: str
+    measured: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    """Results of a replay and of a load test, as JSON."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyFailed:
     reason: str
+    measured: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyInvalid:
+    """Verification could not be done, or says nothing of the candidate."""
+
+    reason: str
+    measured: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
 class Verdict(enum.StrEnum):
@@ -154,6 +167,7 @@ Event = (
     | CandidateFailed
     | VerifyPassed
     | VerifyFailed
+    | VerifyInvalid
     | Judged
     | EvidenceLost
     | Ejected

@@ -23,7 +23,7 @@ class Phase(enum.StrEnum):
     PREPARING = "preparing"
     """The candidate's replicas are starting; it gets no traffic."""
     VERIFYING = "verifying"
-    """Smoke requests go straight to the candidate; it gets no traffic."""
+    """Smoke requests, recorded requests and load tests go straight to the candidate; it gets no traffic."""
     STEPPING = "stepping"
     """The candidate has the share of the current step."""
     WATCHING = "watching"
@@ -57,9 +57,11 @@ class HoldKind(enum.StrEnum):
     """The step waits for somebody to approve."""
     FROZEN = "frozen"
     """A guardrail broke and the plan says that people decide."""
+    UNMEASURED = "unmeasured"
+    """Verification could not be done, or its result is invalid: nothing is known of the candidate."""
 
 
-STICKY = frozenset({HoldKind.EVIDENCE_LOST, HoldKind.DEADLINE, HoldKind.APPROVAL, HoldKind.FROZEN})
+STICKY = frozenset({HoldKind.EVIDENCE_LOST, HoldKind.DEADLINE, HoldKind.APPROVAL, HoldKind.FROZEN, HoldKind.UNMEASURED})
 """Holds that only people end."""
 
 RANKS = {
@@ -68,6 +70,7 @@ RANKS = {
     HoldKind.OUTAGE: 1,
     HoldKind.DEADLINE: 2,
     HoldKind.APPROVAL: 2,
+    HoldKind.UNMEASURED: 2,
     HoldKind.EVIDENCE_LOST: 3,
     HoldKind.FROZEN: 4,
 }

@@ -38,6 +38,8 @@ THIRD = pathlib.Path(__file__).parent / "state_r0003.sql"
 """What softlaunch wrote before settings had launches of their own, likewise: code and settings changed at once."""
 FIRST = pathlib.Path(__file__).parent / "state_r0001.sql"
 """What softlaunch wrote before there were steps of other kinds than shares, as `sqlite3 state.db .dump` tells it."""
+SECOND = pathlib.Path(__file__).parent / "state_r0002.sql"
+"""What softlaunch wrote before its history was a chain: two commits, with a pin, a complaint and a successor."""
 EVIDENCE = {"bins": [random.Random(1).random() for _ in range(260)]}
 """About 5 kB of JSON, as the judge's state is."""
 
@@ -390,6 +392,21 @@ def test_what_ran_before_settings_had_launches_keeps_its_names_and_its_settings(
         for found in (live.stable, live.previous, running.candidate, running.successor.release, pinned.release)
     )
     assert [True] == [bool(found.hash) for found in began], "a chain goes on"
+
+
+def test_a_file_of_the_second_schema_is_read_whole(path: pathlib.Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SECOND.read_text(encoding="utf-8"))
+
+    with store.SqlStore(path) as kept:
+        (live,), (launch,) = kept.load().lives, kept.load().rollouts
+        assert (9.5, 3, {"attempts": 7}) == (live.warm_until, live.epoch, live.history)
+        assert (2, "v3", phases.Phase.PREPARING) == (launch.successor.id, launch.successor.ref, launch.state.phase)
+        assert ["Errors."] == [pin.reason for pin in kept.pins()]
+        assert ["Wrong."] == [complaint.text for complaint in kept.complaints()]
+        assert [{}, {}, {}] == [dict(event.facts) for event in kept.events()]
+        context = alembic.migration.MigrationContext.configure(kept._engine.connect())
+        assert [] == alembic.autogenerate.compare_metadata(context, schema.METADATA)
 
 
 def test_a_successor_no_softlaunch_wrote_is_damage(path: pathlib.Path) -> None:

@@ -27,6 +27,7 @@ EVENTS: tuple[messages.Event, ...] = (
     messages.CandidateFailed(reason="exit code 1"),
     messages.VerifyPassed(detail="20 of 20 passed."),
     messages.VerifyFailed(reason="3 of 20 failed."),
+    messages.VerifyInvalid(reason="The load test is invalid."),
     *(
         messages.Judged(verdict=verdict, reason="because", step_attempts=attempts)
         for verdict in Verdict

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from softlaunch import errors
-from softlaunch.core import spec
+from softlaunch.core import spec, verify_specs
 from softlaunch.core.rollout import phases
 from softlaunch.core.rollout.phases import Phase
 
@@ -54,7 +54,7 @@ def test_a_plan_takes_every_value_from_the_environment() -> None:
 
 
 def test_an_environment_with_verify_passes_by_smoke_requests_alone() -> None:
-    smoked = dataclasses.replace(PRODUCTION, verify=spec.VerifySpec())
+    smoked = dataclasses.replace(PRODUCTION, verify=verify_specs.VerifySpec())
 
     assert phases.plan_of(smoked, compared=True).verified_only
     assert phases.plan_of(smoked, compared=False, immediate=True).immediate

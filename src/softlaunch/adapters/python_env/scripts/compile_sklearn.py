@@ -2,7 +2,7 @@
 Compiles a pickled scikit-learn model to ONNX, the same bytes for the same model.
 
 Asked: path, code, inputs (name, datatype), float32 (see onnx_boosting), onnx (where to). Answers: problem (why it could
-not, else None), form.
+not, else None), form, own_code (whether the model imported modules of `code`).
 
 Numeric models take one float32 matrix of all features, which is the fastest to feed. A model that picks columns by name
 (ColumnTransformer), or takes text, gets one graph input per feature, named like it, of shape [N, 1].
@@ -25,9 +25,9 @@ def compile_model(request: dict[str, Any]) -> dict[str, Any]:
     try:
         raw, form = _compiled(model, inputs, float32=request["float32"])
     except Exception as error:  # noqa: BLE001  # converters raise whatever they meet: none of it may stop the build
-        return {"problem": exchange.one_line(error), "form": None}
+        return {"problem": exchange.one_line(error), "form": None, "own_code": True}
     pathlib.Path(request["onnx"]).write_bytes(raw)
-    return {"problem": None, "form": form}
+    return {"problem": None, "form": form, "own_code": exchange.imports_from(request["code"])}
 
 
 def _compiled(model: Any, inputs: list[tuple[str, release.Datatype]], *, float32: bool) -> tuple[bytes, str]:

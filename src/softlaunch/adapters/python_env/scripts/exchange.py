@@ -46,6 +46,15 @@ def enter(code: str | None) -> None:
         os.chdir(code)
 
 
+def imports_from(code: str | None) -> bool:
+    """Something that is imported by now lies in the checkout."""
+    if code is None:
+        return False
+    root = pathlib.Path(code).resolve()
+    found = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
+    return any(pathlib.Path(path).resolve().is_relative_to(root) for path in found if path)
+
+
 def one_line(error: BaseException) -> str:
     """The exception's class and message on one line, at most 300 characters."""
     text = " ".join(str(error).split())

@@ -1,12 +1,19 @@
-"""A real git server, a real `softlaunch up`: merges launch, a rollback wins over Git, and needs no git server."""
+"""
+From a merge to production: a git server, a docker-registry and `softlaunch up`, all of them real.
+
+Merges launch what was tested, signed and sent to the registry; a rollback wins over Git, and needs no git server; a
+second machine gets the same bytes from the registry and checks who made them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import itertools
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import image_lab
 import process_lab
 import pytest
 
@@ -23,18 +31,24 @@ import git_server
 
 from softlaunch.cli import client
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.servers,
+    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="not installed: docker-registry"),
+]
 
 SERVICE = "delivery"
 YAML = """
 service: delivery
 model: {python: "delivery.py:ByRows", inputs: {km: FP64}}
 reference: deliveries.csv
+registry: REGISTRY/delivery
 environments:
   integration: {branch: develop, verify: smoke, strategy: recreate}
   production:
     branch: main
     after: integration
+    evidence: {require: signed}
     strategy:
       canary: {key: x-user-id, steps: [50%, 100%], step_attempts_min: 20, acceptable: 5%, watch: 1h}
 """
@@ -100,11 +114,13 @@ class Lab:
     machine: process_lab.ProcessLab
     server: git_server.GitServer
     clone: pathlib.Path
+    registry: str
+    """HOST:PORT."""
 
     def write(self, minutes: float, *, branch: str, trap: str = "pass") -> str:
         """A commit with that model, pushed."""
         self.git("checkout", "-q", "-B", branch)
-        (self.clone / "softlaunch.yaml").write_text(YAML)
+        (self.clone / "softlaunch.yaml").write_text(YAML.replace("REGISTRY", self.registry))
         (self.clone / "delivery.py").write_text(MODEL.format(minutes=minutes, trap=trap))
         (self.clone / "deliveries.csv").write_text("km\n" + "".join(f"{10 + number / 4}\n" for number in range(40)))
         self.git("add", "-A")
@@ -158,24 +174,26 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     clone = directory / "clone"
     git_server.git(directory, "clone", "-q", str(bare), str(clone))
     variables = {"GIT_CONFIG_GLOBAL": str(directory / "gitconfig"), "OMP_NUM_THREADS": "1"}
-    try:
-        with process_lab.laboratory(**variables) as machine:
-            found = Lab(machine=machine, server=server, clone=clone)
-            first = found.write(GOOD, branch="main")
-            found.git("push", "-q", "origin", "main:develop")
-            done = machine.command("follow", server.url(), "--every", "1s")
-            assert done.code == 0, done.out + done.err
-            found.runs("production", first)
-            found.runs("integration", first)
-            yield found
-    finally:
-        server.close()
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        registry = stack.enter_context(image_lab.registry(directory))
+        machine = stack.enter_context(process_lab.laboratory(**variables))
+        found = Lab(machine=machine, server=server, clone=clone, registry=registry)
+        machine.command("key", "new", "--name", "ci")
+        first = found.write(GOOD, branch="main")
+        found.git("push", "-q", "origin", "main:develop")
+        done = machine.command("follow", server.url(), "--every", "1s")
+        assert done.code == 0, done.out + done.err
+        found.runs("production", first)
+        found.runs("integration", first)
+        yield found
 
 
-def test_merges_launch_and_a_rollback_wins_over_git(lab) -> None:
+def test_merges_launch_and_a_rollback_wins_over_git(lab, tmp_path) -> None:
     """One story: each part begins where the one before it ended."""
     with Users(lab.machine.port) as users:
         _merge_to_develop_and_to_main(lab, users)
+        _fetch_elsewhere(lab, tmp_path)
         bad = _merge_what_is_bad(lab)
         _ask_what_happened(lab, bad)
         _never_again(lab, bad)
@@ -197,6 +215,30 @@ def _merge_to_develop_and_to_main(lab: Lab, users: Users) -> None:
     assert BETTER in users.lately()
     production, integration = lab.environment("production"), lab.environment("integration")
     assert production["running"]["release"] == integration["running"]["release"], "the tested bytes"
+
+
+def _fetch_elsewhere(lab: Lab, elsewhere: pathlib.Path) -> None:
+    """Another machine, which knows the public key and nothing else."""
+    running = lab.environment("production")["running"]
+    (elsewhere / "keys").mkdir(mode=0o700)
+    shutil.copy(lab.machine.home.root / "keys" / "ci.pub", elsewhere / "keys")
+    elsewhere.chmod(0o700)
+
+    def there(*words: str) -> Any:
+        done = subprocess.run(
+            [*lab.machine.verb(*words), "--home", str(elsewhere), "--json"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    tags = there("registry", "list", "--remote", f"{lab.registry}/{SERVICE}")
+    fetched = there("registry", "pull", f"{lab.registry}/{SERVICE}:{running['commit']}")
+    verified = there("verify", running["release"])
+
+    assert running["commit"] in tags
+    assert running["release"] == fetched["release"]
+    assert {"provenance", "tests"} & {each["kind"] for each in verified["statements"]}
+    assert all(each["verified"] for each in verified["statements"])
 
 
 def _merge_what_is_bad(lab: Lab) -> str:
@@ -224,8 +266,32 @@ def _ask_what_happened(lab: Lab, bad: str) -> None:
         place["entering"][name] for name in ("release", "requested_by", "outcome")
     )
     assert "errors" in place["entering"]["why"]
-    verified = lab.machine.command("verify", "--history")
-    assert (0, True) == (verified.code, verified.document["verified"])
+    history = lab.machine.command("verify", "--history")
+    assert (0, True) == (history.code, history.document["verified"])
+    signed = lab.machine.command("verify", rollout["candidate"])
+    assert (0, True) == (signed.code, signed.document["verified"]), "it was tested and signed, and bad all the same"
+    _ask_where_it_came_from(lab, rollout)
+
+
+def _ask_where_it_came_from(lab: Lab, rollout: dict[str, Any]) -> None:
+    asked = lab.machine.command("lineage", rollout["candidate"])
+    assert asked.code == 0, asked.out + asked.err
+    nodes = {node["id"]: node for node in asked.document["nodes"]}
+    places = {node["label"]: node["facts"]["states"] for node in nodes.values() if node["kind"] == "place"}
+    different = lab.machine.command("diff", rollout["stable"], rollout["candidate"]).document
+    services = lab.machine.client.get("/v1/status")["services"]
+    production = next(each for each in services if each["environment"] == "production")
+    lately = lab.machine.command("diff", "--env", "production").document
+
+    assert asked.document["live_known"]
+    assert {"integration", "production"} == set(places)
+    assert places["integration"][0].startswith("live")
+    assert places["production"][0].startswith("pinned: ")
+    assert "rolled_back" == nodes[f"rollout:{rollout['id']}"]["facts"]["outcome"]
+    assert lab.server.url() in {node["label"] for node in nodes.values() if node["kind"] == "repository"}
+    assert {f"commit:{rollout['commit']}"} <= nodes.keys()
+    assert ["delivery.py"] == [each["path"] for each in different["code"]]
+    assert (production["previous"], production["stable"]) == (lately["before"], lately["after"])
 
 
 def _never_again(lab: Lab, bad: str) -> None:
