@@ -161,6 +161,8 @@ class Code(enum.StrEnum):
     NO_IDENTITY_TOKEN = "no-identity-token"  # noqa: S105  # no token, an error code
     SIGSTORE_SERVICE = "sigstore-service"
     LOAD_TEST_FAILED = "load-test-failed"
+    STATE_OLDER = "state-older"
+    REGISTRY_TAG = "registry-tag"
 
 
 class SoftlaunchError(Exception):

@@ -228,3 +228,10 @@ def test_checking_names_the_release_first(registry, tmp_path) -> None:
     digest = registry.push(unpacked(tmp_path / "one"))
 
     assert digest == registry.check(digest)[0]
+
+
+def test_only_what_is_there_can_be_claimed(registry, tmp_path) -> None:
+    digest = registry.push(unpacked(tmp_path / "one"))
+
+    assert registry.claim(digest)
+    assert not registry.claim(release.Digest("sha256:" + "0" * 64))

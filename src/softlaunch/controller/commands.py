@@ -410,7 +410,7 @@ class Commands:
             )
 
     def _check_exists(self, digest: release.Digest) -> None:
-        if self._registry.resolve(digest.value) is None:
+        if not self._registry.claim(digest.release):
             raise errors.ConfigError(
                 f"The registry has no release {digest.short}.",
                 remedy="Build it with `softlaunch build REF`.",

@@ -33,7 +33,7 @@ class Shelf:
         """
         digest = digest.release
         directory = self._directory / digest.value.removeprefix("sha256:")
-        if digest not in self._checked:
+        if digest not in self._checked or not directory.is_dir():
             self._checked[digest] = self._registry.pull(digest, directory)
         return directory, self._checked[digest]
 

@@ -37,6 +37,10 @@ class Registry(Protocol):
         """
         ...
 
+    def claim(self, digest: release.Digest) -> bool:
+        """Whether the release is there; what removes releases that nothing needs leaves it alone for a while."""
+        ...
+
     def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
         """Adds a lineage record as a referrer of the digest; the same record again changes nothing."""
         ...

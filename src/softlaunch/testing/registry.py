@@ -57,6 +57,10 @@ class MemoryRegistry:
         _set_directory_modes(directory, 0o555)
         return release_json.load_content(found["release.json"][0])
 
+    def claim(self, digest: release.Digest) -> bool:
+        """See ports.registry.Registry.claim."""
+        return digest in self._releases
+
     def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
         """See ports.registry.Registry.attach."""
         self._files(digest)

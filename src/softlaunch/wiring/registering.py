@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.oci import registry as oci_registry
@@ -60,11 +59,6 @@ def pull(home: homes.Home, source: str, show: Callable[[str], None]) -> registry
     """
     home.prepare()
     return remote.OciRemote(home.registry, show).fetch(source)
-
-
-def releases(home: homes.Home) -> list[dict[str, Any]]:
-    """Every release of the home, the oldest first: digest, service, bytes, commit, branch and git tags."""
-    return list(oci_registry.OciRegistry(home.registry).listed())
 
 
 def tags(home: homes.Home, repository: str) -> Sequence[str]:

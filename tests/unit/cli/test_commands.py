@@ -10,7 +10,7 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.cli import client
-from softlaunch.core import spec, verify_specs
+from softlaunch.core import verify_specs
 from softlaunch.testing import virtual_traffic
 
 BAD = virtual_traffic.Behaviour(error_rate=0.5)

@@ -58,7 +58,7 @@ def record(world, stable: release.Digest, number: int, **changes: Any) -> None:
             "output": "c:1",
             "memory_kib": 1,
             "served_count": number,
-                "dropped": 0,
+            "dropped": 0,
             **changes,
         }
     )
@@ -82,7 +82,9 @@ def test_a_release_that_is_fast_enough_passes_and_the_numbers_are_kept(world, pr
 
     assert "promoted" == view["outcome"]
     found = view["measured"]["verification"]["load"]
-    assert ("pass", 3_000, 3_000, 0, 0) == tuple(found[name] for name in ("verdict", "planned", "sent", "late", "dropped"))
+    assert ("pass", 3_000, 3_000, 0, 0) == tuple(
+        found[name] for name in ("verdict", "planned", "sent", "late", "dropped")
+    )
     assert {"p50", "p90", "p99", "p99.9", "max"} == set(found["latency_ms"])
     assert [{"load": found}] == facts(world, view["id"])
     assert [20, view["id"]] == [found["wanted"]["latency_ms_p99_max"], found["wanted"]["seed"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -56,11 +57,37 @@ class Blobs:
     """
 
     def __init__(self, root: pathlib.Path) -> None:
+        self._root = root
         self._directory = root / "blobs" / "sha256"
 
     def path(self, digest: release.Digest) -> pathlib.Path:
         """Where the blob is, or would be."""
         return self._directory / digest.value.removeprefix("sha256:")
+
+    def files(self) -> list[pathlib.Path]:
+        """Every file there is, also those that are being written (`.writing-*`)."""
+        return sorted(self._directory.iterdir()) if self._directory.is_dir() else []
+
+    def claim(self, digest: release.Digest) -> bool:
+        """Whether the blob is there; a collection of garbage leaves it alone for its grace from now on."""
+        if not self.path(digest).is_file():
+            return False
+        with locked(self._root):
+            try:
+                os.utime(self.path(digest))
+            except OSError:
+                return False
+            return True
+
+    def holds(self, digest: release.Digest) -> bool:
+        """Whether the blob is there and whole, and claims it."""
+        if not self.claim(digest):
+            return False
+        try:
+            self.check(digest)
+        except errors.UnavailableError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[BlobWriter]:
@@ -75,7 +102,8 @@ class Blobs:
                     file.flush()
                     os.fsync(file.fileno())
                     os.fchmod(file.fileno(), 0o644)
-                pathlib.Path(name).rename(self.path(writer.digest))
+                with locked(self._root):
+                    pathlib.Path(name).rename(self.path(writer.digest))
                 sync_directory(self._directory)
             except BaseException:
                 pathlib.Path(name).unlink(missing_ok=True)
@@ -84,8 +112,7 @@ class Blobs:
     def put(self, raw: bytes) -> release.Digest:
         """Stores the bytes; the same again changes nothing, or mends a damaged blob."""
         digest = release.Digest(f"sha256:{hashlib.sha256(raw).hexdigest()}")
-        path = self.path(digest)
-        if not path.is_file() or path.read_bytes() != raw:
+        if not self.claim(digest) or self.path(digest).read_bytes() != raw:
             with self.writing() as writer:
                 writer.write(raw)
         return digest
@@ -121,6 +148,23 @@ class Blobs:
         if found != digest.value.removeprefix("sha256:"):
             raise damaged(digest, "holds other bytes than it is named for")
         return path
+
+
+@contextlib.contextmanager
+def locked(root: pathlib.Path, *, exclusive: bool = False) -> Iterator[None]:
+    """
+    The layout's lock: shared to put a file in its place, exclusive to change what is listed or to remove files.
+
+    Held for a moment. Whoever holds it must not ask for it again.
+    """
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: pathlib.Path, raw: bytes) -> None:

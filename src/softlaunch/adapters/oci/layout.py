@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from softlaunch import errors
@@ -100,25 +98,23 @@ class Index:
         with self._locked():
             present = self.read()
             new = make(present)
-            if new is None or any(each.digest == new.digest for each in present):
-                return
-            document = {
-                "schemaVersion": 2,
-                "mediaType": INDEX,
-                "manifests": [each.document() for each in (*present, new)],
-            }
-            blobs.write_whole(self._path, canonical(document))
+            if new is not None and all(each.digest != new.digest for each in present):
+                self.replace((*present, new))
+
+    def change(self, make: Callable[[tuple[Descriptor, ...]], Sequence[Descriptor]]) -> None:
+        """Under the lock: what `make` returns for the present list takes its place."""
+        with self._locked():
+            self.replace(make(self.read()))
+
+    def replace(self, listed: Sequence[Descriptor]) -> None:
+        """Writes the list; the caller holds the lock exclusively."""
+        document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [each.document() for each in listed]}
+        blobs.write_whole(self._path, canonical(document))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with blobs.disk_errors(self._root):
-            self._root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with blobs.locked(self._root, exclusive=True):
             marker = self._root / "oci-layout"
             if not marker.exists():
                 blobs.write_whole(marker, canonical({"imageLayoutVersion": "1.0.0"}))
             yield
-        finally:
-            os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -82,7 +83,7 @@ class OciRegistry:
 
     def pull(self, digest: release.Digest, directory: pathlib.Path) -> release.ReleaseContent:
         """See ports.registry.Registry.pull."""
-        if not any(each.digest == digest for each in self._releases()):
+        if not self.claim(digest):
             raise _absent(digest)
         manifest = self._document(digest)
         if directory.is_dir():
@@ -94,7 +95,7 @@ class OciRegistry:
             structlog.get_logger(__name__).warning(
                 "unpacked_release_changed", release=digest.short, directory=str(directory)
             )
-            _discard(directory)
+            discard(directory)
         with blobs.disk_errors(directory.parent):
             directory.parent.mkdir(parents=True, exist_ok=True)
             scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pulling-"))
@@ -108,6 +109,11 @@ class OciRegistry:
                 layers.unseal(scratch)
                 shutil.rmtree(scratch, ignore_errors=True)
         return _described(directory)
+
+    def claim(self, digest: release.Digest) -> bool:
+        """See ports.registry.Registry.claim."""
+        # In this order: a collection of garbage between the two has not removed it, or it is seen to be gone.
+        return self._blobs.claim(digest) and any(each.digest == digest for each in self._releases())
 
     def attach(self, digest: release.Digest, lineage: release.Lineage) -> None:
         """See ports.registry.Registry.attach."""
@@ -130,7 +136,7 @@ class OciRegistry:
     ) -> release.Digest:
         """See ports.registry.Referrers.refer."""
         subject = next((each for each in self._releases() if each.digest == digest), None)
-        if subject is None:
+        if subject is None or not self.claim(digest):
             raise _absent(digest)
         return self._attachments.add(
             subject, artifact_type=artifact_type, media_type=media_type, payload=payload, annotations=annotations
@@ -159,8 +165,8 @@ class OciRegistry:
         """
         See ports.registry.Registry.resolve.
 
-        Of several meanings a digest comes first, then a tag, a branch and a commit; of several releases the one whose
-        lineage was attached last. A digest prefix that fits two releases names none.
+        Of several meanings a digest comes first, then a tag of this registry, a git tag, a branch and a commit; of
+        several releases the one whose lineage was attached last. A digest prefix that fits two releases names none.
         """
         owned = self._owned(service)
         if match := _DIGEST_PREFIX.fullmatch(reference):
@@ -168,6 +174,8 @@ class OciRegistry:
             if len(fitting) == 1:
                 return fitting[0]
         among = set(owned)
+        if (tagged := self.tags().get(reference)) in among:
+            return tagged
         latest = [(subject, record) for subject, record in reversed(self._lineages()) if subject in among]
         for subject, record in latest:
             if reference in record.tags:
@@ -181,9 +189,50 @@ class OciRegistry:
                     return subject
         return None
 
+    def tags(self) -> Mapping[str, release.Digest]:
+        """Tags of this registry, as any tool of OCI layouts names them; no git tags."""
+        return {
+            name: each.digest
+            for each in self._index.read()
+            if each.artifact_type == layout.RELEASE_ARTIFACT
+            and (name := dict(each.annotations).get(layout.NAME_ANNOTATION))
+        }
+
+    def tag(self, name: str, digest: release.Digest | None) -> None:
+        """
+        Lets a tag name the release from now on; with None the tag is taken away.
+
+        Raises:
+            ConfigError: there is no such release.
+        """
+        if digest is not None and not self.claim(digest):
+            raise _absent(digest)
+
+        def changed(present: tuple[layout.Descriptor, ...]) -> list[layout.Descriptor]:
+            made: list[layout.Descriptor] = []
+            for each in present:
+                about = dict(each.annotations)
+                if about.get(layout.NAME_ANNOTATION) == name and each.artifact_type == layout.RELEASE_ARTIFACT:
+                    del about[layout.NAME_ANNOTATION]
+                    if any(other.digest == each.digest and other is not each for other in present):
+                        continue  # it has another entry
+                made.append(dataclasses.replace(each, annotations=tuple(sorted(about.items()))))
+            if digest is None:
+                return made
+            subject = next((each for each in made if each.digest == digest), None)
+            if subject is None:
+                raise _absent(digest)
+            about = {**dict(subject.annotations), layout.NAME_ANNOTATION: name}
+            tagged = dataclasses.replace(subject, annotations=tuple(sorted(about.items())))
+            if layout.NAME_ANNOTATION not in dict(subject.annotations):
+                return [tagged if each is subject else each for each in made]
+            return [*made, tagged]
+
+        self._index.change(changed)
+
     def listed(self) -> Iterator[dict[str, Any]]:
         """Every release, the oldest first, as JSON: what it is and where it came from."""
-        lineages = dict(self._lineages())
+        lineages, named = dict(self._lineages()), self.tags()
         for each in self._releases():
             manifest, lineage = self._document(each.digest), lineages.get(each.digest)
             yield {
@@ -193,6 +242,7 @@ class OciRegistry:
                 "commit": lineage.commit if lineage is not None else "",
                 "branch": (lineage.branch or "") if lineage is not None else "",
                 "tags": list(lineage.tags) if lineage is not None else [],
+                "registry_tags": sorted(name for name, digest in named.items() if digest == each.digest),
             }
 
     def newest(self, service: str) -> Sequence[release.Digest]:
@@ -208,7 +258,11 @@ class OciRegistry:
         ]
 
     def _releases(self) -> list[layout.Descriptor]:
-        return [each for each in self._index.read() if each.artifact_type == layout.RELEASE_ARTIFACT]
+        found: dict[release.Digest, layout.Descriptor] = {}
+        for each in self._index.read():
+            if each.artifact_type == layout.RELEASE_ARTIFACT:
+                found.setdefault(each.digest, each)  # one with two tags is listed twice
+        return list(found.values())
 
     def _lineages(self) -> list[tuple[release.Digest, release.Lineage]]:
         found = []
@@ -264,7 +318,7 @@ def _layer_digests(directory: pathlib.Path) -> Iterator[str]:
             yield writer.digest.value
 
 
-def _discard(directory: pathlib.Path) -> None:
+def discard(directory: pathlib.Path) -> None:
     """Takes the directory out of its place at once, then removes it."""
     scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".discarded-"))
     layers.unseal(directory)

@@ -97,7 +97,7 @@ class OciRemote:
             carried = present = 0
             for document in found.values():
                 for blob in _blobs_of(_parsed(document) or {}):
-                    if self._holds(blob.digest):
+                    if self._blobs.holds(blob.digest):  # else absent or damaged: fetched, which mends it
                         present += blob.size
                     else:
                         self._show(f"fetching {blob.digest.short}, {blob.size:,} bytes")
@@ -138,13 +138,6 @@ class OciRemote:
         }:
             found.update(more)
         return found
-
-    def _holds(self, digest: release.Digest) -> bool:
-        try:
-            self._blobs.check(digest)
-        except errors.UnavailableError:  # absent or damaged: fetched, which mends it
-            return False
-        return True
 
     def _download(self, source: repository.Repository, blob: layout.Descriptor) -> None:
         target = self._blobs.path(blob.digest)

@@ -38,6 +38,22 @@ def upgrade(engine: sa.Engine, path: pathlib.Path) -> str | None:
         return before
 
 
+def check(engine: sa.Engine, path: pathlib.Path) -> None:
+    """
+    Raises:
+        ConfigError: it is not at this softlaunch's schema, or not softlaunch's file at all.
+        UnavailableError: damaged, or it cannot be read.
+    """
+    with engines.reading(engine, path) as connection:
+        found = _version(connection, path)
+    if found != schema.REVISIONS[-1]:
+        raise errors.ConfigError(
+            f"The state in {path} is at version {found}; this softlaunch reads {schema.REVISIONS[-1]}.",
+            remedy="An older softlaunch wrote it: `softlaunch up` upgrades it.",
+            code=errors.Code.STATE_OLDER,
+        )
+
+
 def _version(connection: sa.Connection, path: pathlib.Path) -> str | None:
     """The revision the file is at, None when it is new."""
     tables = sa.inspect(connection).get_table_names()

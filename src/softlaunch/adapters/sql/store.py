@@ -33,21 +33,27 @@ class SqlStore:
 
     Args:
         path: The database file; created when missing, in a directory that exists.
+        upgrade: Bring it to this softlaunch's schema. Without that it is left as it is, for whoever reads a file that
+            a control plane may be writing.
 
     Raises:
-        ConfigError: a newer softlaunch wrote the file, or it is a database of something else.
+        ConfigError: a newer softlaunch wrote the file, or an older one and `upgrade` is false; or it is a database of
+            something else.
         UnavailableError: the file is damaged, or cannot be opened, read or written.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, *, upgrade: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._engine = engines.create(path)
         try:
-            before = migrate.upgrade(self._engine, path)
-            self._check_whole()
-            with engines.reading(self._engine, path) as connection:
-                chain.begin_heads(path, _last_record(connection), chained=before not in schema.UNCHAINED)
+            if upgrade:
+                before = migrate.upgrade(self._engine, path)
+                self._check_whole()
+                with engines.reading(self._engine, path) as connection:
+                    chain.begin_heads(path, _last_record(connection), chained=before not in schema.UNCHAINED)
+            else:
+                migrate.check(self._engine, path)
             self._identity = self._stat()
         except BaseException:
             self._engine.dispose()

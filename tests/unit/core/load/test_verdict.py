@@ -77,7 +77,9 @@ def test_the_reason_of_an_invalid_test_says_what_to_do() -> None:
 def test_errors_are_told_by_kind() -> None:
     judged = verdict.judge(WANTED, report(errors={"status 500": 40, "no answer: timeout": 2}))
 
-    assert "42 of 3,000 requests failed (1.4 %, allowed 0.1 %): 40 x status 500, 2 x no answer: timeout." == judged.reason
+    assert (
+        "42 of 3,000 requests failed (1.4 %, allowed 0.1 %): 40 x status 500, 2 x no answer: timeout." == judged.reason
+    )
 
 
 @pytest.mark.parametrize(("bound", "late"), [(20.0, 0.005), (1_000.0, 0.25), (1.0, 0.002)])
@@ -85,7 +87,9 @@ def test_lateness_is_measured_by_the_bound_and_never_finer_than_timers_are(bound
     assert late == verdict.late_seconds(dataclasses.replace(WANTED, latency_ms_p99_max=bound))
 
 
-@pytest.mark.parametrize(("rate", "given", "expected"), [(200.0, None, 1_000), (10.0, None, 50), (1.0, None, 16), (9.0, 4, 4)])
+@pytest.mark.parametrize(
+    ("rate", "given", "expected"), [(200.0, None, 1_000), (10.0, None, 50), (1.0, None, 16), (9.0, 4, 4)]
+)
 def test_by_default_all_of_the_load_may_wait_for_answers_at_once(rate, given, expected) -> None:
     wanted = dataclasses.replace(WANTED, rate=rate, connection_count_max=given)
 
