@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -17,7 +14,7 @@ import psutil
 import pytest
 
 from softlaunch import errors
-from softlaunch.core import release, spec, verify_specs
+from softlaunch.core import spec, verify_specs
 from softlaunch.core.rollout import plan
 from softlaunch.testing import releases
 

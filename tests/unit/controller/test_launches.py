@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from softlaunch import errors
-from softlaunch.core import release, spec, verify_specs
+from softlaunch.core import release, verify_specs
 from softlaunch.testing import simulator, virtual_traffic
 
 Behaviour = virtual_traffic.Behaviour
