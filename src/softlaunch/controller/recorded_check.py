@@ -82,7 +82,7 @@ def check(
     place = wanted.environment
     if source is None or source.stable is None:
         return verify_outcomes.Outcome(passed=True, said=f"Nothing is live in {place} yet, so nothing was replayed.")
-    if source.stable == record.candidate:
+    if source.stable.release == record.candidate.release:
         return verify_outcomes.Outcome(passed=True, said=f"It is what is live in {place}, so nothing was replayed.")
     now = clock.now()
     found = newest(recordings, source, count=wanted.request_count, since=now - wanted.since_seconds, until=now)

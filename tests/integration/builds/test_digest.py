@@ -73,6 +73,7 @@ def elsewhere(home: pathlib.Path, folder: pathlib.Path, **environment: str) -> s
     )
 
 
+@pytest.mark.slow
 def test_two_directories_two_homes_and_other_surroundings_give_one_digest(tmp_path, repository, home) -> None:
     repository.commit(files())
     first, _ = built(home, repository)

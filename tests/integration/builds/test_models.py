@@ -19,6 +19,7 @@ def built(repository, home, files, service, **changes):
     return result, shop.registry.pull(result.digest, directory), directory
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_text_and_holes_is_served_as_onnx(repository, home) -> None:
     columns = kit.frame()[["temp", "carrier", "late", "hour"]]
     files = {
@@ -56,6 +57,7 @@ def test_a_pipeline_with_text_and_holes_is_served_as_onnx(repository, home) -> N
     assert not result.reused
 
 
+@pytest.mark.slow
 def test_categories_that_convert_wrongly_are_caught(repository, home) -> None:
     rows = kit.frame()[["hour", "temp", "late"]].assign(hour=(kit.frame()["hour"] * 7) % 18)
     files = {"model.joblib": kit.categorical_boosting(), "train.parquet": rows}
@@ -160,6 +162,7 @@ def compile_by_hand(folder, make, number=0) -> bytes:
     return (folder / f"{number}.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [kit.logistic, pytest.param(kit.boosting, marks=pytest.mark.slow)])
 def test_the_same_model_compiles_to_the_same_bytes_and_is_served_when_committed(
     tmp_path, repository, home, make

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from softlaunch.adapters.oci import blobs, garbage, layout
 from softlaunch.adapters.oci import registry as oci
 from softlaunch.core import release
@@ -33,6 +35,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_what_is_listed_is_whole_whenever_it_is_killed(tmp_path: pathlib.Path) -> None:
     root, source, chance = tmp_path / "registry", tmp_path / "sources", random.Random(5)
     for name in ("1", "2", "3", "4"):

@@ -65,6 +65,7 @@ def recorded(serve: Callable[..., Any], releases: Any, tmp_path: pathlib.Path) -
     return local.LocalSpool(tmp_path / "spool")
 
 
+@pytest.mark.slow
 def test_every_copy_finds_its_original(recorded: local.LocalSpool) -> None:
     place = pairing.Place(service="toy", environment="production", stable=STABLE, candidate=CANDIDATE, epoch=3)
     pairs = pairing.Pairing(place, rule=agreement.Rule(), request_timeout_seconds=5.0)
@@ -166,6 +167,7 @@ def replayed(recorded: local.LocalSpool, sockets: list[str], candidate: str) -> 
         to.close()
 
 
+@pytest.mark.slow
 def test_a_replay_passes_an_equal_release_and_fails_a_broken_one(
     recorded: local.LocalSpool, releases: Any, candidates: Callable[..., list[str]]
 ) -> None:

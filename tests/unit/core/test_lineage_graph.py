@@ -254,7 +254,7 @@ WILD = st.recursive(
 FIELDS = ("files", "digest", "annotations", "by", "environment", "rollout", "run", "record", "buildDefinition", "at")
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.sampled_from(list(intoto.Kind)),
     st.dictionaries(st.sampled_from(FIELDS), WILD | st.lists(st.dictionaries(st.sampled_from(FIELDS), WILD))),

@@ -193,7 +193,7 @@ def test_a_push_of_what_a_collection_is_about_to_remove_ends_whole(shelf) -> Non
     collector = threading.Thread(target=collect)
     collector.start()
     try:
-        deadline = time.monotonic() + 2.0
+        deadline = time.monotonic() + 0.7
         while time.monotonic() < deadline:
             shelf.grow_old()
             digest = shelf.push("1")
