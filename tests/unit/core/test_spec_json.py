@@ -143,7 +143,6 @@ def test_every_environment_survives_writing_and_reading(environment: spec.Enviro
 
 
 @hypothesis.given(_SERVICES)
-@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 def test_every_service_survives_writing_and_reading(service: spec.ServiceSpec) -> None:
     assert service == spec_json.load_service(spec_json.dump_service(service))
 
