@@ -27,6 +27,8 @@ class FreezingServer:
         self._began = 0.0
         self.request_count = 0
         self.heads: set[bytes] = set()
+        self.latencies: list[float] = []
+        """Seconds from having read a request to having answered it: what every client waits at least."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -36,10 +38,12 @@ class FreezingServer:
                 await reader.readexactly(length)
                 self.heads.add(head)
                 self.request_count += 1
-                self._began = self._began or time.monotonic()
+                read = time.monotonic()
+                self._began = self._began or read
                 await self._wait()
                 writer.write(self._head)
                 await writer.drain()
+                self.latencies.append(time.monotonic() - read)
         writer.close()
 
     async def _wait(self) -> None:
