@@ -16,6 +16,8 @@ from scipy import stats
 from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import judge, judge_history, judge_policy, messages, outage
 
+pytestmark = pytest.mark.slow
+
 STABLE = "a" * 12
 CANDIDATE = "b" * 12
 COUNT = 150

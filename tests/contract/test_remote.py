@@ -28,6 +28,8 @@ import distribution_lab
 import fault_proxy
 import image_lab
 
+pytestmark = pytest.mark.slow
+
 LARGE = bytes(range(256)) * 500
 PART = 20_000
 ABSENT = shutil.which("docker-registry") is None

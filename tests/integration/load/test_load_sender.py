@@ -20,6 +20,8 @@ from softlaunch.core import verify_specs
 from softlaunch.core.load import verdict
 from softlaunch.ports import loads
 
+pytestmark = pytest.mark.slow
+
 FREEZE = (0.5, 0.8)
 LOAD = verify_specs.LoadSpec(
     rate=200.0, duration_seconds=2.0, latency_ms_p99_max=100.0, arrivals=verify_specs.Arrivals.CONSTANT
