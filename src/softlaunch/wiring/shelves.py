@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,12 @@ def uses(home: homes.Home) -> Uses:
         UnavailableError: it cannot be read.
     """
     found: dict[release.Digest, list[str]] = {}
+    if not home.state_file.is_file() and home.heads_file.exists():
+        raise errors.UnavailableError(
+            f"There was a state of this home, and {home.state_file} is not there any more.",
+            remedy="Restore it from a copy: without it nobody knows which releases are live.",
+            code=errors.Code.STATE_DAMAGED,
+        )
     if home.state_file.is_file():
         with sql_store.SqlStore(home.state_file, upgrade=False) as state:
             for digest, use in _uses(state):
@@ -83,11 +90,17 @@ def collect(
         return set(kept)
 
     home.prepare()
-    done = garbage.Garbage(home.registry).collect(needed, grace_seconds=grace_seconds, dry_run=dry_run)
-    unpacked = [place for digest in done.releases if (place := _unpacked(home, digest)).is_dir()]
-    if not dry_run:
-        for place in unpacked:
-            oci_registry.discard(place)
+    unpacked: list[pathlib.Path] = []
+
+    def put_aside(digest: release.Digest) -> None:
+        if _unpacked(home, digest).is_dir():
+            unpacked.append(oci_registry.put_aside(_unpacked(home, digest)))
+
+    done = garbage.Garbage(home.registry).collect(
+        needed, grace_seconds=grace_seconds, dry_run=dry_run, removed=put_aside
+    )
+    for place in unpacked:
+        shutil.rmtree(place, ignore_errors=True)
     listed = {each["release"]: each["service"] for each in shelf.listed()}
     return {
         "dry_run": dry_run,

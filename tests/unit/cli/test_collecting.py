@@ -153,3 +153,12 @@ def test_a_state_that_cannot_be_read_stops_the_collection(run, home, used, damag
     assert done.code in (2, 4)
     assert ("`softlaunch up` upgrades it" if damage == "older" else "damaged") in done.err
     assert len(NAMES) == len(list(registry.OciRegistry(home / "registry").listed()))
+
+
+def test_a_state_that_was_taken_away_stops_the_collection(run, home, used) -> None:
+    homes.Home.locate(home).state_file.unlink()
+    done = run("registry", "gc")
+
+    assert 4 == done.code
+    assert "not there any more" in done.err
+    assert len(NAMES) == len(list(registry.OciRegistry(home / "registry").listed()))

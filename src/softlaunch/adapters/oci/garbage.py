@@ -54,6 +54,7 @@ class Garbage:
         *,
         grace_seconds: float,
         dry_run: bool = False,
+        removed: Callable[[release.Digest], None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> Collected:
         """
@@ -63,6 +64,7 @@ class Garbage:
             needed: Releases that stay, with what is attached to them; asked while nobody else can write.
             grace_seconds: Nothing younger goes.
             dry_run: Only says what would go.
+            removed: Told of each release that has gone, while nobody else can write.
             now: Unix seconds.
 
         Raises:
@@ -70,8 +72,14 @@ class Garbage:
         """
         with blobs.locked(self._root, exclusive=True):
             listed = self._index.read()
+            present = {each.digest for each in listed}
+            if not (self._root / "index.json").exists() and self._blobs.files():
+                raise _lost(f"{self._root / 'index.json'} is not there, and blobs are")
             manifests = {each.digest: self._manifest(each) for each in listed}
             kept_releases = set(needed())
+            for digest in sorted(kept_releases - present):
+                if self._blobs.path(digest).is_file():
+                    raise _lost(f"release {digest.short} is needed and here, and index.json does not list it")
             oldest = now() - grace_seconds
             idle = [
                 each.digest
@@ -91,6 +99,8 @@ class Garbage:
             if not dry_run:
                 if gone:
                     self._index.replace(left)
+                for digest in gone.intersection(idle):
+                    removed(digest)
                 for path, _ in stale:
                     path.unlink(missing_ok=True)
         released = tuple(dict.fromkeys(digest for digest in idle if digest in gone))
@@ -132,6 +142,14 @@ class Garbage:
                     yield from self._reach(inner.digest, self._manifest(inner))
         except (KeyError, TypeError, AttributeError, errors.InvariantError) as error:
             raise blobs.damaged(digest, "is no manifest") from error
+
+
+def _lost(what: str) -> errors.UnavailableError:
+    return errors.UnavailableError(
+        f"Nothing was removed: {what}.",
+        remedy="Restore index.json of the registry from a copy, or build what is needed again; then collect.",
+        code=errors.Code.REGISTRY_DAMAGED,
+    )
 
 
 def _with_referrers(

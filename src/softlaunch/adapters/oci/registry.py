@@ -95,7 +95,7 @@ class OciRegistry:
             structlog.get_logger(__name__).warning(
                 "unpacked_release_changed", release=digest.short, directory=str(directory)
             )
-            discard(directory)
+            shutil.rmtree(put_aside(directory), ignore_errors=True)
         with blobs.disk_errors(directory.parent):
             directory.parent.mkdir(parents=True, exist_ok=True)
             scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pulling-"))
@@ -318,12 +318,12 @@ def _layer_digests(directory: pathlib.Path) -> Iterator[str]:
             yield writer.digest.value
 
 
-def discard(directory: pathlib.Path) -> None:
-    """Takes the directory out of its place at once, then removes it."""
+def put_aside(directory: pathlib.Path) -> pathlib.Path:
+    """Takes the directory out of its place at once; returns where it is now, to be removed."""
     scratch = pathlib.Path(tempfile.mkdtemp(dir=directory.parent, prefix=".discarded-"))
     layers.unseal(directory)
     directory.rename(scratch / directory.name)
-    shutil.rmtree(scratch, ignore_errors=True)
+    return scratch
 
 
 def _described(directory: pathlib.Path) -> release.ReleaseContent:

@@ -9,6 +9,7 @@ off when, nothing can be found that is not whole; and what was carried over is n
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,7 @@ class OciRemote:
     """
 
     def __init__(self, root: pathlib.Path, show: Callable[[str], None] = _NO_PROGRESS) -> None:
+        self._root = root
         self._blobs, self._index, self._show = blobs.Blobs(root), layout.Index(root), show
         self._transfers = root / downloads.FOLDER
         self._whereabouts = whereabouts.Whereabouts(self._transfers)
@@ -147,7 +149,9 @@ class OciRemote:
         ):
             target.parent.mkdir(parents=True, exist_ok=True)
             part.chmod(0o644)
-            part.rename(target)
+            os.utime(part)  # a part that was begun long ago is young when it takes its place
+            with blobs.locked(self._root):
+                part.rename(target)
             blobs.sync_directory(target.parent)
 
     def _note(self, place: repository.Repository, manifests: Iterable[dict[str, Any]]) -> None:

@@ -179,6 +179,7 @@ def test_the_state_that_cannot_be_read_stops_it_too(shelf) -> None:
 
 def test_a_push_of_what_a_collection_is_about_to_remove_ends_whole(shelf) -> None:
     """Old files of equal content lie there, listed by nobody: the push makes them young, or writes them again."""
+    shelf.push("2")  # without an index.json a collection refuses
     stopping = threading.Event()
     wrong: list[Exception] = []
 
@@ -230,3 +231,21 @@ def test_tags_name_releases_and_move(shelf) -> None:
     assert {} == shelf.registry.tags()
     assert [one, two] == [release.Digest(each["release"]) for each in shelf.registry.listed()]
     assert 2 == len(layout.Index(shelf.root).read())
+
+
+@pytest.mark.parametrize("damage", ["gone", "older"])
+def test_an_index_that_lost_what_is_needed_stops_it(shelf, damage) -> None:
+    index = shelf.root / "index.json"
+    shelf.push("1")
+    before = index.read_bytes()
+    live = shelf.push("2")
+    shelf.grow_old()
+    if damage == "gone":
+        index.unlink()
+    else:
+        index.write_bytes(before)
+    files = shelf.files()
+
+    with pytest.raises(errors.UnavailableError, match="Nothing was removed"):
+        shelf.collect({live})
+    assert files == shelf.files()
