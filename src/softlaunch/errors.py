@@ -163,6 +163,7 @@ class Code(enum.StrEnum):
     LOAD_TEST_FAILED = "load-test-failed"
     STATE_OLDER = "state-older"
     REGISTRY_TAG = "registry-tag"
+    REGISTRY_BUSY = "registry-busy"
 
 
 class SoftlaunchError(Exception):

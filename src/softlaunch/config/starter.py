@@ -25,6 +25,9 @@ _APP = re.compile(r"^(\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(FastAPI|Starlette|Lites
 _ROUTE = re.compile(r"^@\w+\.(get|post)\(\s*[\"'](/[A-Za-z0-9._~/-]*)[\"']", re.MULTILINE)
 _HEALTH = re.compile(r"/(?:[\w/-]*[/_-])?(?:health|healthz|ready|readyz|readiness|ping|status)", re.ASCII)
 _TRAIN_FILES = ("train.py", "training.py", "fit.py")
+_MODEL_BEGINS = {".txt": b"tree\nversion=", ".json": b'"learner"'}
+"""What LightGBM and XGBoost begin such files with."""
+_MODEL_HEAD_BYTES = 64
 _SOURCE_BYTES_MAX = 1_000_000
 _REFERENCE_WORDS = ("train", "reference", "ref")
 _HOLDOUT_WORDS = ("holdout", "hold_out", "test", "valid", "eval")
@@ -94,7 +97,7 @@ def look(directory: pathlib.Path) -> Findings:
     files = _files(directory)
     own = [path for path in files if _writable_name(path) and not path.startswith(("test/", "tests/"))]
     models = sorted(
-        (path for path in own if path.endswith(model_section.MODEL_SUFFIXES)),
+        (path for path in own if path.endswith(model_section.MODEL_SUFFIXES) and _may_be_model(directory / path)),
         key=lambda path: (not _stem(path).startswith("model"), path.count("/"), path),
     )
     tables = [path for path in own if path.endswith((".parquet", ".csv"))]
@@ -134,6 +137,18 @@ def _files(directory: pathlib.Path) -> Sequence[str]:
 def _writable_name(path: str) -> bool:
     """The path can stand in the file without quotes, and on one line."""
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*", path) is not None and ".." not in path.split("/")
+
+
+def _may_be_model(path: pathlib.Path) -> bool:
+    """By its first bytes, where the ending says little: requirements.txt is no model of LightGBM's."""
+    begins = _MODEL_BEGINS.get(path.suffix)
+    if begins is None:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return begins in stream.read(_MODEL_HEAD_BYTES)
+    except OSError:
+        return False  # as below
 
 
 def _stem(path: str) -> str:

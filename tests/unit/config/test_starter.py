@@ -188,3 +188,14 @@ def test_the_starter_is_written_and_loads(tmp_path: pathlib.Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.ConfigError, match="cannot be written"):
         starter.write(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [("tree\nversion=v4\nnum_class=1\n", "trees.txt"), ('{"learner":{"attributes":{}}}', "trees.json")],
+)
+def test_texts_are_models_only_when_they_begin_like_one(tmp_path, content, path) -> None:
+    others = {"requirements.txt": "numpy\n", "package.json": "{}", "notes.txt": "a tree\n"}
+
+    assert starter.look(_folder(tmp_path, others, "without")).model is None
+    assert path == starter.look(_folder(tmp_path, {**others, path: content})).model

@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO, Protocol
 
@@ -20,6 +21,9 @@ from softlaunch import errors
 from softlaunch.core import release
 
 _CHUNK = 1 << 20
+LOCK_SECONDS_MAX = 5.0
+"""A guess, ten times what a collection of hundreds of releases takes: a control plane may wait for it."""
+_LOCK_POLL_SECONDS = 0.002
 
 
 class Sink(Protocol):
@@ -156,15 +160,40 @@ def locked(root: pathlib.Path, *, exclusive: bool = False) -> Iterator[None]:
     The layout's lock: shared to put a file in its place, exclusive to change what is listed or to remove files.
 
     Held for a moment. Whoever holds it must not ask for it again.
+
+    Raises:
+        UnavailableError: somebody has held it for LOCK_SECONDS_MAX: suspended, or at work on a very slow disk.
     """
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        _wait_for(descriptor, root, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        if exclusive:  # whoever waits in vain can say for whom
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, root: pathlib.Path, how: int) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS_MAX
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                last = os.pread(descriptor, 20, 0).decode(errors="replace") or "unknown"
+                raise errors.UnavailableError(
+                    f"The registry {root} has been locked for {LOCK_SECONDS_MAX:g} s; process {last} changed it last.",
+                    remedy="Let that process go on or end it, a suspended `softlaunch registry gc` for example; then "
+                    "try again.",
+                    code=errors.Code.REGISTRY_BUSY,
+                ) from error
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
 
 
 def write_whole(path: pathlib.Path, raw: bytes) -> None:

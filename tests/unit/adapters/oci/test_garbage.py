@@ -249,3 +249,15 @@ def test_an_index_that_lost_what_is_needed_stops_it(shelf, damage) -> None:
     with pytest.raises(errors.UnavailableError, match="Nothing was removed"):
         shelf.collect({live})
     assert files == shelf.files()
+
+
+def test_who_waits_in_vain_is_told_for_whom(shelf, monkeypatch) -> None:
+    monkeypatch.setattr(blobs, "LOCK_SECONDS_MAX", 0.1)
+    digest = shelf.push("1")
+
+    with blobs.locked(shelf.root, exclusive=True), pytest.raises(errors.UnavailableError) as found:
+        shelf.registry.claim(digest)
+
+    assert errors.Code.REGISTRY_BUSY is found.value.code
+    assert f"process {os.getpid()}" in found.value.message
+    assert shelf.registry.claim(digest)
