@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import sys
 import threading
+import time
 
 import pytest
 
@@ -417,6 +418,21 @@ def test_a_registry_that_ignores_ranges_gives_the_blob_from_the_start(quick, her
         remote.OciRemote(there).fetch(f"{host}/demo:v1")
 
     assert oci_registry.OciRegistry(there).check(release)
+
+
+def test_a_whole_part_of_long_ago_is_young_in_its_place(quick, here, release, tmp_path) -> None:
+    there = tmp_path / "there"
+    (there / ".transfers").mkdir(parents=True, mode=0o700)
+    large = max((here / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    part = there / ".transfers" / f"{large.name}.part"
+    part.write_bytes(large.read_bytes())
+    yesterday = time.time() - 86_400.0
+    os.utime(part, (yesterday, yesterday))
+    with distribution_lab.served(distribution_lab.Distribution()) as host:
+        remote.OciRemote(here).send(release, f"{host}/demo:v1")
+        remote.OciRemote(there).fetch(f"{host}/demo:v1")
+
+    assert (there / "blobs" / "sha256" / large.name).stat().st_mtime > yesterday + 3_600.0
 
 
 def test_a_disk_without_room_keeps_no_part(quick, here, release, tmp_path, monkeypatch) -> None:

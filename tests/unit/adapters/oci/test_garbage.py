@@ -261,3 +261,18 @@ def test_who_waits_in_vain_is_told_for_whom(shelf, monkeypatch) -> None:
     assert errors.Code.REGISTRY_BUSY is found.value.code
     assert f"process {os.getpid()}" in found.value.message
     assert shelf.registry.claim(digest)
+
+
+def test_what_is_unpacked_can_be_put_aside_while_nobody_else_can_write(shelf, monkeypatch) -> None:
+    monkeypatch.setattr(blobs, "LOCK_SECONDS_MAX", 0.0)
+    digest = shelf.push("1")
+    shelf.grow_old()
+    told = []
+
+    def removed(found: release.Digest) -> None:
+        with pytest.raises(errors.UnavailableError), blobs.locked(shelf.root):
+            pass
+        told.append(found)
+
+    shelf.collect(removed=removed)
+    assert [digest] == told
