@@ -164,6 +164,10 @@ class Code(enum.StrEnum):
     STATE_OLDER = "state-older"
     REGISTRY_TAG = "registry-tag"
     REGISTRY_BUSY = "registry-busy"
+    LOG_UNAVAILABLE = "log-unavailable"
+    LOG_RUNS = "log-runs"
+    LOG_QUERY = "log-query"
+    NO_LOG = "no-log"
 
 
 class SoftlaunchError(Exception):

@@ -149,6 +149,11 @@ class Home:
         return self.root / "spool"
 
     @property
+    def log(self) -> pathlib.Path:
+        """The prediction log: SERVICE/predictions, a Delta table."""
+        return self.root / "log"
+
+    @property
     def redaction_secret(self) -> pathlib.Path:
         """The key of the digests that are recorded instead of values; mode 0600, made once."""
         return self.root / "redaction.secret"

@@ -36,6 +36,7 @@ class Settings:
     tick_seconds: float = 0.02
     attempt_log_bytes_max: int = 256 * 2**20
     batch_rows_max: int = 256
+    log_every_seconds: float = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,14 @@ def _tick(text: str) -> float:
     seconds = units.duration_seconds(text)
     if not 0.01 <= seconds <= 10:
         raise ValueError("Write a duration between 10ms and 10s.")
+    return seconds
+
+
+def _log_every(text: str) -> float:
+    seconds = units.duration_seconds(text)
+    # More often makes more files than days have minutes; more seldom makes batches of a size nobody has tried.
+    if not 0.1 <= seconds <= 600:
+        raise ValueError("Write a duration between 100ms and 10m.")
     return seconds
 
 
@@ -153,6 +162,14 @@ SETTINGS = (
         default="256",
         meaning="Rows a model server hands to its model in one call.",
         read=_batch,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_LOG_EVERY",
+        field="log_every_seconds",
+        kind="duration",
+        default="30s",
+        meaning="Recorded predictions are moved into the prediction log so often, or when there are 100,000.",
+        read=_log_every,
     ),
 )
 

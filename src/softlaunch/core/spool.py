@@ -121,7 +121,7 @@ VALUE_COUNT = len(VALUE_NAMES)
 REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
 
 FLAG_SHADOW, FLAG_MIRRORED, FLAG_INVALID, FLAG_SHED, FLAG_CUT, FLAG_REDACTED = 1, 2, 4, 8, 16, 32
-_VALUE_DEFAULTS: tuple[Any, ...] = ("", 0.0, 0, "", "", b"", 0, b"", 0, None, "", 0, "", 0, None, None)
+VALUE_DEFAULTS: tuple[Any, ...] = ("", 0.0, 0, "", "", b"", 0, b"", 0, None, "", 0, "", 0, None, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ def records(header: Header, group: Group) -> list[Record]:
         (
             request_id, started, flags, path, content_type, request, status, answer, service_us, cpu_us,
             key, row_count, output, served_count, keys, features,
-        ) = known + _VALUE_DEFAULTS[len(known) :]  # fmt: skip
+        ) = known + VALUE_DEFAULTS[len(known) :]  # fmt: skip
         found.append(
             Record(
                 request_id=request_id,

@@ -32,6 +32,8 @@ class LogBatch:
     """What was lost and why, when lines are known to be missing; the rollout holds."""
     fallbacks: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     """By service and environment: answers since the cursor that a fallback gave, each counted once."""
+    fallback_ids: tuple[str, ...] = ()
+    """Requests that got one of them."""
 
 
 def arms(route: traffic.RouteSpec) -> list[traffic.ArmRoute]:
@@ -100,4 +102,20 @@ class Gateway(Protocol):
         Raises:
             UnavailableError: the gateway does not answer.
         """
+        ...
+
+
+class AttemptTail(Protocol):
+    """The attempt log for a second reader, in a process of its own."""
+
+    def read(self, cursor: LogCursor, *, line_count_max: int) -> LogBatch:
+        """Attempts after the cursor."""
+        ...
+
+    def hold(self, cursor: LogCursor) -> None:
+        """Reading will begin there after a restart: what follows is kept, as far as the log's budget allows."""
+        ...
+
+    def held(self) -> LogCursor | None:
+        """What `hold` was told last."""
         ...

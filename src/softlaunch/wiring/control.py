@@ -16,6 +16,7 @@ from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
 from softlaunch.adapters.local import load_process, replay_process, replay_sender
 from softlaunch.adapters.local import lock as local_lock
+from softlaunch.adapters.local import log_process
 from softlaunch.adapters.local import prober as local_prober
 from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
@@ -44,6 +45,7 @@ from softlaunch.wiring import evidence, places, recordings, repositories
 NOTIFY_SECONDS = 1.0
 REPLAY_TURN_SECONDS = 2.0
 GIT_TURN_SECONDS = 0.25
+LOG_TURN_SECONDS = 1.0
 _NOTIFIER = "notifier"
 
 
@@ -141,6 +143,11 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             )
         )
         nightly = replay_schedule.Nightly(loop=turning, store=saved, registry=registry, process=replays)
+        shipper = stack.enter_context(
+            contextlib.closing(
+                log_process.LogProcess(home=home.root, spool=home.spool, log=home.logs / "prediction-log.log")
+            )
+        )
         follower = stack.enter_context(repositories.follower(home, loop=turning, saved=saved, registry=registry))
         yield ControlPlane(
             loop=turning,
@@ -156,6 +163,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
                 runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),
                 runner.Periodic("replays", nightly.turn, seconds=REPLAY_TURN_SECONDS),
                 runner.Periodic("git", follower.turn, seconds=GIT_TURN_SECONDS),
+                runner.Periodic("prediction-log", shipper.turn, seconds=LOG_TURN_SECONDS),
             ),
             _fleet=local,
             _gateway=gateway,

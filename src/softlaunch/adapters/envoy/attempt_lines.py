@@ -58,6 +58,8 @@ class Parsed:
     gaps: list[str]
     fallbacks: dict[tuple[str, str], int]
     """Answers that were fallbacks, by service and environment."""
+    fallback_ids: list[str] = dataclasses.field(default_factory=list)
+    """Their requests."""
 
 
 class Parser:
@@ -78,6 +80,7 @@ class Parser:
         found: list[attempts.Attempt] = []
         copies: list[attempts.Attempt] = []
         fallbacks: dict[tuple[str, str], int] = {}
+        fallback_ids: list[str] = []
         place_of, replica_of, number_of = self._place_of, self._replica_of, self._number_of
         defaulted_of = self._defaulted_of
         # What Attempt._make does, without asking whether the fields are as many as they are below.
@@ -124,9 +127,10 @@ class Parser:
                 if line.fallback is not None and line.place is not None:
                     service, _, environment = line.place.partition("/")
                     fallbacks[service, environment] = fallbacks.get((service, environment), 0) + 1
+                    fallback_ids.append(line.id or "")
                 else:
                     gaps.append(line.gap or f"an attempt log line with an impossible value ({error})")
-        return Parsed(attempts=found, gaps=gaps, fallbacks=fallbacks, copies=copies)
+        return Parsed(attempts=found, gaps=gaps, fallbacks=fallbacks, copies=copies, fallback_ids=fallback_ids)
 
     def _one_by_one(self, block: bytes, gaps: list[str]) -> list[Line]:
         lines = []

@@ -23,6 +23,7 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 from collections.abc import Callable
 
 from softlaunch import errors
@@ -73,6 +74,7 @@ class AttemptLog:
         reopen: Callable[[], object],
         budget_bytes: int = BUDGET_BYTES,
         free_bytes_min: int = FREE_BYTES_MIN,
+        only_reads: bool = False,
     ) -> None:
         """
         Args:
@@ -80,7 +82,9 @@ class AttemptLog:
             reopen: Makes Envoy open `path` anew after it was renamed; may raise UnavailableError.
             budget_bytes: All files together stay below it, at the price of unread lines if nobody reads.
             free_bytes_min: With less free disk than this every batch says so as a gap.
+            only_reads: For a second reader beside the one that keeps the log in order: rotates and deletes nothing.
         """
+        self._only_reads = only_reads
         self._path = path
         self._reopen = reopen
         self._reopen_pending = True
@@ -94,6 +98,7 @@ class AttemptLog:
         found: list[attempts.Attempt] = []
         gaps: list[str] = []
         copies: list[attempts.Attempt] = []
+        fallback_ids: list[str] = []
         fallbacks: collections.Counter[tuple[str, str]] = collections.Counter()
         while len(found) < line_count_max:
             place = self._next(cursor)
@@ -105,21 +110,50 @@ class AttemptLog:
             gaps.extend(parsed.gaps)
             copies.extend(parsed.copies)
             fallbacks.update(parsed.fallbacks)
+            fallback_ids.extend(parsed.fallback_ids)
             cursor = gateway.LogCursor(file_id=place.file.file_id, offset=place.offset + taken)
             if not taken:
                 break
         gaps.extend(self._disk_is_full())
         gap = "; ".join(gaps) or None
         return gateway.LogBatch(
-            attempts=tuple(found), cursor=cursor, gap=gap, fallbacks=dict(fallbacks), copies=tuple(copies)
+            attempts=tuple(found),
+            cursor=cursor,
+            gap=gap,
+            fallbacks=dict(fallbacks),
+            copies=tuple(copies),
+            fallback_ids=tuple(fallback_ids),
         )
 
     def release(self, cursor: gateway.LogCursor) -> None:
-        """Deletes rotated files that end before the cursor."""
+        """Deletes rotated files that end before the cursor, and before what another reader holds on to."""
+        first = min(cursor.file_id, self._held()) >> _FINGERPRINT_BITS
         for file in self._files():
-            if file.path != self._path and file.number < cursor.file_id >> _FINGERPRINT_BITS:
+            if file.path != self._path and file.number < first:
                 self._delete(file)
         self._rotate()
+
+    def hold(self, cursor: gateway.LogCursor) -> None:
+        """A second reader goes on from there: what follows is kept, within the budget. The next call takes its place."""
+        path = self._hold_path
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(dataclasses.asdict(cursor)))
+        unfinished.replace(path)
+
+    def held(self) -> gateway.LogCursor | None:
+        """What `hold` was told last; None when there is no second reader."""
+        try:
+            return gateway.LogCursor(**json.loads(self._hold_path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _held(self) -> int:
+        found = self.held()
+        return found.file_id if found is not None else sys.maxsize
+
+    @property
+    def _hold_path(self) -> pathlib.Path:
+        return self._path.with_name(f"{self._path.name}.held")
 
     def mark_gap(self, reason: str) -> bool:
         """Writes the gap into the log, to be told in order; False when the disk would not take it."""
@@ -196,6 +230,8 @@ class AttemptLog:
 
     def _rotate(self) -> None:
         """Keeps the active file below a part of the budget, and everything below the budget."""
+        if self._only_reads:
+            return
         files = self._files()
         active = files[-1] if files and files[-1].path == self._path else None
         if active is not None and active.size > self._budget_bytes // _PARTS:

@@ -1,0 +1,115 @@
+"""
+Questions to the log, in SQL by DuckDB.
+
+DuckDB reads the table's files itself: which files those are is asked of the Delta log, so a file that a killed shipper
+left behind, or that a compaction has replaced, is not among them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from typing import Any
+
+import deltalake
+import deltalake.exceptions
+import duckdb
+import pyarrow as pa
+
+from softlaunch import errors
+from softlaunch.core.prediction_log import schema
+
+ROWS_MAX = 10_000
+"""Of an answer; more is for an export."""
+_MEMORY = "1GB"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    truncated: bool
+    """There are more rows than were asked for."""
+
+
+def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Result:
+    """
+    The answer to a query over the view `predictions`.
+
+    The database is one of its own, in memory: whatever the query does, the log stays as it is.
+
+    Raises:
+        ConfigError: there is no log yet, or the query is none.
+    """
+    try:
+        table = deltalake.DeltaTable(path)
+    except deltalake.exceptions.TableNotFoundError as error:
+        raise errors.ConfigError(
+            f"There is no prediction log at {path} yet.",
+            remedy="Send requests to the service; they are in the log half a minute later (`softlaunch log status`).",
+            code=errors.Code.NO_LOG,
+        ) from error
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
+        connection.execute(_view(table))
+        connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
+        try:
+            answered = connection.sql(sql)
+            if answered is None:
+                return Result(columns=(), rows=[], truncated=False)
+            found = answered.limit(row_count_max + 1).to_arrow_table()
+        except duckdb.Error as error:
+            raise errors.ConfigError(
+                f"The query cannot be answered: {error}",
+                remedy="The view is called predictions; `DESCRIBE predictions` lists its columns.",
+                code=errors.Code.LOG_QUERY,
+            ) from error
+        rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+        return Result(columns=tuple(found.column_names), rows=rows[:row_count_max], truncated=len(rows) > row_count_max)
+
+
+def _view(table: deltalake.DeltaTable) -> str:
+    files = table.file_uris()
+    found = pa.schema(table.schema().to_arrow())
+    if not files:
+        columns = ", ".join(f"NULL AS {_named(field.name)}" for field in found)
+        return f"CREATE VIEW predictions AS SELECT {columns} WHERE false"
+    listed = ", ".join(_quoted(name) for name in files)
+    source = (
+        f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'{schema.DAY}': DATE}})"
+    )
+    columns = ", ".join(_column(field) for field in found)
+    return f"CREATE VIEW predictions AS SELECT {columns} FROM {source}"
+
+
+def _column(field: pa.Field) -> str:
+    """The struct of features (or answers) with each once: fields of one feature with several types become one."""
+    if field.name not in (schema.FEATURES, schema.ANSWER):
+        return _named(field.name)
+    by_feature: dict[str, list[pa.Field]] = {}
+    for place in range(field.type.num_fields):
+        found = field.type.field(place)
+        by_feature.setdefault(schema.feature_of(found.name), []).append(found)
+    parts = []
+    for feature, fields in by_feature.items():
+        values = [f"{_named(field.name)}.{_named(each.name)}" for each in fields]
+        if len(fields) > 1:
+            wide = "DOUBLE" if all(_is_number(each.type) for each in fields) else "VARCHAR"
+            values = [f"CAST({value} AS {wide})" for value in values]
+        united = values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+        parts.append(f"{_named(feature)} := {united}")
+    name = _named(field.name)
+    return f"CASE WHEN {name} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END AS {name}"
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _named(name: str) -> str:
+    return '"' + re.sub('"', '""', name) + '"'
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

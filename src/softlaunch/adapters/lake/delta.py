@@ -1,0 +1,245 @@
+"""
+Tables of predictions as Delta Lake tables: ROOT/SERVICE/predictions, partitioned by day.
+
+Exactly once, by these rules (each was tried against deltalake 1.6.6):
+
+* The transaction's application is the spool (`spool/ENVIRONMENT`), its version the number of the append. The same commit
+  carries the progress of every environment as `softlaunch.progress`, so the newest commit of ours tells all of it.
+* deltalake does not refuse an old version: through a freshly loaded table, version 2 after 3 is written, and the table
+  says 2 from then on. So every append loads the table, compares, and writes through that very object.
+* What it does refuse is a stale object: a commit of the same application since it was loaded ends in "Concurrent
+  transaction failed", one that changed the schema in "Metadata changed". Then the table is loaded and compared again.
+* A batch is written with all of the table's fields: with fewer, a struct is not cast but refused.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import deltalake
+import deltalake.exceptions
+import pyarrow as pa
+
+from softlaunch import errors
+from softlaunch.core.prediction_log import progress as progresses
+from softlaunch.core.prediction_log import schema
+from softlaunch.ports import lake
+
+TABLE = "predictions"
+_PROGRESS = "softlaunch.progress"
+_TRIES = 20
+"""On conflicts; each means that somebody else has got on."""
+_HISTORY_FIRST, _HISTORY_ALL = 20, None
+
+_TYPES: dict[schema.Kind, pa.DataType] = {
+    schema.Kind.TEXT: pa.string(),
+    schema.Kind.BOOL: pa.bool_(),
+    schema.Kind.INT: pa.int64(),
+    schema.Kind.FLOAT: pa.float32(),
+    schema.Kind.DOUBLE: pa.float64(),
+    schema.Kind.RAW: pa.binary(),
+    schema.Kind.TIME: pa.timestamp("us", "UTC"),
+    schema.Kind.DATE: pa.date32(),
+    schema.Kind.TEXT_MAP: pa.map_(pa.string(), pa.string()),
+}
+_KINDS = {str(kind): name for name, kind in _TYPES.items()}
+_WRITER = deltalake.WriterProperties(compression="ZSTD", compression_level=1)
+
+
+class DeltaLake:
+    """
+    A ports.lake.Lake.
+
+    Args:
+        root: HOME/log; need not exist.
+    """
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self._root = root
+
+    def path(self, service: str) -> pathlib.Path:
+        """Where the service's table is, or will be."""
+        return self._root / service / TABLE
+
+    def state(self, service: str) -> lake.TableState:
+        """See ports.lake.Lake.state."""
+        table = self._load(service)
+        return lake.TableState() if table is None else _state(table)
+
+    def append(
+        self,
+        service: str,
+        blocks: Sequence[lake.Block],
+        *,
+        environment: str,
+        progress: progresses.Progress,
+    ) -> lake.TableState:
+        """See ports.lake.Lake.append."""
+        for _ in range(_TRIES):
+            table = self._load(service) or self._create(service)
+            state = _state(table)
+            done = state.progress.get(environment)
+            if done is not None and done.version >= progress.version:
+                return state
+            features = _union(state.features, [block.feature_fields for block in blocks], "features")
+            answer = _union(state.answer, [block.answer_fields for block in blocks], "answer")
+            rows = pa.concat_tables([_arrow(block, features, answer) for block in blocks]) if blocks else None
+            rows = rows if rows is not None else _arrow(_NOTHING, features, answer)
+            told = {**state.progress, environment: progress}
+            try:
+                deltalake.write_deltalake(
+                    table,
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    writer_properties=_WRITER,
+                    commit_properties=deltalake.CommitProperties(
+                        custom_metadata={
+                            _PROGRESS: json.dumps({name: found.to_json() for name, found in told.items()})
+                        },
+                        max_commit_retries=0,
+                        app_transactions=[deltalake.Transaction(_application(environment), progress.version)],
+                    ),
+                )
+            except deltalake.exceptions.CommitFailedError:
+                continue
+            except (deltalake.exceptions.DeltaError, OSError) as error:
+                raise _unavailable(self.path(service), error) from error
+            return lake.TableState(features=features, answer=answer, progress=told)
+        raise errors.ConflictError(
+            f"Others wrote {self.path(service)} {_TRIES} times while one batch was to be appended.",
+            remedy="Nothing to do: it is tried again.",
+            code=errors.Code.LOG_UNAVAILABLE,
+        )
+
+    def _load(self, service: str) -> deltalake.DeltaTable | None:
+        path = self.path(service)
+        if not (path / "_delta_log").is_dir():
+            return None
+        try:
+            return deltalake.DeltaTable(path)
+        except deltalake.exceptions.TableNotFoundError:
+            return None  # its creator was killed before the first commit
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise _unavailable(path, error) from error
+
+    def _create(self, service: str) -> deltalake.DeltaTable:
+        path = self.path(service)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return deltalake.DeltaTable.create(
+                path,
+                schema=_schema((), ()),
+                mode="ignore",
+                partition_by=[schema.DAY],
+                name=TABLE,
+                description=f"What {service} was asked and what it answered, a row each.",
+            )
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise _unavailable(path, error) from error
+
+
+_NOTHING = lake.Block(rows=(), feature_fields=(), features=(), answer_fields=(), answers=())
+
+
+def _application(environment: str) -> str:
+    return f"spool/{environment}"
+
+
+def _state(table: deltalake.DeltaTable) -> lake.TableState:
+    fields = {field.name: field.type for field in pa.schema(table.schema().to_arrow())}
+    return lake.TableState(
+        features=_known(fields.get(schema.FEATURES)),
+        answer=_known(fields.get(schema.ANSWER)),
+        progress=_progress(table),
+    )
+
+
+def _known(struct: pa.DataType | None) -> tuple[schema.Field, ...]:
+    if struct is None:
+        return ()
+    found = [struct.field(place) for place in range(struct.num_fields)]
+    return tuple(
+        schema.Field(name=each.name, kind=_KINDS[str(each.type)]) for each in found if str(each.type) in _KINDS
+    )
+
+
+def _progress(table: deltalake.DeltaTable) -> dict[str, progresses.Progress]:
+    """Of the newest commit that tells it; other programs' commits (compaction) may have come after."""
+    for limit in (_HISTORY_FIRST, _HISTORY_ALL):
+        for commit in table.history(limit):
+            if _PROGRESS in commit:
+                found = json.loads(commit[_PROGRESS])
+                return {name: progresses.Progress.from_json(document) for name, document in found.items()}
+    return {}
+
+
+def _union(
+    existing: Sequence[schema.Field], more: Sequence[Sequence[schema.Field]], struct: str
+) -> tuple[schema.Field, ...]:
+    found = {field.name: field for field in existing}
+    for fields in more:
+        for field in fields:
+            if found.setdefault(field.name, field) != field:
+                raise errors.ConflictError(
+                    f"{struct}.{field.name} is {found[field.name].kind} in the table by now, not {field.kind}.",
+                    remedy="Nothing to do: the rows are placed anew.",
+                    code=errors.Code.LOG_UNAVAILABLE,
+                )
+    return tuple(found.values())
+
+
+def _struct(fields: Sequence[schema.Field]) -> pa.DataType:
+    return pa.struct([pa.field(field.name, _TYPES[field.kind]) for field in fields])
+
+
+def _schema(features: Sequence[schema.Field], answer: Sequence[schema.Field]) -> pa.Schema:
+    fields = [pa.field(field.name, _TYPES[field.kind]) for field in schema.ENVELOPE]
+    for name, found in ((schema.FEATURES, features), (schema.ANSWER, answer)):
+        if found:  # a struct without fields cannot be stored
+            fields.append(pa.field(name, _struct(found)))
+    return pa.schema([*fields, pa.field(schema.DAY, pa.date32())])
+
+
+def _arrow(block: lake.Block, features: Sequence[schema.Field], answer: Sequence[schema.Field]) -> pa.Table:
+    columns: list[Any] = list(zip(*block.rows, strict=True)) or [()] * len(schema.ENVELOPE)
+    arrays = [pa.array(values, _TYPES[field.kind]) for field, values in zip(schema.ENVELOPE, columns, strict=True)]
+    for wanted, fields, values in (
+        (features, block.feature_fields, block.features),
+        (answer, block.answer_fields, block.answers),
+    ):
+        if wanted:
+            arrays.append(_structs(wanted, fields, values))
+    time = next(place for place, field in enumerate(schema.ENVELOPE) if field.name == "time")
+    return pa.Table.from_arrays([*arrays, arrays[time].cast(pa.date32())], schema=_schema(features, answer))
+
+
+def _structs(
+    wanted: Sequence[schema.Field], fields: Sequence[schema.Field], values: Sequence[lake.Values | None]
+) -> pa.Array:
+    nothing = (None,) * len(fields)
+    absent = [row is None for row in values]
+    rows = [nothing if row is None else row for row in values] if any(absent) else values
+    columns = dict(zip((field.name for field in fields), zip(*rows, strict=True), strict=True)) if values else {}
+    arrays = [
+        pa.array(columns[field.name], _TYPES[field.kind])
+        if field.name in columns
+        else pa.nulls(len(values), _TYPES[field.kind])
+        for field in wanted
+    ]
+    return pa.StructArray.from_arrays(
+        arrays,
+        fields=[pa.field(field.name, _TYPES[field.kind]) for field in wanted],
+        mask=pa.array(absent, pa.bool_()),
+    )
+
+
+def _unavailable(path: pathlib.Path, error: Exception) -> errors.UnavailableError:
+    return errors.UnavailableError(
+        f"The prediction log {path} cannot be used: {error}.",
+        remedy="Check the disk and the folder; what is spooled waits, and is moved when it can be.",
+        code=errors.Code.LOG_UNAVAILABLE,
+    )

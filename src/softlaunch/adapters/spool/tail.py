@@ -1,0 +1,158 @@
+"""
+The spool as the shipper reads it: whole groups, and a word for every byte that is none.
+
+Beside what adapters.spool.local says: a segment that ends in something unreadable is asked whether it is written still.
+Its lock is tried only when nothing was written for some seconds: a lock taken at the moment a process opens a segment
+would be in that process's way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import time
+from typing import BinaryIO
+
+import msgspec
+
+from softlaunch.core import spool
+from softlaunch.ports import segments as port
+
+_PIECE_BYTES = 2 * spool.FRAME_BYTES_MAX
+_QUIET_SECONDS = 2.0
+_RECORD = msgspec.msgpack.Decoder(spool.Record)
+_GROUP = msgspec.msgpack.Decoder(spool.Group)
+
+
+class SegmentTail:
+    """
+    A ports.segments.Segments.
+
+    Args:
+        root: HOME/spool; need not exist.
+    """
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self._root = root
+        self._sizes: dict[tuple[str, str], dict[str, int]] = {}
+        """As seen last: what was deleted before it was read has lost so much."""
+
+    def places(self) -> list[tuple[str, str]]:
+        """See ports.segments.Segments.places."""
+        found = {(path.parent.parent.name, path.parent.name) for path in self._root.glob(f"*/*/*{spool.SUFFIX}")}
+        return sorted(found)
+
+    def waiting(self, service: str, environment: str, offsets: dict[str, int]) -> port.Waiting:
+        """See ports.segments.Segments.waiting."""
+        sizes = self._listed(service, environment)
+        left = {name: size - offsets.get(name, 0) for name, size in sizes.items() if size > offsets.get(name, 0)}
+        return port.Waiting(segment_count=len(left), byte_count=sum(left.values()))
+
+    def read(self, service: str, environment: str, offsets: dict[str, int], *, record_count_max: int) -> port.Groups:
+        """See ports.segments.Segments.read."""
+        directory = self._root / service / environment
+        sizes = self._listed(service, environment)
+        before = self._sizes.get((service, environment), {})
+        self._sizes[service, environment] = sizes
+        gone = {name: max(0, before.get(name, 0) - offset) for name, offset in offsets.items() if name not in sizes}
+        gone |= {name: size for name, size in before.items() if name not in sizes and name not in offsets}
+        found = _Found(offsets={name: offset for name, offset in offsets.items() if name in sizes})
+        for name, size in sizes.items():
+            if found.count >= record_count_max:
+                break
+            if size > found.offsets.get(name, 0):
+                with contextlib.suppress(FileNotFoundError), (directory / name).open("rb") as file:
+                    _read_segment(file, name, found, record_count_max)
+        return port.Groups(
+            groups=tuple(found.groups),
+            record_count=found.count,
+            offsets=found.offsets,
+            damaged=tuple(found.damaged),
+            lost_bytes=sum(gone.values()),
+        )
+
+    def _listed(self, service: str, environment: str) -> dict[str, int]:
+        sizes = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / service / environment) as entries:
+            for entry in entries:
+                if spool.opened_at(entry.name) is not None:
+                    with contextlib.suppress(FileNotFoundError):
+                        sizes[entry.name] = entry.stat().st_size
+        return dict(sorted(sizes.items()))
+
+
+class _Found:
+    def __init__(self, *, offsets: dict[str, int]) -> None:
+        self.offsets = offsets
+        self.groups: list[tuple[spool.Header, spool.Group]] = []
+        self.damaged: list[port.Damage] = []
+        self.count = 0
+
+
+def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: int) -> None:
+    opened = spool.load_header(file.read(spool.header_bytes_max()))
+    if opened is None:
+        if _is_over(file):
+            _damaged(found, name, 0, file, port.Reason.HEADER)
+        return
+    header, start = opened
+    place = max(found.offsets.get(name, 0), start)
+
+    def take(payload: bytes) -> bool:
+        try:
+            if header.version == spool.VERSION_OF_RECORDS:
+                group = spool.group_of(_RECORD.decode(payload))
+            else:
+                group = _GROUP.decode(payload)
+        except (msgspec.MsgspecError, UnicodeError):
+            found.damaged.append(
+                port.Damage(segment=name, offset=place, byte_count=len(payload), reason=port.Reason.CONTENT)
+            )
+            return False
+        found.groups.append((header, group))
+        found.count += len(group.rows)
+        return found.count >= record_count_max
+
+    while found.count < record_count_max:
+        file.seek(place)
+        data = file.read(_PIECE_BYTES)
+        scanned = spool.scan(data, header.seed, enough=take)
+        if scanned.damage_count:
+            found.damaged.append(
+                port.Damage(segment=name, offset=place, byte_count=scanned.damage_bytes, reason=port.Reason.CHECKSUM)
+            )
+        place += scanned.stopped_at
+        if scanned.payloads:
+            continue
+        if len(data) == _PIECE_BYTES:  # no frame in more than a frame's length
+            found.damaged.append(
+                port.Damage(segment=name, offset=place, byte_count=len(data) // 2, reason=port.Reason.CHECKSUM)
+            )
+            place += _PIECE_BYTES - spool.FRAME_BYTES_MAX
+            continue
+        if len(data) and _is_over(file):
+            _damaged(found, name, place, file, port.Reason.TORN)
+            return
+        break
+    found.offsets[name] = place
+
+
+def _damaged(found: _Found, name: str, place: int, file: BinaryIO, reason: port.Reason) -> None:
+    """From there to the end nothing can be read, and nothing will be added."""
+    size = os.fstat(file.fileno()).st_size
+    found.damaged.append(port.Damage(segment=name, offset=place, byte_count=size - place, reason=reason))
+    found.offsets[name] = size
+
+
+def _is_over(file: BinaryIO) -> bool:
+    """Nobody writes it any more; asked of a segment that has been quiet for a while."""
+    if time.time() - os.fstat(file.fileno()).st_mtime < _QUIET_SECONDS:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True

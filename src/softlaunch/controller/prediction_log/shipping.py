@@ -1,0 +1,335 @@
+"""
+The shipper: what model servers spooled becomes rows of the prediction log, each exactly once.
+
+    spool segments ──► batch (closed by count or age) ──► attempts of the gateway joined ──► one commit
+                                                                                              rows + place in the spool
+
+The table alone remembers how far the spool was read: the commit that adds rows tells it. A shipper killed at any moment
+leaves a table that has a batch whole, with its place, or not at all; the next one goes on from there. So a record that
+was written to the spool is in the log once, unless it was deleted for room before it was moved, or damaged: both are
+counted, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from softlaunch import errors
+from softlaunch.controller.prediction_log import decoding, joining
+from softlaunch.core import release, spool
+from softlaunch.core.prediction_log import progress, schema
+from softlaunch.ports import lake, segments
+
+LOG = structlog.get_logger()
+
+RECORDS_MAX = 100_000
+"""In a batch: some 100 MB while it is moved, a file of some 10 MB."""
+EVERY_SECONDS = 30.0
+"""A batch is closed when it is so old: at most 2,880 commits a day, and the log is half a minute behind."""
+WAIT_SECONDS = 6.0
+"""For the gateway's word on an answer: the usual request timeout, and a second."""
+_MICROSECONDS = 1e6
+_SERVED_COUNT = spool.VALUE_NAMES.index("served_count")
+
+Content = Callable[[str, str], release.ReleaseContent | None]
+"""Service and the first twelve digits of a digest to what the release is; None when nobody knows."""
+_UNSIGNED = frozenset({release.Runtime.ASGI, release.Runtime.COMMAND, release.Runtime.ATTACHED})
+
+
+class _Kind(NamedTuple):
+    """How records of one release are read."""
+
+    reader: decoding.Reader | None
+    """None: it has no signature, or is not known."""
+    raw: bool
+    """Bodies are kept as they are."""
+    inputs: Sequence[release.Column]
+    outputs: Sequence[release.Column]
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Batch:
+    """Read, and not in the table yet."""
+
+    groups: list[tuple[spool.Header, spool.Group]] = dataclasses.field(default_factory=list)
+    offsets: dict[str, int]
+    damaged: list[segments.Damage] = dataclasses.field(default_factory=list)
+    lost_bytes: int = 0
+    record_count: int = 0
+    opened_at: float = 0.0
+    checked_count: int = 0
+    """Groups on which the gateway has spoken."""
+
+
+class Shipper:
+    """
+    Moves the spools of one home. Not for several threads; one at a time for a home (wiring holds a lock).
+
+    Args:
+        segments: The spool.
+        lake: The log.
+        attempts: What the gateway knows.
+        content: What a release is.
+        every_seconds: See EVERY_SECONDS.
+        wait_seconds: See WAIT_SECONDS.
+    """
+
+    def __init__(
+        self,
+        *,
+        segments: segments.Segments,
+        lake: lake.Lake,
+        attempts: joining.Attempts,
+        content: Content,
+        every_seconds: float = EVERY_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._segments = segments
+        self._lake = lake
+        self._attempts = attempts
+        self._content = content
+        self._every_seconds = every_seconds
+        self._wait_seconds = wait_seconds
+        self._states: dict[str, lake.TableState] = {}
+        self._batches: dict[tuple[str, str], _Batch] = {}
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Something was read that is not in the log yet."""
+        return any(batch.record_count for batch in self._batches.values())
+
+    def turn(self, now: float, *, drain: bool = False) -> int:
+        """
+        Moves what is due; rows added to the log.
+
+        Args:
+            now: Unix seconds.
+            drain: Everything is due that the gateway has spoken on, or was to.
+        """
+        count = 0
+        self._attempts.catch_up(now)
+        for service, environment in self._segments.places():
+            try:
+                count += self._ship(service, environment, now, drain=drain)
+            except (errors.UnavailableError, errors.ConflictError) as error:
+                # The table as it is now tells where to go on; other services are not concerned.
+                LOG.warning("log_not_shipped", service=service, environment=environment, detail=str(error))
+                self._states.pop(service, None)
+                for place in [place for place in self._batches if place[0] == service]:
+                    del self._batches[place]
+        self._attempts.hold()
+        return count
+
+    def _ship(self, service: str, environment: str, now: float, *, drain: bool) -> int:
+        state = self._states.get(service)
+        if state is None:
+            state = self._states[service] = self._lake.state(service)
+        begun = state.progress.get(environment, progress.Progress())
+        batch = self._batches.get((service, environment))
+        if batch is None:
+            batch = self._batches[service, environment] = _Batch(offsets=dict(begun.offsets), opened_at=now)
+        age = now - batch.opened_at
+        if batch.record_count < RECORDS_MAX and (age < self._every_seconds or not batch.record_count):
+            found = self._segments.read(
+                service, environment, batch.offsets, record_count_max=RECORDS_MAX - batch.record_count
+            )
+            if not batch.record_count:
+                batch.opened_at = now
+            batch.groups += found.groups
+            batch.offsets = found.offsets
+            batch.damaged += found.damaged
+            batch.lost_bytes += found.lost_bytes
+            batch.record_count += found.record_count
+        is_due = drain or batch.record_count >= RECORDS_MAX or now - batch.opened_at >= self._every_seconds
+        if not is_due or not (batch.record_count or batch.damaged or batch.lost_bytes):
+            return 0
+        if not self._spoken_on(batch, now):
+            return 0
+        blocks, counted = self._made(service, environment, batch, state)
+        after = _after(begun, batch, counted)
+        self._states[service] = self._lake.append(service, blocks, environment=environment, progress=after)
+        del self._batches[service, environment]
+        for damage in batch.damaged:
+            LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
+        return counted.rows
+
+    def _spoken_on(self, batch: _Batch, now: float) -> bool:
+        """The gateway's log tells of every answer, or has had the time to."""
+        find = self._attempts.find
+        while batch.checked_count < len(batch.groups):
+            header, group = batch.groups[batch.checked_count]
+            for values in group.rows:
+                if now - group.offset - values[1] < self._wait_seconds:
+                    joined = find(values[0], header.release, values[_SERVED_COUNT])
+                    if joined is None or not joined.settled:
+                        return False
+            batch.checked_count += 1
+        return True
+
+    def _made(
+        self, service: str, environment: str, batch: _Batch, state: lake.TableState
+    ) -> tuple[list[lake.Block], _Counted]:
+        counted = _Counted()
+        by_release: dict[str, _Rows] = {}
+        for header, group in batch.groups:
+            rows = by_release.get(header.release)
+            if rows is None:
+                rows = by_release[header.release] = _Rows(self._kind(service, header.release))
+            for values in group.rows:
+                self._add(header, group, values, environment, rows, counted)
+            counted.dropped[header.instance] = group.dropped
+        blocks = []
+        features, answer = state.features, state.answer
+        for rows in by_release.values():
+            if not rows.envelope:
+                continue
+            feature_fields = schema.placed(features, rows.kind.inputs)
+            answer_fields = schema.placed(answer, rows.kind.outputs)
+            features += tuple(field for field in feature_fields if field not in features)
+            answer += tuple(field for field in answer_fields if field not in answer)
+            blocks.append(
+                lake.Block(
+                    rows=rows.envelope,
+                    feature_fields=feature_fields,
+                    features=rows.features,
+                    answer_fields=answer_fields,
+                    answers=rows.answers,
+                )
+            )
+        return blocks, counted
+
+    def _add(
+        self,
+        header: spool.Header,
+        group: spool.Group,
+        values: Sequence[Any],
+        environment: str,
+        into: _Rows,
+        counted: _Counted,
+    ) -> None:
+        if len(values) != spool.VALUE_COUNT:
+            values = tuple(values)[: spool.VALUE_COUNT] + spool.VALUE_DEFAULTS[len(values) :]
+        (
+            request_id, started, flags, path, _, request, status, answer, service_us, cpu_us,
+            key, row_count, _, served_count, keys, features,
+        ) = values  # fmt: skip
+        at = group.offset + started
+        joined = self._attempts.find(request_id, header.release, served_count)
+        arm = schema.SHADOW if flags & spool.FLAG_SHADOW else None
+        attempt, served, latency_us = None, None, None
+        if joined is not None:
+            attempt, found_arm, served, latency_us, _ = joined
+            arm = arm or found_arm
+        else:
+            counted.unmatched += 1
+        kind = into.kind
+        count = row_count or 1
+        request_body = answer_body = None
+        if kind.reader is not None:
+            read = kind.reader.read(path, request, answer, status, row_count, features, keys)
+            rows, answers, unread = read.features, read.answers, read.unread
+        else:
+            rows = answers = [None] * count
+            unread = None if kind.raw else decoding.Unread.RELEASE.value
+            if kind.raw:
+                request_body, answer_body = request or None, answer or None
+        if unread is not None:
+            unread = str(unread)
+            counted.unread[unread] += count
+        counted.records += 1
+        counted.rows += count
+        counted.time_max = max(counted.time_max, at)
+        time_us = round(at * _MICROSECONDS)
+        for row in range(count):
+            into.envelope.append(
+                (
+                    f"{request_id}:{row}", request_id, row, count, header.release, arm, header.instance, served_count,
+                    attempt, served, environment, time_us, key or None, _texts(keys, row) if keys else None, path,
+                    service_us, cpu_us, latency_us, status, bool(flags & spool.FLAG_INVALID),
+                    bool(flags & spool.FLAG_SHED), bool(flags & spool.FLAG_MIRRORED),
+                    bool(flags & spool.FLAG_REDACTED), unread, request_body, answer_body,
+                )
+            )  # fmt: skip
+        into.features.extend(rows)
+        into.answers.extend(answers)
+
+    def _kind(self, service: str, digits: str) -> _Kind:
+        found = self._kinds.get((service, digits))
+        if found is None:
+            content = self._content(service, digits)
+            if content is None:
+                return _Kind(None, False, (), ())  # asked again: it may be a registry that is just being copied
+            if content.runtime in _UNSIGNED:
+                found = _Kind(None, True, (), ())
+            else:
+                signature = content.signature
+                found = _Kind(decoding.Reader(signature), False, signature.inputs, signature.outputs)
+            self._kinds[service, digits] = found
+        return found
+
+
+class _Rows:
+    """Of one release."""
+
+    def __init__(self, kind: _Kind) -> None:
+        self.kind = kind
+        self.envelope: list[lake.Values] = []
+        self.features: list[lake.Values | None] = []
+        self.answers: list[lake.Values | None] = []
+
+
+class _Counted:
+    def __init__(self) -> None:
+        self.rows = self.records = self.unmatched = 0
+        self.time_max = 0.0
+        self.unread: collections.Counter[str] = collections.Counter()
+        self.dropped: dict[str, int] = {}
+
+
+def _after(begun: progress.Progress, batch: _Batch, counted: _Counted) -> progress.Progress:
+    writers = {spool.writer_of(name).rpartition("-")[2] for name in batch.offsets}
+    told = {**begun.dropped, **counted.dropped}
+    more = {
+        "rows": counted.rows,
+        "records": counted.records,
+        "unmatched": counted.unmatched,
+        "damaged_places": len(batch.damaged),
+        "damaged_bytes": sum(damage.byte_count for damage in batch.damaged),
+        "lost_bytes": batch.lost_bytes,
+        "dropped": sum(told[name] - begun.dropped.get(name, 0) for name in counted.dropped),
+    }
+    reasons = collections.Counter(damage.reason.value for damage in batch.damaged)
+    return progress.Progress(
+        version=begun.version + 1,
+        offsets=batch.offsets,
+        counts=_sum(begun.counts, more),
+        damage=_sum(begun.damage, reasons),
+        unread=_sum(begun.unread, counted.unread),
+        dropped={name: count for name, count in told.items() if count and _short(name) in writers},
+        time_max=max(begun.time_max, counted.time_max),
+    )
+
+
+def _short(instance: str) -> str:
+    """As core.spool.segment_name has it."""
+    return "".join(letter for letter in instance if letter.isalnum())[:12]
+
+
+def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+
+
+def _texts(keys: Mapping[str, Sequence[Any]], row: int) -> list[tuple[str, str | None]]:
+    """Business keys of a row; a table's map has values of one type, so what is no text stands as JSON."""
+    found = []
+    for name, column in keys.items():
+        value = column[row] if row < len(column) else None
+        found.append((name, value if value is None or isinstance(value, str) else json.dumps(value)))
+    return found
