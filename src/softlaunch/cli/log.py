@@ -75,8 +75,8 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
         output.plain("Nothing was recorded yet.")
     for each in found:
         waits = (
-            f"{each['waiting_segments']} segments wait ({each['waiting_bytes']:,} bytes), {each['behind_seconds']:.0f} s "
-            "behind"
+            f"{each['waiting_segments']} segments wait ({each['waiting_bytes']:,} bytes), "
+            f"{each['behind_seconds']:.0f} s behind"
             if each["waiting_bytes"]
             else "nothing waits"
         )

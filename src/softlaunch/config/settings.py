@@ -168,7 +168,7 @@ SETTINGS = (
         field="log_every_seconds",
         kind="duration",
         default="30s",
-        meaning="Recorded predictions are moved into the prediction log so often, or when there are 100,000.",
+        meaning="Recorded predictions are moved into the prediction log so often, or when there are 50,000.",
         read=_log_every,
     ),
 )

@@ -134,7 +134,7 @@ class AttemptLog:
         self._rotate()
 
     def hold(self, cursor: gateway.LogCursor) -> None:
-        """A second reader goes on from there: what follows is kept, within the budget. The next call takes its place."""
+        """A second reader goes on from there: what follows is kept, within the budget."""
         path = self._hold_path
         unfinished = path.with_suffix(".tmp")
         unfinished.write_text(json.dumps(dataclasses.asdict(cursor)))

@@ -28,8 +28,8 @@ from softlaunch.ports import lake, segments
 
 LOG = structlog.get_logger()
 
-RECORDS_MAX = 100_000
-"""In a batch: some 100 MB while it is moved, a file of some 10 MB."""
+RECORDS_MAX = 50_000
+"""In a batch: some 200 MB while it is moved, a file of some 2 MB."""
 EVERY_SECONDS = 30.0
 """A batch is closed when it is so old: at most 2,880 commits a day, and the log is half a minute behind."""
 WAIT_SECONDS = 6.0
@@ -114,7 +114,8 @@ class Shipper:
             drain: Everything is due that the gateway has spoken on, or was to.
         """
         count = 0
-        self._attempts.catch_up(now)
+        if not self.busy:
+            self._attempts.catch_up(now)
         for service, environment in self._segments.places():
             try:
                 count += self._ship(service, environment, now, drain=drain)
@@ -147,10 +148,15 @@ class Shipper:
             batch.damaged += found.damaged
             batch.lost_bytes += found.lost_bytes
             batch.record_count += found.record_count
+            if batch.groups and batch.groups[-1][1].rows:
+                last = batch.groups[-1][1]
+                # In step with the batch: what is read far ahead of it would be forgotten before its turn.
+                self._attempts.catch_up(last.offset + last.rows[-1][1])
         is_due = drain or batch.record_count >= RECORDS_MAX or now - batch.opened_at >= self._every_seconds
         if not is_due or not (batch.record_count or batch.damaged or batch.lost_bytes):
             return 0
         if not self._spoken_on(batch, now):
+            self._attempts.catch_up(now)
             return 0
         blocks, counted = self._made(service, environment, batch, state)
         after = _after(begun, batch, counted)
