@@ -116,7 +116,7 @@ class Shipper:
         count = 0
         if not self.busy:
             self._attempts.catch_up(now)
-        for service, environment in self._segments.places():
+        for service, environment in sorted({*self._segments.places(), *self._batches}):
             try:
                 count += self._ship(service, environment, now, drain=drain)
             except (errors.UnavailableError, errors.ConflictError) as error:
