@@ -92,9 +92,9 @@ def test_a_new_field_joins_those_that_are_there_and_old_rows_lack_it(found) -> N
 
 def test_a_field_that_became_another_type_meanwhile_is_a_conflict(found) -> None:
     found.append("pricing", [block("a")], environment="production", progress=made(1))
+    odd = schema.Field(name="amount", kind=schema.Kind.TEXT)
 
     with pytest.raises(errors.ConflictError):
-        odd = schema.Field(name="amount", kind=schema.Kind.TEXT)
         found.append("pricing", [block("b", field=odd, value="x")], environment="production", progress=made(2))
     assert {"production": made(1)} == found.state("pricing").progress
 
@@ -119,7 +119,7 @@ def test_a_query_reads_nothing_but_the_log_and_says_when_it_is_none(tmp_path) ->
     log.append("pricing", [block("a")], environment="production", progress=made(1))
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
 
-    for sql in (f"SELECT * FROM '{tmp_path}/secret.csv'", "SELECT nothing FROM predictions", "SELEKT"):
+    for sql in (f"SELECT * FROM '{tmp_path}/secret.csv'", "SELECT nothing FROM predictions", "what is it?"):
         with pytest.raises(errors.ConfigError) as raised:
             asking.ask(log.path("pricing"), sql)
         assert errors.Code.LOG_QUERY == raised.value.code

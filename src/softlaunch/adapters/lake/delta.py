@@ -4,7 +4,7 @@ Tables of predictions as Delta Lake tables: ROOT/SERVICE/predictions, partitione
 Exactly once, by these rules (each was tried against deltalake 1.6.6):
 
 * The transaction's application is the spool (`spool/ENVIRONMENT`), its version the number of the append. The same
-  commit carries the progress of every environment as `softlaunch.progress`, so the newest commit of ours tells all of it.
+  commit carries the progress of every environment as `softlaunch.progress`: the newest commit of ours tells all.
 * deltalake does not refuse an old version: through a freshly loaded table, version 2 after 3 is written, and the table
   says 2 from then on. So every append loads the table, compares, and writes through that very object.
 * What it does refuse is a stale object: a commit of the same application since it was loaded ends in "Concurrent

@@ -68,11 +68,12 @@ class Reader:
         row, answer = _type("Row", signature.inputs), _type("Answer", signature.outputs)
         self._row = msgspec.json.Decoder(row)
         self._rows = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
-        self._envelope = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[row])]))  # type: ignore[valid-type]
-        self._one = msgspec.json.Decoder(msgspec.defstruct("One", [("prediction", answer)]))
-        self._many = msgspec.json.Decoder(msgspec.defstruct("Many", [("predictions", list[answer])]))  # type: ignore[valid-type]
+        envelope: Any = msgspec.defstruct("Rows", [("rows", list[row])])  # type: ignore[valid-type]
+        one: Any = msgspec.defstruct("One", [("prediction", answer)])
+        many: Any = msgspec.defstruct("Many", [("predictions", list[answer])])  # type: ignore[valid-type]
+        self._envelope, self._one, self._many = map(msgspec.json.Decoder, (envelope, one, many))
 
-    def read(
+    def read(  # noqa: PLR0917 - called for every record
         self, path: str, request: bytes, answer: bytes, status: int, row_count: int, features: Any, keys: Any
     ) -> Read:
         """

@@ -24,7 +24,8 @@ from softlaunch import errors
 from softlaunch.controller.prediction_log import decoding, joining
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
-from softlaunch.ports import lake, segments
+from softlaunch.ports import lake as lakes
+from softlaunch.ports import segments
 
 LOG = structlog.get_logger()
 
@@ -84,7 +85,7 @@ class Shipper:
         self,
         *,
         segments: segments.Segments,
-        lake: lake.Lake,
+        lake: lakes.Lake,
         attempts: joining.Attempts,
         content: Content,
         every_seconds: float = EVERY_SECONDS,
@@ -96,7 +97,7 @@ class Shipper:
         self._content = content
         self._every_seconds = every_seconds
         self._wait_seconds = wait_seconds
-        self._states: dict[str, lake.TableState] = {}
+        self._states: dict[str, lakes.TableState] = {}
         self._batches: dict[tuple[str, str], _Batch] = {}
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
@@ -180,8 +181,8 @@ class Shipper:
         return True
 
     def _made(
-        self, service: str, environment: str, batch: _Batch, state: lake.TableState
-    ) -> tuple[list[lake.Block], _Counted]:
+        self, service: str, environment: str, batch: _Batch, state: lakes.TableState
+    ) -> tuple[list[lakes.Block], _Counted]:
         counted = _Counted()
         by_release: dict[str, _Rows] = {}
         for header, group in batch.groups:
@@ -201,7 +202,7 @@ class Shipper:
             features += tuple(field for field in feature_fields if field not in features)
             answer += tuple(field for field in answer_fields if field not in answer)
             blocks.append(
-                lake.Block(
+                lakes.Block(
                     rows=rows.envelope,
                     feature_fields=feature_fields,
                     features=rows.features,
@@ -211,7 +212,7 @@ class Shipper:
             )
         return blocks, counted
 
-    def _add(
+    def _add(  # noqa: PLR0917 - called for every record
         self,
         header: spool.Header,
         group: spool.Group,
@@ -286,9 +287,9 @@ class _Rows:
 
     def __init__(self, kind: _Kind) -> None:
         self.kind = kind
-        self.envelope: list[lake.Values] = []
-        self.features: list[lake.Values | None] = []
-        self.answers: list[lake.Values | None] = []
+        self.envelope: list[lakes.Values] = []
+        self.features: list[lakes.Values | None] = []
+        self.answers: list[lakes.Values | None] = []
 
 
 class _Counted:
