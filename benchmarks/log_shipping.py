@@ -111,7 +111,8 @@ def main() -> None:
         assert row[:2] == (moved, moved), row
         size = sum(path.stat().st_size for path in table.rglob("*.parquet"))
         print(
-            f"{moved:,} records: {cpu:.2f} CPU s, {wall:.2f} s; {moved / cpu:,.0f} records/s/core, {moved / wall:,.0f}/s; "
+            f"{moved:,} records: {cpu:.2f} CPU s, {wall:.2f} s; "
+            f"{moved / cpu:,.0f} records/s/core, {moved / wall:,.0f}/s; "
             f"{row[2]:,} joined; {size / moved:.1f} bytes a row; {after.ru_maxrss >> 10} MiB"
         )
         if options.profile:

@@ -7,6 +7,7 @@ import pathlib
 import msgspec
 import pytest
 
+from softlaunch.adapters.lake import asking, delta
 from softlaunch.adapters.spool import tail
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import attempts, release, spool
@@ -237,3 +238,16 @@ def test_fields_keep_their_types_and_names_that_tables_refuse_are_escaped() -> N
     assert ["flight%20no", "flight%20no@bytes", "%46light%20no"] == [field.name for field in second]
     assert ["flight no", "flight no", "Flight no"] == [schema.feature_of(field.name) for field in second]
     assert second == schema.placed(second, (whole, text, capital))
+
+
+def test_a_number_that_no_column_holds_does_not_stop_the_log(tmp_path) -> None:
+    whole = dataclasses.replace(SIGNATURE, inputs=(release.Column(name="x", datatype=release.Datatype.INT64),))
+    content = dataclasses.replace(CONTENT, signature=whole)
+    write(tmp_path / "spool", ["huge"], body=b'{"x":%d}' % 2**70, status=422)
+    write(tmp_path / "spool", ["odd"], digits="f" * 12, body=b'{"x":"\\ud800"}', status=422)
+    log = delta.DeltaLake(tmp_path / "log")
+
+    assert 2 == shipper(tmp_path / "spool", log, content=content).turn(NOW + 9.0, drain=True)
+
+    found = asking.ask(log.path("pricing"), "SELECT request_id, features.x FROM predictions ORDER BY ALL").rows
+    assert [("huge", None), ("odd", None)] == found

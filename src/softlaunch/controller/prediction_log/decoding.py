@@ -12,7 +12,7 @@ import dataclasses
 import enum
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,7 +26,8 @@ _REFUSED = 400
 
 _TYPES: dict[release.Datatype, Any] = {
     release.Datatype.BOOL: bool,
-    release.Datatype.INT64: int,
+    # Bounded: a client may have sent any number, and one that no column holds must not stop the log.
+    release.Datatype.INT64: Annotated[int, msgspec.Meta(ge=predictions.INT64_MIN, le=predictions.INT64_MAX)],
     release.Datatype.FP32: float,
     release.Datatype.FP64: float,
     release.Datatype.BYTES: str,
