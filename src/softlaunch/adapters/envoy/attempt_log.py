@@ -153,7 +153,7 @@ class AttemptLog:
 
     @property
     def _hold_path(self) -> pathlib.Path:
-        return self._path.with_name(f"{self._path.name}.held")
+        return self._path.with_suffix(".held")
 
     def mark_gap(self, reason: str) -> bool:
         """Writes the gap into the log, to be told in order; False when the disk would not take it."""
