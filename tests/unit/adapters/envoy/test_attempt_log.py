@@ -328,3 +328,28 @@ def test_a_slow_reader_never_gets_a_line_twice_and_hears_of_every_loss(seed: int
     finally:
         os.close(bench.writer.descriptor)
         shutil.rmtree(directory)
+
+
+def test_what_a_second_reader_holds_on_to_is_kept_until_it_lets_go(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "attempts.log"
+    writer = Writer(path)
+    log = attempt_log.AttemptLog(path, reopen=writer.reopen, budget_bytes=8_000, free_bytes_min=0)
+    second = attempt_log.AttemptLog(path, reopen=writer.reopen, budget_bytes=8_000, free_bytes_min=0, only_reads=True)
+    cursor = START
+    writer.write(line(0))
+    second.hold(second.read(START, line_count_max=1).cursor)
+    for number in range(1, 10):
+        writer.write(line(number))
+        cursor = log.read(cursor, line_count_max=100).cursor
+        log.release(cursor)
+
+    held = second.held()
+    assert held is not None
+    left = second.read(held, line_count_max=100)
+    assert [f"id-{number}" for number in range(1, 10)] == [attempt.request_id for attempt in left.attempts]
+    assert left.gap is None
+
+    files = len(list(tmp_path.glob("attempts.log*")))
+    second.hold(left.cursor)
+    log.release(cursor)
+    assert len(list(tmp_path.glob("attempts.log*"))) < files
