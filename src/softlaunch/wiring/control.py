@@ -14,9 +14,8 @@ from softlaunch.adapters.checks import http_checks
 from softlaunch.adapters.envoy import gateway as envoy_gateway
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
-from softlaunch.adapters.local import load_process, replay_process, replay_sender
+from softlaunch.adapters.local import load_process, log_process, replay_process, replay_sender
 from softlaunch.adapters.local import lock as local_lock
-from softlaunch.adapters.local import log_process, replay_process
 from softlaunch.adapters.local import prober as local_prober
 from softlaunch.adapters.notify import apprise_notify
 from softlaunch.adapters.oci import registry as oci_registry
