@@ -144,7 +144,8 @@ def _content(home: homes.Home) -> shipping.Content:
     shelves = shelf.Shelf(registry, home.releases)
 
     def find(service: str, digits: str) -> release.ReleaseContent | None:
-        digest = registry.resolve(digits, service=service) if digits else None
+        name, _ = release.split_number(digits)  # changed settings change no signature
+        digest = registry.resolve(name, service=service) if name else None
         if digest is None:
             return None
         with contextlib.suppress(

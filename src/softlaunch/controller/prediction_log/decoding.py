@@ -46,6 +46,8 @@ class Unread(enum.StrEnum):
     """It was answered with a good status, and the answer cannot be read."""
     RELEASE = "release"
     """The release is not in the registry any more, so nobody knows its signature."""
+    VALUE = "value"
+    """A value was refused by the table; it is null, its neighbours are as they were."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

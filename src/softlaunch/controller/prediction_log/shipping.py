@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller.prediction_log import decoding, joining
+from softlaunch.controller.prediction_log import decoding, joining, unfit
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import lake as lakes
@@ -160,12 +160,34 @@ class Shipper:
             self._attempts.catch_up(now)
             return 0
         blocks, counted = self._made(service, environment, batch, state)
-        after = _after(begun, batch, counted)
-        self._states[service] = self._lake.append(service, blocks, environment=environment, progress=after)
+        self._states[service] = self._appended(service, environment, blocks, _after(begun, batch, counted))
         del self._batches[service, environment]
         for damage in batch.damaged:
             LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
         return counted.rows
+
+    def _appended(
+        self, service: str, environment: str, blocks: Sequence[lakes.Block], after: progress.Progress
+    ) -> lakes.TableState:
+        try:
+            return self._lake.append(service, blocks, environment=environment, progress=after)
+        except unfit.REFUSALS as error:
+            refused: Exception = error
+        for mended, row_count in unfit.remedies(blocks):
+            LOG.warning(
+                "log_refused_values",
+                service=service,
+                environment=environment,
+                rows=row_count,
+                error=type(refused).__name__,
+            )
+            unread = _sum(after.unread, {decoding.Unread.VALUE.value: row_count})
+            told = dataclasses.replace(after, unread=unread)
+            try:
+                return self._lake.append(service, mended, environment=environment, progress=told)
+            except unfit.REFUSALS as error:
+                refused = error
+        raise refused
 
     def _spoken_on(self, batch: _Batch, now: float) -> bool:
         """The gateway's log tells of every answer, or has had the time to."""
