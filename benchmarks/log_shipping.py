@@ -1,7 +1,7 @@
 """
 How many records a second one core moves from the spool to the Delta table, joined with the gateway's attempts.
 
-    python benchmarks/log_shipping.py [--records 500000] [--profile]
+    python benchmarks/log_shipping.py --records 500000 --out benchmarks/results/log_shipping.json
 
 Real segments (written by the model server's own writer), real lines of the attempt log, a real Delta table. What counts
 is processor time of the whole process, all of its threads: Delta writes on several.
@@ -9,13 +9,13 @@ is processor time of the whole process, all of its threads: Delta writes on seve
 
 from __future__ import annotations
 
-import argparse
 import cProfile
 import gc
 import json
 import pathlib
 import pstats
 import resource
+import sys
 import tempfile
 import time
 
@@ -27,6 +27,9 @@ from softlaunch.adapters.spool import tail
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release, spool
 from softlaunch.serving import segments
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "launches"))
+import record
 
 SERVICE, ENVIRONMENT, RELEASE = "bench", "production", "0123456789ab"
 GROUP = 200
@@ -86,7 +89,7 @@ def shipper(home: pathlib.Path) -> shipping.Shipper:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = record.parser(__doc__)
     parser.add_argument("--records", type=int, default=500_000)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
@@ -110,13 +113,20 @@ def main() -> None:
         assert moved == options.records
         assert row[:2] == (moved, moved), row
         size = sum(path.stat().st_size for path in table.rglob("*.parquet"))
-        print(
-            f"{moved:,} records: {cpu:.2f} CPU s, {wall:.2f} s; "
-            f"{moved / cpu:,.0f} records/s/core, {moved / wall:,.0f}/s; "
-            f"{row[2]:,} joined; {size / moved:.1f} bytes a row; {after.ru_maxrss >> 10} MiB"
-        )
+        found = {
+            "records": moved,
+            "features": FEATURE_COUNT,
+            "cpu_seconds": cpu,
+            "wall_seconds": wall,
+            "records_per_core_second": moved / cpu,
+            "joined": row[2],
+            "bytes_per_row": size / moved,
+            "peak_mib": after.ru_maxrss >> 10,
+            "bar": 50_000,
+        }
         if options.profile:
             pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+        record.write(options, found)
 
 
 if __name__ == "__main__":

@@ -605,6 +605,30 @@ def push(found: dict[str, Any]) -> str:
     return measured("From git push to a live replica", prose, found, told)
 
 
+def log_shipping(found: dict[str, Any]) -> str:
+    """From the spool to the prediction log."""
+    rate, bar = found["records_per_core_second"], found["bar"]
+    told = table(
+        ("records", "records a CPU second", "bar", "CPU, wall", "bytes a row", "memory at most"),
+        [
+            (
+                f"{found['records']:,}",
+                f"{rate:,.0f}{missed(rate >= bar)}",
+                f"{bar:,}",
+                f"{found['cpu_seconds']:.1f} s, {found['wall_seconds']:.1f} s",
+                f"{found['bytes_per_row']:.0f}",
+                f"{found['peak_mib']} MiB",
+            )
+        ],
+    )
+    prose = (
+        f"Segments that the model server's own writer wrote, records of one row, {found['features']} features, moved "
+        f"into a Delta table; {found['joined']:,} of them joined with the gateway's log. Processor time is the whole "
+        "process's, with the threads that compress."
+    )
+    return measured("From the spool to the prediction log", prose, found, told)
+
+
 def demo(row: dict[str, Any]) -> str:
     """make demo and softlaunch up."""
     told = table(("what", "seconds"), [(name, f"{value:.1f}") for name, value in row.items()])
@@ -632,6 +656,7 @@ SECTIONS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("serving_gateway", serving_gateway),
     ("serving_rivals", serving_rivals),
     ("push", push),
+    ("log_shipping", log_shipping),
     ("waits", demo),
     ("install", install),
 )

@@ -17,6 +17,7 @@ from scipy import stats
 from softlaunch.core import attempts, spec
 from softlaunch.core.rollout import judge, judge_history, judge_policy, messages
 
+pytestmark = pytest.mark.slow
 STABLE = "a" * 12
 CANDIDATE = "b" * 12
 ERRORS_ONLY = judge_policy.JudgePolicy(enforcing=(spec.GuardrailName.ERRORS,))

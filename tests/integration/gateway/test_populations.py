@@ -118,6 +118,7 @@ def test_nobody_in_a_cohort_moves_back_while_either_share_grows(bench: gateway_b
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_share_of_one_in_ten_thousand_is_one_in_ten_thousand(bench: gateway_bench.Bench) -> None:
     bench.apply(weight=1, salt="one in ten thousand")  # always the same users
     bench.attempts()
