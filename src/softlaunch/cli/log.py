@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from softlaunch.cli import options, output
+from softlaunch.cli import log_keep, options, output
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 
@@ -110,6 +110,10 @@ def ship(
     with _going_on(leashed=leashed) as going_on:
         moved = prediction_log.ship(homes.Home.locate(home), setting.read(os.environ), once=once, going_on=going_on)
     output.document({"rows": moved}) if as_json else output.plain(f"Moved {moved:,} rows.")
+
+
+LOG.command("maintain")(log_keep.maintain)
+LOG.command("forget")(log_keep.forget)
 
 
 def _losses(found: dict[str, Any]) -> Iterator[str]:

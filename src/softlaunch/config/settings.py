@@ -37,6 +37,8 @@ class Settings:
     attempt_log_bytes_max: int = 256 * 2**20
     batch_rows_max: int = 256
     log_every_seconds: float = 30.0
+    log_keep_days: int | None = None
+    """None: for ever."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,15 @@ def _log_every(text: str) -> float:
     if not 0.1 <= seconds <= 600:
         raise ValueError("Write a duration between 100ms and 10m.")
     return seconds
+
+
+def _log_keep(text: str) -> int | None:
+    if text == "forever":
+        return None
+    days = units.duration_seconds(text) / 86_400
+    if days != int(days) or not 1 <= days <= 36_500:
+        raise ValueError("Write whole days from 1d to 36500d, or forever.")
+    return int(days)
 
 
 def _log_budget(text: str) -> int:
@@ -170,6 +181,14 @@ SETTINGS = (
         default="30s",
         meaning="Recorded predictions are moved into the prediction log so often, or when there are 50,000.",
         read=_log_every,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_LOG_KEEP",
+        field="log_keep_days",
+        kind="duration in whole days, or forever",
+        default="forever",
+        meaning="Days of the prediction log that are older are removed.",
+        read=_log_keep,
     ),
 )
 

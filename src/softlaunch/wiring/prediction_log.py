@@ -22,6 +22,7 @@ from softlaunch.controller import shelf
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
+from softlaunch.wiring import log_keeping
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
@@ -33,7 +34,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
 
     Args:
         home: Whose.
-        settings: SOFTLAUNCH_LOG_EVERY.
+        settings: SOFTLAUNCH_LOG_EVERY, SOFTLAUNCH_LOG_KEEP.
         once: Until nothing waits; otherwise for as long as `going_on`.
         going_on: Asked at every turn.
 
@@ -53,6 +54,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
             content=_content(home),
             every_seconds=settings.log_every_seconds,
         )
+        rounds = log_keeping.Rounds(home, settings)
         count = 0
         while going_on():
             moved = shipper.turn(time.time(), drain=once)
@@ -60,6 +62,8 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
             if once and not moved and not shipper.busy:
                 break
             if not moved:
+                if not once:
+                    rounds.turn()
                 time.sleep(_TURN_SECONDS)
         return count
 
@@ -71,10 +75,16 @@ def ask(home: homes.Home, service: str | None, sql: str, *, row_count_max: int) 
     Raises:
         ConfigError: no such log, several and none named, or the query is none.
     """
-    return asking.ask(home.log / _chosen(home, service) / delta.TABLE, sql, row_count_max=row_count_max)
+    return asking.ask(home.log / chosen(home, service) / delta.TABLE, sql, row_count_max=row_count_max)
 
 
-def _chosen(home: homes.Home, service: str | None) -> str:
+def chosen(home: homes.Home, service: str | None) -> str:
+    """
+    The service meant: the one named, or the only one with a log.
+
+    Raises:
+        ConfigError: there is none, or several.
+    """
     known = sorted(path.parent.name for path in home.log.glob(f"*/{delta.TABLE}"))
     if service is None and len(known) == 1:
         return known[0]

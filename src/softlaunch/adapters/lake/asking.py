@@ -7,9 +7,11 @@ left behind, or that a compaction has replaced, is not among them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import deltalake
@@ -42,18 +44,7 @@ def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Resul
     Raises:
         ConfigError: there is no log yet, or the query is none.
     """
-    try:
-        table = deltalake.DeltaTable(path)
-    except deltalake.exceptions.TableNotFoundError as error:
-        raise errors.ConfigError(
-            f"There is no prediction log at {path} yet.",
-            remedy="Send requests to the service; they are in the log half a minute later (`softlaunch log status`).",
-            code=errors.Code.NO_LOG,
-        ) from error
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
-        connection.execute(_view(table))
-        connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
+    with _connected(path) as connection:
         try:
             answered = connection.sql(sql)
             if answered is None:
@@ -67,6 +58,40 @@ def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Resul
             ) from error
         rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
         return Result(columns=tuple(found.column_names), rows=rows[:row_count_max], truncated=len(rows) > row_count_max)
+
+
+def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """
+    All rows of a query of ours over the view `predictions`.
+
+    Args:
+        path: Of the table.
+        sql: With $1, $2, ... for `values`.
+        values: Whatever a user wrote.
+
+    Raises:
+        ConfigError: there is no log yet.
+    """
+    with _connected(path) as connection:
+        return connection.execute(sql, list(values)).fetchall()
+
+
+@contextlib.contextmanager
+def _connected(path: pathlib.Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with the view, which reaches nothing but the log."""
+    try:
+        table = deltalake.DeltaTable(path)
+    except deltalake.exceptions.TableNotFoundError as error:
+        raise errors.ConfigError(
+            f"There is no prediction log at {path} yet.",
+            remedy="Send requests to the service; they are in the log half a minute later (`softlaunch log status`).",
+            code=errors.Code.NO_LOG,
+        ) from error
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
+        connection.execute(_view(table))
+        connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
+        yield connection
 
 
 def _view(table: deltalake.DeltaTable) -> str:

@@ -84,6 +84,8 @@ class DeltaLake:
             done = state.progress.get(environment)
             if done is not None and done.version >= progress.version:
                 return state
+            if done is None and table.transaction_version(_application(environment)) is not None:
+                raise _lost_place(self.path(service))
             features = _union(state.features, [block.feature_fields for block in blocks], "features")
             answer = _union(state.answer, [block.answer_fields for block in blocks], "answer")
             rows = pa.concat_tables([_arrow(block, features, answer) for block in blocks]) if blocks else None
@@ -234,6 +236,14 @@ def _structs(
         arrays,
         fields=[pa.field(field.name, _TYPES[field.kind]) for field in wanted],
         mask=pa.array(absent, pa.bool_()),
+    )
+
+
+def _lost_place(path: pathlib.Path) -> errors.UnavailableError:
+    return errors.UnavailableError(
+        f"The prediction log {path} does not tell its place in the spool any more: its history was cleaned.",
+        remedy="Move the folder away; a new log begins with what the spool has still, and both can be read.",
+        code=errors.Code.LOG_UNAVAILABLE,
     )
 
 

@@ -1,0 +1,252 @@
+"""
+Keeping of a table: many small files become a few sorted ones, old days end, one person's rows go.
+
+None of it touches what the shipper needs. These commits carry no `softlaunch.progress`, and the newest commit that does
+is the shipper's: were the progress copied, a copy taken before an append and committed after it would send the shipper
+back. Tried with deltalake 1.6.6:
+
+* Z-order over one column sorts by it. Beside an append it is committed; beside a deletion of its files it is refused.
+* A deletion beside an append is refused ("a concurrent transactions added new data") and made again.
+* `vacuum` removes files that a commit has replaced, and leaves alone those that no commit has named yet, which are what
+  a shipper is writing now. With `full=True` it would remove them too.
+* Predicates know no maps: rows of a business key are looked up first, and deleted by their `id`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import deltalake
+import deltalake.exceptions
+
+from softlaunch import errors
+from softlaunch.adapters.lake import asking
+from softlaunch.core.prediction_log import schema
+
+VACUUM_HOURS = 24
+"""Replaced files stay so long, for whoever reads the version before."""
+FILES_OF_TODAY_MAX = 64
+"""More small files of the day that is being written, and they are joined."""
+_NOTES = "kept.json"
+_TARGET_BYTES = 128 << 20
+_SPILL_BYTES = 512 << 20
+_ROW_GROUP_ROWS = 100_000
+_IDS_AT_ONCE = 2_000
+_TRIES = 10
+_WRITER = deltalake.WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=_ROW_GROUP_ROWS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What one round did, or would do."""
+
+    days_sorted: tuple[str, ...] = ()
+    days_removed: tuple[str, ...] = ()
+    rows_removed: int = 0
+    files_before: int = 0
+    files_after: int = 0
+    files_deleted: int = 0
+    """From the disk, since no version of the last day names them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    rows: int
+    days: tuple[str, ...]
+
+
+class Keeper:
+    """
+    Of one table. Several at once are safe: the second one's commit is refused, and made again where that has a sense.
+
+    Args:
+        path: Of the table; need not exist.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
+    def keep(self, today: datetime.date, *, keep_days: int | None, dry_run: bool = False) -> Kept:
+        """
+        Removes days that are too old, sorts finished ones by id, and deletes files that nobody needs.
+
+        Args:
+            today: In UTC; its rows are still coming.
+            keep_days: Days before this many are removed; None: all are kept.
+            dry_run: Only says what it would do; nothing is counted below the days then.
+
+        Raises:
+            UnavailableError: the table cannot be read or written now, or others wrote it all the time.
+        """
+        with self._trouble():
+            table = self._load()
+            if table is None:
+                return Kept()
+            before = _files(table)
+            oldest = None if keep_days is None else today - datetime.timedelta(days=keep_days)
+            gone = tuple(day for day in sorted(before) if oldest is not None and day < oldest.isoformat())
+            unsorted = tuple(day for day in self._unsorted(before, today) if day not in gone)
+            count = sum(map(len, before.values()))
+            if dry_run:
+                return Kept(days_sorted=unsorted, days_removed=gone, files_before=count, files_after=count)
+            removed = 0
+            if gone and oldest is not None:
+                removed = self._delete(f"{schema.DAY} < '{oldest.isoformat()}'")
+            for day in unsorted:
+                self._sort(day, joined_only=day == today.isoformat())
+            table = self._loaded()
+            after = _files(table)
+            self._note({day: _mark(names) for day, names in after.items() if day < today.isoformat()})
+            deleted = table.vacuum(VACUUM_HOURS, dry_run=True, enforce_retention_duration=False)
+            if deleted:  # without the question each round would write two commits
+                table.vacuum(VACUUM_HOURS, dry_run=False, enforce_retention_duration=False)
+            return Kept(
+                days_sorted=unsorted,
+                days_removed=gone,
+                rows_removed=removed,
+                files_before=count,
+                files_after=sum(map(len, after.values())),
+                files_deleted=len(deleted),
+            )
+
+    def forget(self, key: str, *, key_name: str | None, dry_run: bool = False) -> Forgotten:
+        """
+        Removes every row of a key, and at once every file that still holds one of them.
+
+        Args:
+            key: As it was recorded.
+            key_name: A business key's name; None: the sticky key.
+            dry_run: Only counts.
+
+        Raises:
+            UnavailableError: as `keep`; then it was not or not wholly done, and may be repeated.
+        """
+        with self._trouble():
+            rows = 0
+            days: set[str] = set()
+            for _ in range(_TRIES):
+                if self._load() is None:
+                    return Forgotten(rows=0, days=())
+                found = self._of_key(key, key_name)
+                days |= {day for _, day in found}
+                if dry_run or not found:
+                    rows += len(found)
+                    break
+                rows += self._delete_ids(found)
+            if dry_run:
+                return Forgotten(rows=rows, days=tuple(sorted(days)))
+            # Replaced files hold the rows still, also those that an earlier sorting has replaced.
+            self._loaded().vacuum(0, dry_run=False, enforce_retention_duration=False)
+            return Forgotten(rows=rows, days=tuple(sorted(days)))
+
+    def _of_key(self, key: str, key_name: str | None) -> list[tuple[str, str]]:
+        if key_name is None:
+            where, values = "key = $1", [key]
+        else:
+            where, values = "list_contains(map_extract(keys, $2), $1)", [key, key_name]
+        found = asking.select(self._path, f"SELECT id, CAST(day AS VARCHAR) FROM predictions WHERE {where}", values)  # noqa: S608
+        return [(str(name), str(day)) for name, day in found]
+
+    def _delete_ids(self, found: Sequence[tuple[str, str]]) -> int:
+        count = 0
+        for day in sorted({day for _, day in found}):
+            names = sorted({name for name, each in found if each == day})
+            for place in range(0, len(names), _IDS_AT_ONCE):
+                listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names[place : place + _IDS_AT_ONCE])
+                count += self._delete(f"{schema.DAY} = '{day}' AND id IN ({listed})")
+        return count
+
+    def _delete(self, predicate: str) -> int:
+        done = self._repeated(lambda table: table.delete(predicate, writer_properties=_WRITER))
+        return int(done.get("num_deleted_rows") or 0)
+
+    def _sort(self, day: str, *, joined_only: bool) -> None:
+        """Joined only: rewriting all of a day that goes on every hour would take ever longer."""
+
+        def make(table: deltalake.DeltaTable) -> dict[str, Any]:
+            if joined_only:
+                return table.optimize.compact(
+                    [(schema.DAY, "=", day)], _TARGET_BYTES, 1, _SPILL_BYTES, writer_properties=_WRITER
+                )
+            return table.optimize.z_order(
+                ["id"], [(schema.DAY, "=", day)], _TARGET_BYTES, 1, _SPILL_BYTES, writer_properties=_WRITER
+            )
+
+        self._repeated(make)
+
+    def _repeated(self, make: Callable[[deltalake.DeltaTable], dict[str, Any]]) -> dict[str, Any]:
+        for _ in range(_TRIES):
+            with contextlib.suppress(deltalake.exceptions.CommitFailedError):
+                return make(self._loaded())
+        raise errors.UnavailableError(
+            f"Others wrote {self._path} {_TRIES} times while it was to be rewritten.",
+            remedy="Repeat it, when fewer rows arrive.",
+            code=errors.Code.LOG_UNAVAILABLE,
+        )
+
+    def _unsorted(self, files: dict[str, list[str]], today: datetime.date) -> Iterator[str]:
+        notes = self._notes()
+        for day, names in sorted(files.items()):
+            if day < today.isoformat():
+                if notes.get(day) != _mark(names):
+                    yield day
+            elif len(names) > FILES_OF_TODAY_MAX:
+                yield day
+
+    def _notes(self) -> dict[str, str]:
+        """Lost or damaged notes cost one more sorting."""
+        try:
+            found = json.loads((self._path.parent / _NOTES).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _note(self, notes: dict[str, str]) -> None:
+        if notes == self._notes():
+            return
+        beside = self._path.parent / f".{_NOTES}.{os.getpid()}"
+        beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+        beside.replace(self._path.parent / _NOTES)
+
+    def _load(self) -> deltalake.DeltaTable | None:
+        if not (self._path / "_delta_log").is_dir():
+            return None
+        try:
+            return deltalake.DeltaTable(self._path)
+        except deltalake.exceptions.TableNotFoundError:
+            return None
+
+    def _loaded(self) -> deltalake.DeltaTable:
+        return deltalake.DeltaTable(self._path)
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise errors.UnavailableError(
+                f"The prediction log {self._path} cannot be rewritten: {error}.",
+                remedy="Check the disk and the folder. Nothing is lost: a commit is there whole or not at all.",
+                code=errors.Code.LOG_UNAVAILABLE,
+            ) from error
+
+
+def _files(table: deltalake.DeltaTable) -> dict[str, list[str]]:
+    """Names of a table's files by day."""
+    found: dict[str, list[str]] = {}
+    for name in table.file_uris():
+        day, _, file = name.rpartition("/")
+        found.setdefault(day.rpartition("=")[2], []).append(file)
+    return found
+
+
+def _mark(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]

@@ -1,0 +1,97 @@
+"""The prediction log, kept in order: see adapters.lake.keeping. Heavy libraries; control planes do not import this."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+
+import structlog
+
+from softlaunch import errors
+from softlaunch.adapters.lake import delta, keeping
+from softlaunch.config import home as homes
+from softlaunch.config import settings as setting
+
+LOG = structlog.get_logger()
+EVERY_SECONDS = 3_600.0
+"""Of the shipper's own rounds."""
+_FORGOTTEN = "forgotten.jsonl"
+
+
+def services(home: homes.Home) -> list[str]:
+    """Those with a log."""
+    return sorted(path.parent.name for path in home.log.glob(f"*/{delta.TABLE}"))
+
+
+def keep(home: homes.Home, settings: setting.Settings, service: str, *, dry_run: bool = False) -> keeping.Kept:
+    """
+    One round over a service's log.
+
+    Raises:
+        UnavailableError: see keeping.Keeper.keep.
+    """
+    today = datetime.datetime.now(datetime.UTC).date()
+    return _keeper(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
+
+
+def forget(
+    home: homes.Home, service: str, key: str, *, key_name: str | None, dry_run: bool = False
+) -> keeping.Forgotten:
+    """
+    Removes a person's rows; that it was done is noted beside the log, without the key.
+
+    Raises:
+        UnavailableError: see keeping.Keeper.forget.
+    """
+    found = _keeper(home, service).forget(key, key_name=key_name, dry_run=dry_run)
+    if found.rows and not dry_run:
+        line = {
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "key_name": key_name,
+            "rows": found.rows,
+            "days": found.days,
+        }
+        fd = os.open(home.log / service / _FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, f"{json.dumps(line)}\n".encode())
+        finally:
+            os.close(fd)
+    return found
+
+
+class Rounds:
+    """
+    The shipper's own: one over every service's log each hour.
+
+    Args:
+        home: Whose.
+        settings: SOFTLAUNCH_LOG_KEEP.
+    """
+
+    def __init__(self, home: homes.Home, settings: setting.Settings) -> None:
+        self._home = home
+        self._settings = settings
+        self._next_at = time.monotonic()
+
+    def turn(self) -> None:
+        """Makes a round if it is time; what goes wrong is logged, and tried again an hour later."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + EVERY_SECONDS
+        for service in services(self._home):
+            try:
+                kept = keep(self._home, self._settings, service)
+            except errors.UnavailableError as error:
+                LOG.warning("log_not_kept", service=service, detail=str(error))
+                continue
+            if kept.days_sorted or kept.days_removed:
+                LOG.info(
+                    "log_kept", service=service, days_sorted=kept.days_sorted, days_removed=kept.days_removed,
+                    rows_removed=kept.rows_removed,
+                )  # fmt: skip
+
+
+def _keeper(home: homes.Home, service: str) -> keeping.Keeper:
+    return keeping.Keeper(home.log / service / delta.TABLE)
