@@ -181,7 +181,7 @@ def test_one_persons_rows_are_gone_from_the_disk_too(table) -> None:
 
 def test_a_table_whose_place_in_the_spool_was_cleaned_away_is_not_written(table) -> None:
     table.append(block(["a"]))
-    (commit,) = [path for path in (table.path / "_delta_log").glob("*1.json")]
+    (commit,) = (table.path / "_delta_log").glob("*1.json")
     commit.write_text(commit.read_text().replace("softlaunch.progress", "gone"))
 
     with pytest.raises(errors.UnavailableError, match="place in the spool"):
