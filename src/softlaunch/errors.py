@@ -168,6 +168,7 @@ class Code(enum.StrEnum):
     LOG_RUNS = "log-runs"
     LOG_QUERY = "log-query"
     NO_LOG = "no-log"
+    NOT_IN_LOG = "not-in-log"
 
 
 class SoftlaunchError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -99,3 +100,32 @@ def test_a_query_that_is_none_says_what_to_do(machine) -> None:
     done = machine.command("log", "query", "SELECT nothing FROM predictions")
 
     assert (2, "log-query") == (done.code, done.document["code"])
+
+
+def test_why_tells_one_prediction_from_the_request_to_the_commit(machine, tmp_path) -> None:
+    (name,) = sent(machine, 1)
+    moved(machine, {name})
+    page = tmp_path / "why.html"
+
+    done = machine.command("why", name, "--html", str(page))
+
+    assert 0 == done.code, done.out + done.err
+    found = done.document
+    assert ({"x0": 0.0, "x1": 0.25, "x2": 0.5}, True, []) == (
+        found["answers"][0]["features"],
+        found["answers"][0]["served"],
+        found["notes"],
+    )
+    arm = found["answers"][0]["release"]
+    (moment,) = found["moments"]
+    assert ([100.0], arm) == (list(moment["serves"].values()), moment["live"]["arm"])
+    told = subprocess.run(
+        [*machine.verb("why", name), "--home", str(machine.home.root)],
+        env=machine.environment(), capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "The answer that the user got" in told
+    assert f"release {arm}" in told
+    assert found["lineage"]["release"].startswith(f"sha256:{arm}")
+    assert "<td>0.25</td>" in page.read_text()
+    unknown = machine.command("why", "nobody:0")
+    assert (2, "not-in-log") == (unknown.code, unknown.document["code"])

@@ -53,11 +53,11 @@ def lineage(
     people = identifying.trust(identity, identity_regexp, issuer, trusted_root=trusted_root, needed=False, threshold=1)
     known = wired.find(place, release, people=people)
     try:
-        answers = _answers(place, known.content.service, known.digest.value, limit=lineage_nodes.ROLLOUTS_MAX)
+        answers = answers_of(place, known.content.service, known.digest.value, limit=lineage_nodes.ROLLOUTS_MAX)
     except errors.SoftlaunchError as error:  # whatever keeps the control plane from answering, the rest can be told
         answers = None
         output.CONSOLE_ERR.print(
-            f"Rollouts and what runs now are not known: {_nobody(place, error)}", markup=False, style="yellow"
+            f"Rollouts and what runs now are not known: {nobody(place, error)}", markup=False, style="yellow"
         )
     now = lineage_nodes.Now(**answers) if answers is not None else None
     graph = wired.draw(place, known, now=now, directory=directory)
@@ -72,7 +72,7 @@ def lineage(
             output.plain(line)
 
 
-def _answers(place: homes.Home, service: str, digest: str, *, limit: int) -> dict[str, Any]:
+def answers_of(place: homes.Home, service: str, digest: str, *, limit: int) -> dict[str, Any]:
     """What the control plane says about the service, and about this release of it."""
     control = client.Client(place)
     rollouts = control.get("/v1/rollouts", service=service, limit=limit)
@@ -101,7 +101,7 @@ def _follows(control: client.Client) -> list[dict[str, Any]]:
     return found
 
 
-def _nobody(place: homes.Home, error: errors.SoftlaunchError) -> str:
+def nobody(place: homes.Home, error: errors.SoftlaunchError) -> str:
     if error.code is not errors.Code.NOT_RUNNING:
         return f"{error.message} {error.remedy}"
     url = os.environ.get("SOFTLAUNCH_URL") or (client.read_address(place) or {}).get("url")

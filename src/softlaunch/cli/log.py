@@ -80,7 +80,9 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
             if each["waiting_bytes"]
             else "nothing waits"
         )
-        output.plain(f"{each['service']} in {each['environment']}: {each['rows']:,} rows in the log; {waits}.")
+        output.plain(
+            f"{each['service']} in {each['environment']}: {each['rows']:,} rows were moved into the log; {waits}."
+        )
         for line in _losses(each):
             output.plain(f"  {line}")
 

@@ -92,7 +92,7 @@ def forget(
     name = prediction_log.chosen(place, service)
     seen = log_keeping.forget(place, name, key, key_name=key_name, dry_run=True)
     if seen.rows and not dry_run:
-        if not yes and not typer.confirm(f"Remove {seen.rows:,} rows of {len(seen.days)} days from the log of {name}?"):
+        if not yes and not typer.confirm(f"Remove {_rows(seen.rows)} from the log of {name}?"):
             raise typer.Exit(options.EXIT_DIFFERENT)
         seen = log_keeping.forget(place, name, key, key_name=key_name)
     if as_json:
@@ -103,6 +103,10 @@ def forget(
         output.plain(f"No row of {name} has this value as {kind}.")
     else:
         would = "would be " if dry_run else ""
-        output.plain(f"{seen.rows:,} rows {would}removed, of {seen.days[0]} to {seen.days[-1]}.")
+        output.plain(f"{_rows(seen.rows)} {would}removed, of {seen.days[0]} to {seen.days[-1]}.")
         if not dry_run:
             output.plain("Segments of the spool may hold the requests still, until newer ones take their room.")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -76,8 +77,26 @@ def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[An
         return connection.execute(sql, list(values)).fetchall()
 
 
+def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
+    """
+    Rows of a prediction by its id, the one that the user got first.
+
+    Files of which the Delta log says that the id is not between their least and greatest are not opened; of the others
+    the groups of rows that may hold it are read, which are few where days are sorted by id.
+
+    Raises:
+        ConfigError: there is no log yet.
+    """
+    with _connected(path, holding=name) as connection:
+        found: Any = connection.sql(
+            "SELECT * FROM predictions WHERE id = $1 ORDER BY served DESC NULLS LAST, time", params=[name]
+        ).to_arrow_table()
+    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
+    return rows
+
+
 @contextlib.contextmanager
-def _connected(path: pathlib.Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(path: pathlib.Path, *, holding: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the view, which reaches nothing but the log."""
     try:
         table = deltalake.DeltaTable(path)
@@ -89,13 +108,28 @@ def _connected(path: pathlib.Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
-        connection.execute(_view(table))
+        connection.execute(_view(table, table.file_uris() if holding is None else _holding(table, holding)))
         connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
         yield connection
 
 
-def _view(table: deltalake.DeltaTable) -> str:
-    files = table.file_uris()
+def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:
+    """Files that may have a row of that id."""
+    actions: Any = pa.table(table.get_add_actions(flatten=True))
+    bounds = [
+        actions[column].to_pylist() if column in actions.column_names else [None] * actions.num_rows
+        for column in ("min.id", "max.id")
+    ]
+    # A bound may be cut to its first characters: a prefix of what it stands for.
+    fitting = {
+        urllib.parse.unquote(path)
+        for path, low, high in zip(actions["path"].to_pylist(), *bounds, strict=True)
+        if (low is None or low <= name) and (high is None or name[: len(high)] <= high)
+    }
+    return [uri for uri in table.file_uris() if any(uri.endswith(path) for path in fitting)]
+
+
+def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:
     found = pa.schema(table.schema().to_arrow())
     if not files:
         columns = ", ".join(f"NULL AS {_named(field.name)}" for field in found)

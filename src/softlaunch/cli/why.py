@@ -1,0 +1,115 @@
+"""Why a prediction came out as it did."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from softlaunch import errors
+from softlaunch.cli import client, lineage, options, output
+from softlaunch.config import home as homes
+
+_LINEAGE_ROLLOUTS_MAX = 20
+
+
+def why(
+    prediction: Annotated[
+        str, typer.Argument(help="REQUEST:ROW, as x-softlaunch-prediction-id has it.", metavar="PREDICTION")
+    ],
+    *,
+    page: Annotated[
+        pathlib.Path | None, typer.Option("--html", help="Write the page here.", metavar="FILE", dir_okay=False)
+    ] = None,
+    service: options.Service = None,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    One prediction, whole: what was asked and answered, by which release in which rollout, and where that came from.
+
+    Every answer to the request is told, also those the user did not get. Without a control plane all but the rollout
+    is told all the same.
+
+    Examples:
+
+        softlaunch why 1f0c6f0e-6f0f-4c6b-9d53-0c2b4d1c9f11:0
+        softlaunch why 1f0c6f0e-6f0f-4c6b-9d53-0c2b4d1c9f11:0 --html why.html
+        softlaunch why 1f0c6f0e-6f0f-4c6b-9d53-0c2b4d1c9f11:0 --json | jq '.answers[0].features'
+    """
+    from softlaunch.core.prediction_log import told  # noqa: PLC0415 - with the rest of the log
+    from softlaunch.wiring import why as wired  # noqa: PLC0415 - DuckDB, Arrow and Delta, half a second
+
+    place = homes.Home.locate(home)
+    found, rows = wired.find(place, prediction, service)
+    notes: list[str] = []
+    document: dict[str, Any] = {
+        "id": rows[0]["id"],
+        "service": found,
+        "answers": rows,
+        "moments": _moments(place, found, rows, notes),
+        "notes": notes,
+    }
+    came = _lineage(place, found, str(rows[0]["release"]), notes)
+    if page is not None:
+        page.write_text(told.page(document, came[0]), encoding="utf-8")
+    if as_json:
+        answers = [{name: _plain(value) for name, value in row.items()} for row in rows]
+        output.document({**document, "answers": answers, "lineage": came[1]})
+    elif page is not None:
+        output.plain(f"Wrote {page}.")
+    else:
+        for line in told.lines(document, came[0]):
+            output.plain(line)
+
+
+def _moments(
+    place: homes.Home, service: str, rows: Sequence[Mapping[str, Any]], notes: list[str]
+) -> list[dict[str, Any] | None]:
+    """What was live where and when each row was answered; None where nobody tells."""
+    control = client.Client(place)
+    found: list[dict[str, Any] | None] = []
+    for row in rows:
+        try:
+            then = control.get(
+                "/v1/history", at=row["time"].timestamp(), service=service, environment=row["environment"]
+            )
+        except errors.SoftlaunchError as error:
+            notes.append(f"The rollout is not known: {lineage.nobody(place, error)}")
+            return [None] * len(rows)
+        found.append(next(iter(then["places"]), None))
+    return found
+
+
+def _lineage(place: homes.Home, service: str, digits: str, notes: list[str]) -> tuple[list[str], dict[str, Any] | None]:
+    """Of the release: as text, and as a document; nothing when the registry has it no more."""
+    from softlaunch.core import lineage_graph, lineage_nodes, release  # noqa: PLC0415 - as above
+    from softlaunch.wiring import lineage as wired  # noqa: PLC0415 - as above
+
+    try:
+        known = wired.find(place, release.split_number(digits)[0])
+    except errors.SoftlaunchError as error:
+        notes.append(f"Where the release came from is not known: {error.message}")
+        return [], None
+    try:
+        now = lineage_nodes.Now(**lineage.answers_of(place, service, known.digest.value, limit=_LINEAGE_ROLLOUTS_MAX))
+    except errors.SoftlaunchError:
+        now = None  # which the moments have told
+    graph = wired.draw(place, known, now=now, directory=pathlib.Path())
+    return lineage_graph.text(graph), graph.document()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value
