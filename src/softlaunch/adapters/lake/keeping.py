@@ -38,10 +38,10 @@ FILES_OF_TODAY_MAX = 64
 _NOTES = "kept.json"
 _TARGET_BYTES = 128 << 20
 _SPILL_BYTES = 512 << 20
-_ROW_GROUP_ROWS = 100_000
+ROW_GROUP_ROWS = 100_000
 _IDS_AT_ONCE = 2_000
 _TRIES = 10
-_WRITER = deltalake.WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=_ROW_GROUP_ROWS)
+_WRITER = deltalake.WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=ROW_GROUP_ROWS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

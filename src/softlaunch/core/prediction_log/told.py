@@ -19,7 +19,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }}
 th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; vertical-align: top }}
 th {{ font-weight: 600; width: 12rem }} td {{ font-variant-numeric: tabular-nums; overflow-wrap: anywhere }}
-pre {{ background: #f5f5f5; padding: 1rem; overflow-x: auto }}
+pre {{ background: #f5f5f5; padding: 1rem; white-space: pre-wrap; overflow-wrap: anywhere }}
 </style></head><body><h1>{title}</h1>
 {body}
 </body></html>

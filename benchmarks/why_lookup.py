@@ -1,0 +1,107 @@
+"""
+How long it takes to find one prediction by its id in a log whose days are sorted by it, as the shipper leaves them.
+
+    python benchmarks/why_lookup.py --rows 100000000 --out benchmarks/results/why_lookup.json
+
+The table is made by DuckDB (random ids, three features, ten days) and taken over as a Delta table; each look-up is of
+its own, with the table opened anew. The files' caches of the operating system are warm. The disk holds some 60 bytes
+a row.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import statistics
+import sys
+import tempfile
+import time
+
+import deltalake
+import duckdb
+import pyarrow.parquet as pq
+
+from softlaunch.adapters.lake import asking, delta, keeping
+from softlaunch.core.prediction_log import schema
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "launches"))
+import record
+
+DAYS = 10
+LOOKUPS = 20
+BAR_SECONDS = 2.0
+_OWN = ("id", "served", "time")
+_DAY = deltalake.Schema([deltalake.Field(schema.DAY, "date")])
+
+
+def make(root: pathlib.Path, row_count: int) -> list[str]:
+    """The table; some ids of it."""
+    fields = tuple(schema.Field(name=name, kind=schema.Kind.DOUBLE) for name in ("x0", "x1", "x2"))
+    table = delta.DeltaLake(root)
+    others = [field for field in schema.ENVELOPE if field.name not in _OWN]
+    columns = ", ".join(f"NULL::{_type(field.kind)} AS {field.name}" for field in others)
+    ids: list[str] = []
+    path = table.path("bench")
+    path.mkdir(parents=True)
+    for day in range(DAYS):
+        place = path / f"day=2026-11-{day + 1:02d}"
+        place.mkdir()
+        with duckdb.connect() as connection:
+            connection.execute("SET memory_limit='4GB'; SET threads=2")
+            connection.execute(f"SET temp_directory='{root}/spill'")
+            made = (
+                "SELECT uuid()::VARCHAR || ':0' AS id, true AS served, "
+                f"TIMESTAMPTZ '2026-11-{day + 1:02d} 12:00:00+00' AS time, {columns}, "
+                f"{{{', '.join(f'{field.name}: random()' for field in fields)}}} AS features, "
+                "{label: 1::BIGINT, probability: random()} AS answer "
+                f"FROM range({row_count // DAYS}) ORDER BY id"
+            )
+            connection.execute(
+                f"COPY ({made}) TO '{place}/sorted.parquet' "
+                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {keeping.ROW_GROUP_ROWS})"
+            )
+        file = pq.ParquetFile(place / "sorted.parquet")
+        group = file.read_row_group(random.Random(day).randrange(file.num_row_groups), columns=["id"])
+        ids += random.Random(day).sample(group["id"].to_pylist(), LOOKUPS // DAYS)
+        record.say(f"{(day + 1) * row_count // DAYS:,} rows")
+    deltalake.convert_to_deltalake(str(path), partition_by=_DAY, partition_strategy="hive")
+    return ids
+
+
+def _type(kind: schema.Kind) -> str:
+    return {
+        schema.Kind.TEXT: "VARCHAR", schema.Kind.BOOL: "BOOLEAN", schema.Kind.INT: "BIGINT", schema.Kind.RAW: "BLOB",
+        schema.Kind.TEXT_MAP: "MAP(VARCHAR, VARCHAR)", schema.Kind.TIME: "TIMESTAMPTZ",
+    }[kind]  # fmt: skip
+
+
+def main() -> None:
+    parser = record.parser(__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="softlaunch-why-") as name:
+        root = pathlib.Path(name)
+        ids = make(root, options.rows)
+        path = delta.DeltaLake(root).path("bench")
+        took = []
+        for each in [*ids, "nobody:0"]:
+            began = time.perf_counter()
+            found = asking.by_id(path, each)
+            took.append(time.perf_counter() - began)
+            assert [row["id"] for row in found] == ([] if each == "nobody:0" else [each])
+        size = sum(file.stat().st_size for file in path.rglob("*.parquet"))
+        record.write(
+            options,
+            {
+                "rows": options.rows,
+                "lookups": len(took),
+                "seconds_median": statistics.median(took),
+                "seconds_max": max(took),
+                "bytes_per_row": size / options.rows,
+                "bar_seconds": BAR_SECONDS,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()
