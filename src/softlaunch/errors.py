@@ -169,6 +169,7 @@ class Code(enum.StrEnum):
     LOG_QUERY = "log-query"
     NO_LOG = "no-log"
     NOT_IN_LOG = "not-in-log"
+    LOG_IMPORT = "log-import"
 
 
 class SoftlaunchError(Exception):

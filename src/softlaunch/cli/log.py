@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-from softlaunch.cli import log_keep, options, output
+from softlaunch.cli import log_import, log_keep, options, output
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 
-LOG = typer.Typer(help="The prediction log: every recorded answer, once, to be asked in SQL.", no_args_is_help=True)
+LOG: typer.Typer = typer.Typer(
+    help="The prediction log: every recorded answer, once, to be asked in SQL.", no_args_is_help=True
+)
 _WIDTH_MAX = 60
 _LINES_DEFAULT = 100
 
@@ -114,6 +116,7 @@ def ship(
     output.document({"rows": moved}) if as_json else output.plain(f"Moved {moved:,} rows.")
 
 
+LOG.command("import")(log_import.bring)
 LOG.command("maintain")(log_keep.maintain)
 LOG.command("forget")(log_keep.forget)
 

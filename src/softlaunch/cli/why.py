@@ -55,7 +55,7 @@ def why(
     }
     came = _lineage(place, found, str(rows[0]["release"]), notes)
     if page is not None:
-        page.write_text(told.page(document, came[0]), encoding="utf-8")
+        _write(page, told.page(document, came[0]))
     if as_json:
         answers = [{name: _plain(value) for name, value in row.items()} for row in rows]
         output.document({**document, "answers": answers, "lineage": came[1]})
@@ -66,22 +66,37 @@ def why(
             output.plain(line)
 
 
+def _write(path: pathlib.Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{path} cannot be written: {error.strerror}.",
+            remedy="Give --html a file in a folder that exists and is yours.",
+            code=errors.Code.BAD_OPTION,
+        ) from error
+
+
 def _moments(
     place: homes.Home, service: str, rows: Sequence[Mapping[str, Any]], notes: list[str]
 ) -> list[dict[str, Any] | None]:
     """What was live where and when each row was answered; None where nobody tells."""
-    control = client.Client(place)
-    found: list[dict[str, Any] | None] = []
-    for row in rows:
-        try:
-            then = control.get(
-                "/v1/history", at=row["time"].timestamp(), service=service, environment=row["environment"]
+    try:
+        control = client.Client(place)
+        return [
+            next(
+                iter(
+                    control.get(
+                        "/v1/history", at=row["time"].timestamp(), service=service, environment=row["environment"]
+                    )["places"]
+                ),
+                None,
             )
-        except errors.SoftlaunchError as error:
-            notes.append(f"The rollout is not known: {lineage.nobody(place, error)}")
-            return [None] * len(rows)
-        found.append(next(iter(then["places"]), None))
-    return found
+            for row in rows
+        ]
+    except errors.SoftlaunchError as error:
+        notes.append(f"The rollout is not known: {lineage.nobody(place, error)}")
+        return [None] * len(rows)
 
 
 def _lineage(place: homes.Home, service: str, digits: str, notes: list[str]) -> tuple[list[str], dict[str, Any] | None]:

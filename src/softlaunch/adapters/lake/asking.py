@@ -126,7 +126,8 @@ def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:
         for path, low, high in zip(actions["path"].to_pylist(), *bounds, strict=True)
         if (low is None or low <= name) and (high is None or name[: len(high)] <= high)
     }
-    return [uri for uri in table.file_uris() if any(uri.endswith(path) for path in fitting)]
+    parts = len(pathlib.PurePath(next(iter(fitting), "")).parts)  # the partition's folder, and the file
+    return [uri for uri in table.file_uris() if "/".join(uri.split("/")[-parts:]) in fitting]
 
 
 def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:

@@ -41,12 +41,12 @@ def sections(document: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str,
 
 def lines(document: Mapping[str, Any], lineage: Sequence[str]) -> list[str]:
     """For a terminal; nothing in them moves its cursor."""
-    found = [f"{document['id']} of {document['service']}"]
+    found = [_printable(f"{document['id']} of {document['service']}")]
     for title, pairs in sections(document):
         found += ["", title]
         width = max(len(name) for name, _ in pairs)
-        found += [f"  {name:<{width}}  {_printable(value)}" for name, value in pairs]
-    return [*found, "", *lineage, *(f"! {note}" for note in document["notes"])]
+        found += [_printable(f"  {name:<{width}}  {value}") for name, value in pairs]
+    return [*found, "", *map(_printable, lineage), *(_printable(f"! {note}") for note in document["notes"])]
 
 
 def page(document: Mapping[str, Any], lineage: Sequence[str]) -> str:
@@ -77,9 +77,10 @@ def _answer(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         row["arm"], ""
     )
     yield "release", f"{row['release']}{arm}, in {row['environment']}"
-    attempt = f"attempt {row['attempt']}, " if row["attempt"] is not None else ""
-    marks = [mark for mark in ("invalid", "shed", "redacted") if row[mark]]
-    yield "result", f"{attempt}status {row['status']}{''.join(f', {mark}' for mark in marks)}"
+    words = [f"attempt {row['attempt']}" if row["attempt"] is not None else ""]
+    words += [f"status {row['status']}" if row["status"] is not None else "its status is not known"]
+    words += [mark for mark in ("invalid", "shed", "redacted") if row[mark]]
+    yield "result", ", ".join(filter(None, words))
     parts = [f"{row['service_us'] / 1000:.1f} ms in the model server" if row["service_us"] is not None else ""]
     parts += [f"{row['latency_us'] / 1000:.1f} ms as the gateway saw it" if row["latency_us"] is not None else ""]
     yield "took", ", ".join(filter(None, parts)) or "not known"
@@ -89,7 +90,7 @@ def _answer(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"key {name}", str(value)
     for name in ("features", "answer"):
         for column, value in (row.get(name) or {}).items():
-            yield ("asked: " if name == "features" else "answer: ") + _printable(column), _value(value)
+            yield ("asked: " if name == "features" else "answer: ") + column, _value(value)
     for name, word in (("request_body", "request"), ("answer_body", "answer")):
         if row[name] is not None:
             yield word, _value(row[name])
