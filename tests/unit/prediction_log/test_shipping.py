@@ -36,8 +36,8 @@ class Log:
         self.fallback_ids: tuple[str, ...] = ()
 
     def read(self, cursor, *, line_count_max):
-        found = tuple(self.attempts[cursor.offset :])
-        after = gateway.LogCursor(file_id=1, offset=len(self.attempts))
+        found = tuple(self.attempts[cursor.offset : cursor.offset + line_count_max])
+        after = gateway.LogCursor(file_id=1, offset=cursor.offset + len(found))
         return gateway.LogBatch(attempts=found, cursor=after, fallback_ids=self.fallback_ids)
 
     def hold(self, cursor) -> None:
@@ -55,7 +55,13 @@ def attempt(name: str, served: int, *, digits: str = DIGITS, number: int = 1, st
 
 
 def write(
-    root: pathlib.Path, names: list[str], *, digits: str = DIGITS, body: bytes = b'{"x":1.5}', status: int = 200
+    root: pathlib.Path,
+    names: list[str],
+    *,
+    digits: str = DIGITS,
+    body: bytes = b'{"x":1.5}',
+    status: int = 200,
+    seconds_apart: float = 0.0,
 ) -> pathlib.Path:
     writer = segments.SegmentWriter(
         root / "pricing" / "production", service="pricing", environment="production", release=digits,
@@ -63,7 +69,8 @@ def write(
     )  # fmt: skip
     for place, name in enumerate(names):
         row = [
-            name, NOW, 0, "/predict", "", body, status, b'{"prediction":{"label":1},"release":"r"}', 5, 4, "u1", 1,
+            name, NOW + place * seconds_apart, 0, "/predict", "", body, status,
+            b'{"prediction":{"label":1},"release":"r"}', 5, 4, "u1", 1,
             "", place, None, None,
         ]  # fmt: skip
         group = spool.Group(offset=0.0, memory_kib=1, dropped=0, rows=[row])
@@ -106,6 +113,23 @@ def test_a_batch_waits_for_its_age_and_then_for_the_gateway(tmp_path, lake) -> N
     assert ("a:0", "stable", 1, True, 900) == tuple(
         row[name] for name in ("id", "arm", "attempt", "served", "latency_us")
     )
+
+
+def test_a_backlog_longer_than_what_is_remembered_finds_its_attempts(tmp_path, lake, monkeypatch) -> None:
+    monkeypatch.setattr(joining, "GENERATION_COUNT", 40)
+    monkeypatch.setattr(joining, "_LINES", 20)
+    monkeypatch.setattr(shipping, "RECORDS_MAX", 20)
+    names = [f"n{number}" for number in range(200)]
+    log = Log()
+    log.attempts = [attempt(name, place)._replace(started_at=NOW + place) for place, name in enumerate(names)]
+    write(tmp_path, names, seconds_apart=1.0)
+
+    moving = shipper(tmp_path, lake, log)
+    while moving.turn(NOW + 1e6, drain=True):
+        pass
+
+    assert 200 == len(rows(lake))
+    assert all(row["served"] for row in rows(lake))
 
 
 def test_without_the_gateways_word_the_row_is_there_without_it_and_counted(tmp_path, lake) -> None:

@@ -100,6 +100,8 @@ class Shipper:
         self._states: dict[str, lakes.TableState] = {}
         self._batches: dict[tuple[str, str], _Batch] = {}
         self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._is_caught_up = False
+        """Nothing was behind in the spools at the last turn."""
 
     @property
     def busy(self) -> bool:
@@ -115,8 +117,9 @@ class Shipper:
             drain: Everything is due that the gateway has spoken on, or was to.
         """
         count = 0
-        if not self.busy:
-            self._attempts.catch_up(now)
+        if self._is_caught_up and not self.busy:
+            self._attempts.catch_up(now)  # read to its end before, what is spooled would find the oldest forgotten
+        self._is_caught_up = True
         for service, environment in sorted({*self._segments.places(), *self._batches}):
             try:
                 count += self._ship(service, environment, now, drain=drain)
@@ -149,6 +152,7 @@ class Shipper:
             batch.damaged += found.damaged
             batch.lost_bytes += found.lost_bytes
             batch.record_count += found.record_count
+            self._is_caught_up &= not found.record_count
             if batch.groups and batch.groups[-1][1].rows:
                 last = batch.groups[-1][1]
                 # In step with the batch: what is read far ahead of it would be forgotten before its turn.
