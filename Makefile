@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest -n 2
 QUICK := "not slow and not servers"
 # What core says of signed statements is tried with real signatures.
-CORE_TESTS := tests/unit/core tests/unit/adapters/signing
+CORE_TESTS := tests/unit/core tests/unit/adapters/signing tests/unit/prediction_log
 FUZZ_SECONDS ?= 60
 # Debian packages that tests marked `servers` need.
 DEBIAN_PACKAGES := buildah docker-registry graphviz podman runc skopeo git-lfs prometheus redis-server rsync
