@@ -15,9 +15,11 @@ import time
 import deltalake
 import pyarrow.parquet as pq
 import pytest
+import typer.testing
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta, keeping
+from softlaunch.cli import main
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import lake
 
@@ -53,6 +55,9 @@ class Table:
     @property
     def progress(self) -> progress.Progress:
         return self.lake.state(SERVICE).progress[ENVIRONMENT]
+
+    def commits(self) -> list[str]:
+        return [path.read_text() for path in sorted((self.path / "_delta_log").glob("*.json"))]
 
     def ids(self) -> list[str]:
         return sorted(name for (name,) in asking.select(self.path, "SELECT id FROM predictions", []))
@@ -176,7 +181,39 @@ def test_one_persons_rows_are_gone_from_the_disk_too(table) -> None:
     assert (["other:0"], place) == (table.ids(), table.progress)
     held = [pq.ParquetFile(path).read(columns=["key"])["key"].to_pylist() for path in table.path.rglob("*.parquet")]
     assert {"u2"} == {key for keys in held for key in keys}
+    assert not [path for path in (table.path / "_delta_log").iterdir() if b"secret-person" in path.read_bytes()]
     assert 0 == table.keeper.forget("secret-person", key_name=None).rows
+
+
+def test_a_removal_that_was_killed_before_its_files_went_is_ended_by_the_next(tmp_path) -> None:
+    home = tmp_path / "home"
+    table = Table(home / "log")
+    table.append(block(["mine"], key="secret-person"), block(["other"], key="u2"))
+    deltalake.DeltaTable(table.path).delete("key = 'secret-person'")  # and then it was killed
+    assert 2 == len(list(table.path.rglob("*.parquet")))
+
+    done = typer.testing.CliRunner().invoke(main.APP, ["log", "forget", "secret-person", "--home", str(home), "--yes"])
+
+    assert 0 == done.exit_code, done.output
+    held = [pq.ParquetFile(path).read(columns=["key"])["key"].to_pylist() for path in table.path.rglob("*.parquet")]
+    assert [["u2"]] == held
+
+
+def test_the_shippers_place_is_told_again_before_the_history_is_cleaned(table, monkeypatch) -> None:
+    table.append(block(["a"], days_ago=1))
+    place = table.progress
+    monkeypatch.setattr(delta, "_RENEW_SECONDS", -1.0)
+    stale = deltalake.DeltaTable(table.path)
+
+    table.keeper.keep(TODAY, keep_days=None)
+
+    told = [number for number, commit in enumerate(table.commits()) if "softlaunch.progress" in commit]
+    assert [1, 2] == told
+    assert (place, ["a:0"]) == (table.progress, table.ids())
+    table.append(block(["b"]))
+    after = table.progress
+    delta.renew(stale)  # somebody has got on since it was read
+    assert (after, ["a:0", "b:0"]) == (table.progress, table.ids())
 
 
 def test_a_table_whose_place_in_the_spool_was_cleaned_away_is_not_written(table) -> None:

@@ -31,7 +31,7 @@ def query(
     row_count_max: Annotated[
         int, typer.Option("--rows", min=1, max=1_000_000, help="At most so many rows are printed.")
     ] = _LINES_DEFAULT,
-    service: options.Service = None,
+    service: options.LogService = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:

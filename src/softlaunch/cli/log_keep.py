@@ -18,7 +18,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 def maintain(
     *,
     dry_run: DryRun = False,
-    service: options.Service = None,
+    service: options.LogService = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
@@ -71,7 +71,7 @@ def forget(
     ] = None,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    service: options.Service = None,
+    service: options.LogService = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:
@@ -91,8 +91,8 @@ def forget(
     place = homes.Home.locate(home)
     name = prediction_log.chosen(place, service)
     seen = log_keeping.forget(place, name, key, key_name=key_name, dry_run=True)
-    if seen.rows and not dry_run:
-        if not yes and not typer.confirm(f"Remove {_rows(seen.rows)} from the log of {name}?"):
+    if not dry_run:  # without rows too: a removal that was killed may have left files behind
+        if seen.rows and not yes and not typer.confirm(f"Remove {_rows(seen.rows)} from the log of {name}?"):
             raise typer.Exit(options.EXIT_DIFFERENT)
         seen = log_keeping.forget(place, name, key, key_name=key_name)
     if as_json:

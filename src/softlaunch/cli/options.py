@@ -15,6 +15,7 @@ HomeOption = Annotated[
 Service = Annotated[
     str | None, typer.Option("--service", "-s", help="Service; taken from ./softlaunch.yaml or from what runs.")
 ]
+LogService = Annotated[str | None, typer.Option("--service", "-s", help="Service whose prediction log it is.")]
 Environment = Annotated[str | None, typer.Option("--env", "-e", help="Environment; may be left out when there is one.")]
 Directory = Annotated[
     pathlib.Path, typer.Option("--dir", help="Folder of the service: where softlaunch.yaml is.", file_okay=False)

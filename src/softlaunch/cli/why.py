@@ -24,7 +24,7 @@ def why(
     page: Annotated[
         pathlib.Path | None, typer.Option("--html", help="Write the page here.", metavar="FILE", dir_okay=False)
     ] = None,
-    service: options.Service = None,
+    service: options.LogService = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
 ) -> None:

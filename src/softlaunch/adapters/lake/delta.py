@@ -14,8 +14,10 @@ Exactly once, by these rules (each was tried against deltalake 1.6.6):
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +48,9 @@ _TYPES: dict[schema.Kind, pa.DataType] = {
     schema.Kind.TEXT_MAP: pa.map_(pa.string(), pa.string()),
 }
 _KINDS = {str(kind): name for name, kind in _TYPES.items()}
+_CONFIGURATION = {"delta.dataSkippingStatsColumns": "id,time"}
+"""The history tells bounds of no other column: a key that was removed from the table would stay in it."""
+_RENEW_SECONDS = 86_400.0
 _WRITER = deltalake.WriterProperties(compression="ZSTD", compression_level=1)
 
 
@@ -138,10 +143,37 @@ class DeltaLake:
                 mode="ignore",
                 partition_by=[schema.DAY],
                 name=TABLE,
+                configuration=_CONFIGURATION,
                 description=f"What {service} was asked and what it answered, a row each.",
             )
         except (deltalake.exceptions.DeltaError, OSError) as error:
             raise _unavailable(path, error) from error
+
+
+def renew(table: deltalake.DeltaTable) -> None:
+    """
+    Tells the shipper's place once more, if it was told long ago.
+
+    A table's history is cleaned after 30 days, and commits of maintenance tell no place: many of them over a log that
+    nothing is added to would outlive the last one that does.
+    """
+    for limit in (_HISTORY_FIRST, _HISTORY_ALL):
+        told = next((commit for commit in table.history(limit) if _PROGRESS in commit), None)
+        if told is not None:
+            break
+    if told is None or time.time() - told["timestamp"] / 1000 < _RENEW_SECONDS:
+        return
+    state = _state(table)
+    with contextlib.suppress(deltalake.exceptions.CommitFailedError):  # then somebody has got on, and told it
+        deltalake.write_deltalake(
+            table,
+            _arrow(_NOTHING, state.features, state.answer),
+            mode="append",
+            schema_mode="merge",
+            commit_properties=deltalake.CommitProperties(
+                custom_metadata={_PROGRESS: told[_PROGRESS]}, max_commit_retries=0
+            ),
+        )
 
 
 _NOTHING = lake.Block(rows=(), feature_fields=(), features=(), answer_fields=(), answers=())

@@ -3,7 +3,9 @@ Keeping of a table: many small files become a few sorted ones, old days end, one
 
 None of it touches what the shipper needs. These commits carry no `softlaunch.progress`, and the newest commit that does
 is the shipper's: were the progress copied, a copy taken before an append and committed after it would send the shipper
-back. Tried with deltalake 1.6.6:
+back. What `delta.renew` tells again is refused when anything was committed since it was read.
+
+Tried with deltalake 1.6.6:
 
 * Z-order over one column sorts by it. Beside an append it is committed; beside a deletion of its files it is refused.
 * A deletion beside an append is refused ("a concurrent transactions added new data") and made again.
@@ -28,7 +30,7 @@ import deltalake
 import deltalake.exceptions
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking
+from softlaunch.adapters.lake import asking, delta
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
@@ -90,6 +92,8 @@ class Keeper:
             table = self._load()
             if table is None:
                 return Kept()
+            if not dry_run:
+                delta.renew(table)
             before = _files(table)
             oldest = None if keep_days is None else today - datetime.timedelta(days=keep_days)
             gone = tuple(day for day in sorted(before) if oldest is not None and day < oldest.isoformat())
@@ -132,9 +136,12 @@ class Keeper:
         with self._trouble():
             rows = 0
             days: set[str] = set()
+            table = self._load()
+            if table is None:
+                return Forgotten(rows=0, days=())
+            if not dry_run:
+                delta.renew(table)
             for _ in range(_TRIES):
-                if self._load() is None:
-                    return Forgotten(rows=0, days=())
                 found = self._of_key(key, key_name)
                 days |= {day for _, day in found}
                 if dry_run or not found:
