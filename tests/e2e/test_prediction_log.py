@@ -74,6 +74,7 @@ def test_every_answer_is_in_the_log_once_with_release_and_answer(machine) -> Non
 
 def test_a_killed_shipper_is_started_again_and_doubles_nothing(machine) -> None:
     before = sent(machine, 50)
+    moved(machine, set(before))  # so it runs
     (pid,) = shippers(machine)
     os.kill(pid, signal.SIGKILL)
     answers = before | sent(machine, 50)
@@ -97,6 +98,8 @@ def test_status_tells_that_nothing_waits_and_nothing_was_lost(machine) -> None:
 
 
 def test_a_query_that_is_none_says_what_to_do(machine) -> None:
+    moved(machine, set(sent(machine, 1)))
+
     done = machine.command("log", "query", "SELECT nothing FROM predictions")
 
     assert (2, "log-query") == (done.code, done.document["code"])
