@@ -170,6 +170,7 @@ class Code(enum.StrEnum):
     NO_LOG = "no-log"
     NOT_IN_LOG = "not-in-log"
     LOG_IMPORT = "log-import"
+    LABELS = "labels"
 
 
 class SoftlaunchError(Exception):

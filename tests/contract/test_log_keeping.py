@@ -60,7 +60,7 @@ class Table:
         return [path.read_text() for path in sorted((self.path / "_delta_log").glob("*.json"))]
 
     def ids(self) -> list[str]:
-        return sorted(name for (name,) in asking.select(self.path, "SELECT id FROM predictions", []))
+        return sorted(row["id"] for row in asking.select(self.path, "SELECT id FROM predictions", []))
 
     def files(self, days_ago: int) -> list[pathlib.Path]:
         day = TODAY - datetime.timedelta(days=days_ago)

@@ -18,7 +18,19 @@ import fastapi.responses
 
 import softlaunch
 from softlaunch import errors
-from softlaunch.api import access, complaining, drills, evidence, follows, git_hooks, history, hooks, places, schemas
+from softlaunch.api import (
+    access,
+    complaining,
+    drills,
+    evidence,
+    follows,
+    git_hooks,
+    history,
+    hooks,
+    labels,
+    places,
+    schemas,
+)
 from softlaunch.controller import (
     commands,
     complaints,
@@ -31,6 +43,7 @@ from softlaunch.controller import (
     views,
 )
 from softlaunch.controller import loop as loops
+from softlaunch.controller.labels import receiving
 from softlaunch.core import release, spec, spec_json
 from softlaunch.core.rollout import phases
 from softlaunch.ports import store as stores
@@ -58,6 +71,7 @@ def create(
     find_release: complaints.FindRelease = complaints.nowhere,
     drill: drilling.Drilling | None = None,
     follow: following.Following | None = None,
+    receiver: receiving.Receiving | None = None,
 ) -> fastapi.FastAPI:
     """
     The application.
@@ -76,6 +90,7 @@ def create(
         find_release: Looks up where and by which release a prediction was made.
         drill: Plants faults; None: no drills here.
         follow: Follows git repositories; None: none are followed here.
+        receiver: Keeps labels; None: none are taken here.
     """
     guard = access.Access(token=token, owner=owner or people.local_user(), whose=whose)
     reports = complaints.Complaints(store=store, loop=loop, find_release=find_release)
@@ -109,6 +124,8 @@ def create(
     places.add(app, loop=loop)
     if drill is not None:
         drills.add(app, drill=drill, guard=guard)
+    if receiver is not None:
+        labels.add(app, receiver=receiver, guard=guard)
     if follow is not None:
         follows.add(app, source=follow, guard=guard, now=loop.now)
         git_hooks.add(app, source=follow, store=store, secret=key)

@@ -114,6 +114,7 @@ def _server(plane: control.ControlPlane, token: str, instance: str, *, stop: Cal
         find_release=plane.find_release,
         drill=plane.drilling,
         follow=plane.following,
+        receiver=plane.receiver,
     )
     return Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
 

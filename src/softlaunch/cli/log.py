@@ -26,11 +26,12 @@ _LINES_DEFAULT = 100
 
 @LOG.command("query")
 def query(
-    sql: Annotated[str, typer.Argument(help="A query over the view `predictions`.", metavar="SQL")],
+    sql: Annotated[str, typer.Argument(help="A query over `predictions`, `labels`, `labelled`.", metavar="SQL")],
     *,
     row_count_max: Annotated[
         int, typer.Option("--rows", min=1, max=1_000_000, help="At most so many rows are printed.")
     ] = _LINES_DEFAULT,
+    as_of: options.AsOf = None,
     service: options.LogService = None,
     home: options.HomeOption = None,
     as_json: options.Json = False,
@@ -38,15 +39,20 @@ def query(
     """
     Answer a SQL query (DuckDB) over a service's predictions; changes nothing. The control plane need not run.
 
+    `labels` has what was pushed, `labelled` what is known by it of each prediction, as of now or of --as-of.
+
     Examples:
 
         softlaunch log query "SELECT release, count(*) FROM predictions GROUP BY ALL"
         softlaunch log query "SELECT id, features, answer FROM predictions WHERE key = 'u1' ORDER BY time" --rows 10
         softlaunch log query "SELECT avg(answer.probability) FROM predictions WHERE served" --json
+        softlaunch log query "SELECT release, avg(value) FROM predictions JOIN labelled USING (id) GROUP BY ALL"
     """
     from softlaunch.wiring import prediction_log  # noqa: PLC0415 - DuckDB, Arrow and Delta, half a second
 
-    found = prediction_log.ask(homes.Home.locate(home), service, sql, row_count_max=row_count_max)
+    found = prediction_log.ask(
+        homes.Home.locate(home), service, sql, row_count_max=row_count_max, as_of=options.moment(as_of)
+    )
     if as_json:
         rows = [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
         output.document({"columns": list(found.columns), "rows": rows, "truncated": found.truncated})

@@ -76,10 +76,11 @@ def forget(
     as_json: options.Json = False,
 ) -> None:
     """
-    Remove every row of one person from a service's log, and at once the files that held them. There is no way back.
+    Remove every row of one person from a service's log, with its labels, and at once the files that held them.
 
-    What waits in the spool is not touched: it is moved first if no shipper runs (`softlaunch log ship --once`). The
-    spool's own segments hold recorded requests until newer ones take their room.
+    There is no way back. What waits in the spool or the inbox of labels is not touched: move it first
+    (`softlaunch log ship --once`) if no shipper runs. The spool's own segments hold recorded requests until newer ones
+    take their room, and HOME/log/SERVICE/quarantine holds lines that were set aside.
 
     Examples:
 
@@ -90,23 +91,27 @@ def forget(
 
     place = homes.Home.locate(home)
     name = prediction_log.chosen(place, service)
-    seen = log_keeping.forget(place, name, key, key_name=key_name, dry_run=True)
+    seen, labels = log_keeping.forget(place, name, key, key_name=key_name, dry_run=True)
     if not dry_run:  # without rows too: a removal that was killed may have left files behind
-        if seen.rows and not yes and not typer.confirm(f"Remove {_rows(seen.rows)} from the log of {name}?"):
+        if (seen.rows or labels) and not yes and not typer.confirm(f"Remove {_told(seen.rows, labels)} of {name}?"):
             raise typer.Exit(options.EXIT_DIFFERENT)
-        seen = log_keeping.forget(place, name, key, key_name=key_name)
+        seen, labels = log_keeping.forget(place, name, key, key_name=key_name)
     if as_json:
-        output.document({"service": name, "rows": seen.rows, "days": seen.days, "dry_run": dry_run})
+        output.document({"service": name, "rows": seen.rows, "labels": labels, "days": seen.days, "dry_run": dry_run})
         return
     kind = "the sticky key" if key_name is None else f"{key_name}"
-    if not seen.rows:
+    if not seen.rows and not labels:
         output.plain(f"No row of {name} has this value as {kind}.")
     else:
         would = "would be " if dry_run else ""
-        output.plain(f"{_rows(seen.rows)} {would}removed, of {seen.days[0]} to {seen.days[-1]}.")
+        days = f", of {seen.days[0]} to {seen.days[-1]}" if seen.days else ""
+        output.plain(f"{_told(seen.rows, labels)} {would}removed{days}.")
         if not dry_run:
             output.plain("Segments of the spool may hold the requests still, until newer ones take their room.")
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
+def _told(rows: int, labels: int) -> str:
+    words = ["1 row" if rows == 1 else f"{rows:,} rows"]
+    if labels:
+        words.append("1 label" if labels == 1 else f"{labels:,} labels")
+    return " and ".join(words)

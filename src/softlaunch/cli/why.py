@@ -29,7 +29,8 @@ def why(
     as_json: options.Json = False,
 ) -> None:
     """
-    One prediction, whole: what was asked and answered, by which release in which rollout, and where that came from.
+    One prediction, whole: what was asked and answered, what turned out to be true, by which release in which rollout
+    it was answered, and where that came from.
 
     Every answer to the request is told, also those the user did not get. Without a control plane all but the rollout
     is told all the same.
@@ -44,12 +45,14 @@ def why(
     from softlaunch.wiring import why as wired  # noqa: PLC0415 - DuckDB, Arrow and Delta, half a second
 
     place = homes.Home.locate(home)
-    found, rows = wired.find(place, prediction, service)
+    looked_up = wired.find(place, prediction, service)
+    found, rows = looked_up.service, looked_up.rows
     notes: list[str] = []
     document: dict[str, Any] = {
         "id": rows[0]["id"],
         "service": found,
         "answers": rows,
+        "labels": looked_up.labels,
         "moments": _moments(place, found, rows, notes),
         "notes": notes,
     }
@@ -58,7 +61,8 @@ def why(
         _write(page, told.page(document, came[0]))
     if as_json:
         answers = [{name: _plain(value) for name, value in row.items()} for row in rows]
-        output.document({**document, "answers": answers, "lineage": came[1]})
+        labels = [_plain(each) for each in looked_up.labels]
+        output.document({**document, "answers": answers, "labels": labels, "lineage": came[1]})
     elif page is not None:
         output.plain(f"Wrote {page}.")
     else:
@@ -127,4 +131,6 @@ def _plain(value: Any) -> Any:
         return value.decode(errors="replace")
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return value

@@ -14,6 +14,7 @@ from softlaunch.adapters.checks import http_checks
 from softlaunch.adapters.envoy import gateway as envoy_gateway
 from softlaunch.adapters.local import clock as local_clock
 from softlaunch.adapters.local import fleet as local_fleet
+from softlaunch.adapters.local import inbox as local_inbox
 from softlaunch.adapters.local import load_process, log_process, replay_process, replay_sender
 from softlaunch.adapters.local import lock as local_lock
 from softlaunch.adapters.local import prober as local_prober
@@ -38,6 +39,7 @@ from softlaunch.controller import (
     shelf,
     verification,
 )
+from softlaunch.controller.labels import receiving
 from softlaunch.ports import store
 from softlaunch.wiring import evidence, places, recordings, repositories
 
@@ -56,6 +58,7 @@ class ControlPlane:
     commands: commands.Commands
     drilling: drilling.Drilling
     following: following.Following
+    receiver: receiving.Receiving
     whose: Callable[[str], str | None]
     """The name of the person with a token."""
     hook_key: Callable[[], bytes | None]
@@ -156,6 +159,11 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
             find_release=complaints.recorded(spool),
             drilling=drilling.Drilling(loop=turning, operations=operations, registry=registry, shelf=shelves),
             following=follower,
+            receiver=receiving.Receiving(
+                inbox=local_inbox.LocalInbox(home.log),
+                recorded=lambda service: (home.spool / service).is_dir() or (home.log / service).is_dir(),
+                now=turning.now,
+            ),
             store=saved,
             _runner=runner.Runner(turning, tick_seconds=settings.tick_seconds),
             _beside=(

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import fcntl
-import gzip
-import hashlib
-import io
 import json
 import os
 import pathlib
@@ -21,7 +17,7 @@ import ruamel.yaml
 import ruamel.yaml.error
 
 from softlaunch import errors
-from softlaunch.adapters.lake import delta, foreign
+from softlaunch.adapters.lake import delta
 from softlaunch.config import home as homes
 from softlaunch.controller.prediction_log import (
     importing,
@@ -30,11 +26,10 @@ from softlaunch.controller.prediction_log import (
     importing_map,
     importing_rows,
 )
+from softlaunch.wiring import reading
 
 FORMATS = ("kserve", "seldon", "sagemaker", "map")
-_LINE_MAX = 64 << 20
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9_]*[a-z0-9])?\Z")
-_GZIP = b"\x1f\x8b"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +77,7 @@ def bring(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> tup
 def _source(order: Order) -> importing.Source:
     if len(set(order.files)) != len(order.files):
         raise importing_rows.refuse("A file is named twice.", "Name each once.")
-    digests = [_digest(path) for path in order.files]
+    digests = [reading.digest(path, importing_rows.refuse) for path in order.files]
     if len(set(digests)) != len(digests):
         raise importing_rows.refuse("Two of the files have the same content.", "Import one of them.")
     recipe = json.dumps([order.format, order.release])
@@ -104,14 +99,6 @@ def _source(order: Order) -> importing.Source:
     )
 
 
-def _digest(path: pathlib.Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise importing_rows.refuse(f"{path} cannot be read: {error.strerror}.", "Look at its name.") from error
-
-
 def _map_text(path: pathlib.Path) -> str:
     try:
         return path.read_text()
@@ -129,61 +116,13 @@ def _yaml(text: str, path: pathlib.Path) -> Any:
 def _lines(paths: Sequence[pathlib.Path], kind: str) -> Iterator[importing_rows.Line]:
     ordinal = 0
     for path in paths:
-        for number, content in enumerate(_contents(path, kind), start=2 if kind == "csv" else 1):
+        for number, content in enumerate(
+            reading.contents(path, kind, importing_rows.refuse), start=2 if kind == "csv" else 1
+        ):
             if isinstance(content, bytes) and not content.strip():
                 continue
             ordinal += 1
             yield importing_rows.Line(file=path.name, number=number, ordinal=ordinal, content=content)
-
-
-def _contents(path: pathlib.Path, kind: str) -> Iterator[bytes | dict[str, Any]]:
-    if kind == "parquet":
-        yield from foreign.parquet_rows(path)
-    elif kind == "csv":
-        yield from _csv(path)
-    else:
-        yield from _text(path)
-
-
-def _text(path: pathlib.Path) -> Iterator[bytes]:
-    try:
-        with _opened(path) as file:
-            while line := file.readline(_LINE_MAX):
-                yield line
-    except (OSError, EOFError) as error:
-        raise importing_rows.refuse(f"{path} cannot be read to its end: {error}.", "Fetch it again.") from error
-
-
-def _opened(path: pathlib.Path) -> io.BufferedIOBase:
-    file = path.open("rb")
-    if file.peek(2)[:2] != _GZIP:
-        return file
-    file.close()
-    return gzip.open(path)
-
-
-def _csv(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Columns by the first line's names; what does not fit comes as the column "" with the reason."""
-    found = csv.reader(line.decode(errors="surrogateescape") for line in _text(path))
-    names = next(found, [])
-    if not names or len(set(names)) != len(names) or "" in names:
-        raise importing_rows.refuse(f"The first line of {path} names no columns, or one twice.", "Add a header.")
-    while True:
-        try:
-            row = next(found, None)
-        except csv.Error as error:
-            yield {"": f"no CSV: {error}"}
-            continue
-        if row is None:
-            return
-        if not row:
-            continue
-        if len(row) != len(names):
-            yield {"": f"{len(row)} columns instead of {len(names)}", "row": row}
-        elif any("\udc80" <= letter <= "\udcff" for value in row for letter in value):
-            yield {"": "no UTF-8", "row": row}
-        else:
-            yield dict(zip(names, row, strict=True))
 
 
 def _write(place: pathlib.Path, found: Iterable[importing_rows.Bad]) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from softlaunch import errors
 from softlaunch.adapters.lake import delta, keeping
+from softlaunch.adapters.lake import labels as label_tables
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 
@@ -27,30 +28,35 @@ def services(home: homes.Home) -> list[str]:
 
 def keep(home: homes.Home, settings: setting.Settings, service: str, *, dry_run: bool = False) -> keeping.Kept:
     """
-    One round over a service's log.
+    One round over a service's log and its labels; what it did with the log.
 
     Raises:
         UnavailableError: see keeping.Keeper.keep.
     """
     today = datetime.datetime.now(datetime.UTC).date()
+    _labels(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
     return _keeper(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
 
 
 def forget(
     home: homes.Home, service: str, key: str, *, key_name: str | None, dry_run: bool = False
-) -> keeping.Forgotten:
+) -> tuple[keeping.Forgotten, int]:
     """
-    Removes a person's rows; that it was done is noted beside the log, without the key.
+    Removes a person's rows and their labels, and counts these; a note beside the log tells it, without the key.
 
     Raises:
         UnavailableError: see keeping.Keeper.forget.
     """
+    ids = _keeper(home, service).ids_of(key, key_name)
+    # Labels first: killed in between, the predictions tell still whose they are.
+    labels = _labels(home, service).forget_labels(key, key_name=key_name, ids=ids, dry_run=dry_run)
     found = _keeper(home, service).forget(key, key_name=key_name, dry_run=dry_run)
-    if found.rows and not dry_run:
+    if (found.rows or labels) and not dry_run:
         line = {
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "key_name": key_name,
             "rows": found.rows,
+            "labels": labels,
             "days": found.days,
         }
         fd = os.open(home.log / service / _FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -58,7 +64,7 @@ def forget(
             os.write(fd, f"{json.dumps(line)}\n".encode())
         finally:
             os.close(fd)
-    return found
+    return found, labels
 
 
 class Rounds:
@@ -95,3 +101,7 @@ class Rounds:
 
 def _keeper(home: homes.Home, service: str) -> keeping.Keeper:
     return keeping.Keeper(home.log / service / delta.TABLE)
+
+
+def _labels(home: homes.Home, service: str) -> keeping.Keeper:
+    return keeping.Keeper(home.log / service / label_tables.TABLE, sorted_by="prediction_id")

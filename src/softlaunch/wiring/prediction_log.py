@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import datetime
 import gc
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from softlaunch import errors
@@ -22,7 +21,8 @@ from softlaunch.controller import shelf
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
-from softlaunch.wiring import log_keeping
+from softlaunch.wiring import labels as labelling
+from softlaunch.wiring import log_keeping, log_lock
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
@@ -44,7 +44,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
     home.prepare()
     # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
     gc.set_threshold(500_000, 10, 100)
-    with _alone(home):
+    with log_lock.alone(home):
         shipper = shipping.Shipper(
             segments=tail.SegmentTail(home.spool),
             lake=delta.DeltaLake(home.log),
@@ -54,11 +54,13 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
             content=_content(home),
             every_seconds=settings.log_every_seconds,
         )
+        taker = labelling.taker(home, every_seconds=settings.log_every_seconds)
         rounds = log_keeping.Rounds(home, settings)
         count = 0
         while going_on():
             moved = shipper.turn(time.time(), drain=once)
             count += moved
+            taker.turn(time.time(), drain=once)
             if once and not moved and not shipper.busy:
                 break
             if not moved:
@@ -68,14 +70,25 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
         return count
 
 
-def ask(home: homes.Home, service: str | None, sql: str, *, row_count_max: int) -> asking.Result:
+def ask(
+    home: homes.Home, service: str | None, sql: str, *, row_count_max: int, as_of: datetime.datetime | None = None
+) -> asking.Result:
     """
-    The answer to a query over the view `predictions` of a service.
+    The answer to a query over the views `predictions`, `labels` and `labelled` of a service.
+
+    Args:
+        home: Whose.
+        service: None: the only one.
+        sql: The query.
+        row_count_max: Of the answer.
+        as_of: What `labelled` knows; None: all of now.
 
     Raises:
         ConfigError: no such log, several and none named, or the query is none.
     """
-    return asking.ask(home.log / chosen(home, service) / delta.TABLE, sql, row_count_max=row_count_max)
+    name = chosen(home, service)
+    view = labelling.joined(home, name, as_of=as_of)
+    return asking.ask(home.log / name / delta.TABLE, sql, labelled=view, row_count_max=row_count_max)
 
 
 def chosen(home: homes.Home, service: str | None) -> str:
@@ -165,22 +178,3 @@ def _content(home: homes.Home) -> shipping.Content:
         return None
 
     return find
-
-
-@contextlib.contextmanager
-def _alone(home: homes.Home) -> Iterator[None]:
-    """One shipper for a home; the lock ends with its process."""
-    home.log.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(home.log / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise errors.ConflictError(
-                f"Another process moves predictions into {home.log} already.",
-                remedy="Leave it to that one; `softlaunch log status` tells how far it is.",
-                code=errors.Code.LOG_RUNS,
-            ) from error
-        yield
-    finally:
-        os.close(fd)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta
 from softlaunch.config import home as homes
-from softlaunch.wiring import log_keeping, prediction_log
+from softlaunch.wiring import labels, log_keeping, prediction_log
 
 
-def find(home: homes.Home, name: str, service: str | None) -> tuple[str, list[dict[str, Any]]]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """A prediction."""
+
+    service: str
+    rows: list[dict[str, Any]]
+    """Its answers, the one that the user got first."""
+    labels: list[dict[str, Any]]
+    """What is known of it, a label each, as the view `labelled` tells it."""
+
+
+def find(home: homes.Home, name: str, service: str | None) -> Found:
     """
-    The service that has a prediction in its log, and the prediction's rows, the one that the user got first.
+    A prediction by its id.
 
     Args:
         home: Whose logs.
@@ -26,9 +38,17 @@ def find(home: homes.Home, name: str, service: str | None) -> tuple[str, list[di
     full = name if mark and head and row.isdecimal() else f"{name}:0"
     chosen = [prediction_log.chosen(home, service)] if service else log_keeping.services(home)
     for each in chosen:
-        rows = asking.by_id(home.log / each / delta.TABLE, full)
+        path = home.log / each / delta.TABLE
+        rows = asking.by_id(path, full)
         if rows:
-            return each, rows
+            known = asking.select(
+                path,
+                "SELECT * FROM labelled WHERE id = $1 ORDER BY name",
+                [full],
+                labelled=labels.joined(home, each),
+                holding=full,
+            )
+            return Found(service=each, rows=rows, labels=known)
     where = f"in the log of {', '.join(chosen)}" if chosen else "anywhere: there is no prediction log yet"
     raise errors.ConfigError(
         f"There is no prediction {full!r:.120} {where}.",

@@ -21,6 +21,7 @@ DOCUMENT = {
     "service": "pricing",
     "answers": [ROW],
     "moments": [MOMENT],
+    "labels": [],
     "notes": ["Something is missing."],
 }
 
@@ -58,7 +59,7 @@ def test_the_page_shows_what_clients_sent_and_runs_none_of_it() -> None:
 def test_answers_no_user_got_are_told_apart() -> None:
     rows = [ROW, ROW | {"served": False, "arm": "shadow"}, ROW | {"served": False}, ROW | {"served": None}]
 
-    titles = [title for title, _ in told.sections({"answers": rows, "moments": [None] * 4})]
+    titles = [title for title, _ in told.sections({"answers": rows, "moments": [None] * 4, "labels": []})]
 
     assert [
         "The answer that the user got",
@@ -66,3 +67,27 @@ def test_answers_no_user_got_are_told_apart() -> None:
         "An answer that no user got",
         "Another answer",
     ] == titles
+
+
+def test_what_turned_out_to_be_true_is_told_with_who_said_so() -> None:
+    vote = {"rater": "anna", "value": 1.0, "text": None, "arrived": ROW["time"]}
+    known = {"arrived": ROW["time"], "implied": False, "raters": 1, "disagree": False, "text": None}
+    labels = [
+        {**known, "name": "late", "value": 1.0, "votes": [vote]},
+        {**known, "name": "clicked", "value": 0.0, "implied": True, "raters": 0, "votes": None},
+        {
+            **known, "name": "kind", "value": None, "raters": 2, "disagree": True,
+            "votes": [{**vote, "rater": None, "value": None, "text": "ham"}, {**vote, "value": None, "text": "spam"}],
+        },
+    ]  # fmt: skip
+
+    *_, (title, pairs) = told.sections({**DOCUMENT, "labels": labels})
+
+    assert "What turned out to be true" == title
+    assert [
+        ("late", "1, known since 2026-11-23 14:30:00.250 UTC"),
+        ("clicked", "0, known since 2026-11-23 14:30:00.250 UTC, by a window that passed"),
+        ("kind", "not one answer, known since 2026-11-23 14:30:00.250 UTC, 2 raters, who disagree"),
+        ("kind, by nobody named", "ham, 2026-11-23 14:30:00.250 UTC"),
+        ("kind, by anna", "spam, 2026-11-23 14:30:00.250 UTC"),
+    ] == pairs

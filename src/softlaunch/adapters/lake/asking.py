@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import label_views
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
@@ -36,16 +37,18 @@ class Result:
     """There are more rows than were asked for."""
 
 
-def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Result:
+def ask(
+    path: pathlib.Path, sql: str, *, labelled: label_views.Labelled | None = None, row_count_max: int = ROWS_MAX
+) -> Result:
     """
-    The answer to a query over the view `predictions`.
+    The answer to a query over the view `predictions`, and `labels` and `labelled` if they are told of.
 
     The database is one of its own, in memory: whatever the query does, the log stays as it is.
 
     Raises:
         ConfigError: there is no log yet, or the query is none.
     """
-    with _connected(path) as connection:
+    with _connected(path, labelled=labelled) as connection:
         try:
             answered = connection.sql(sql)
             if answered is None:
@@ -54,27 +57,38 @@ def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Resul
         except duckdb.Error as error:
             raise errors.ConfigError(
                 f"The query cannot be answered: {error}",
-                remedy="The view is called predictions; `DESCRIBE predictions` lists its columns.",
+                remedy="The views are predictions, labels and labelled; `DESCRIBE predictions` lists its columns.",
                 code=errors.Code.LOG_QUERY,
             ) from error
         rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
         return Result(columns=tuple(found.column_names), rows=rows[:row_count_max], truncated=len(rows) > row_count_max)
 
 
-def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def select(
+    path: pathlib.Path,
+    sql: str,
+    values: Sequence[Any],
+    *,
+    labelled: label_views.Labelled | None = None,
+    holding: str | None = None,
+) -> list[dict[str, Any]]:
     """
-    All rows of a query of ours over the view `predictions`.
+    All rows of a query of ours over the view `predictions`, and those of labels.
 
     Args:
         path: Of the table.
         sql: With $1, $2, ... for `values`.
         values: Whatever a user wrote.
+        labelled: Adds the views of labels.
+        holding: Only files are read that may have this id.
 
     Raises:
         ConfigError: there is no log yet.
     """
-    with _connected(path) as connection:
-        return connection.execute(sql, list(values)).fetchall()
+    with _connected(path, labelled=labelled, holding=holding) as connection:
+        answered: Any = connection.sql(sql, params=list(values)).to_arrow_table()
+    rows: list[dict[str, Any]] = answered.to_pylist(maps_as_pydicts="lossy")
+    return rows
 
 
 def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
@@ -87,17 +101,19 @@ def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: there is no log yet.
     """
-    with _connected(path, holding=name) as connection:
-        found: Any = connection.sql(
-            "SELECT * FROM predictions WHERE id = $1 ORDER BY served DESC NULLS LAST, time", params=[name]
-        ).to_arrow_table()
-    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
-    return rows
+    return select(
+        path,
+        "SELECT * FROM predictions WHERE id = $1 ORDER BY served DESC NULLS LAST, time",
+        [name],
+        holding=name,
+    )
 
 
 @contextlib.contextmanager
-def _connected(path: pathlib.Path, *, holding: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory with the view, which reaches nothing but the log."""
+def _connected(
+    path: pathlib.Path, *, labelled: label_views.Labelled | None = None, holding: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with the views, which reaches nothing but the log."""
     try:
         table = deltalake.DeltaTable(path)
     except deltalake.exceptions.TableNotFoundError as error:
@@ -108,8 +124,13 @@ def _connected(path: pathlib.Path, *, holding: str | None = None) -> Iterator[du
         ) from error
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
-        connection.execute(_view(table, table.file_uris() if holding is None else _holding(table, holding)))
-        connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
+        files = table.file_uris() if holding is None else _holding(table, holding)
+        connection.execute(_view(table, files) + ("" if labelled is None else labelled.past))
+        reached = [_quoted(str(path))]
+        if labelled is not None:
+            labelled.add(connection)
+            reached.append(_quoted(str(labelled.path)))
+        connection.execute(f"SET allowed_directories=[{', '.join(reached)}]; SET enable_external_access=false")
         yield connection
 
 
@@ -141,7 +162,7 @@ def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:
     )
     columns = ", ".join(_column(field) for field in found)
     # Names and paths come from the table itself, quoted.
-    return f"CREATE VIEW predictions AS SELECT {columns} FROM {source}"  # noqa: S608
+    return f"CREATE VIEW predictions AS SELECT {columns} FROM {source} WHERE true"  # noqa: S608
 
 
 def _column(field: pa.Field) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +13,11 @@ from softlaunch import errors
 
 _ROWS = 5_000
 
+Refuse = Callable[[str, str], errors.ConfigError]
+"""Message and remedy to the error of what the rows are for."""
 
-def parquet_rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+
+def parquet_rows(path: pathlib.Path, refuse: Refuse) -> Iterator[dict[str, Any]]:
     """
     Rows in the order of the file, some at a time.
 
@@ -26,8 +29,6 @@ def parquet_rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
-        raise errors.ConfigError(
-            f"{path} is no Parquet file: {error}",
-            remedy="Look whether it is whole, and whether `rows:` of the map is right.",
-            code=errors.Code.LOG_IMPORT,
+        raise refuse(
+            f"{path} is no Parquet file: {error}", "Look whether it is whole, and of the format said."
         ) from error

@@ -30,14 +30,13 @@ import deltalake
 import deltalake.exceptions
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import asking, delta, labels
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
 """Replaced files stay so long, for whoever reads the version before."""
 FILES_OF_TODAY_MAX = 64
 """More small files of the day that is being written, and they are joined."""
-_NOTES = "kept.json"
 _TARGET_BYTES = 128 << 20
 _SPILL_BYTES = 512 << 20
 ROW_GROUP_ROWS = 100_000
@@ -71,10 +70,13 @@ class Keeper:
 
     Args:
         path: Of the table; need not exist.
+        sorted_by: A column; look-ups are by it.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, *, sorted_by: str = "id") -> None:
         self._path = path
+        self._sorted_by = sorted_by
+        self._kept_file = path.parent / ("kept.json" if path.name == delta.TABLE else f"kept-{path.name}.json")
 
     def keep(self, today: datetime.date, *, keep_days: int | None, dry_run: bool = False) -> Kept:
         """
@@ -154,20 +156,59 @@ class Keeper:
             self._loaded().vacuum(0, dry_run=False, enforce_retention_duration=False)
             return Forgotten(rows=rows, days=tuple(sorted(days)))
 
+    def ids_of(self, key: str, key_name: str | None) -> list[str]:
+        """
+        Ids of a key's rows.
+
+        Raises:
+            UnavailableError: the table cannot be read.
+        """
+        with self._trouble():
+            return [] if self._load() is None else [name for name, _ in self._of_key(key, key_name)]
+
+    def forget_labels(self, key: str, *, key_name: str | None, ids: Sequence[str], dry_run: bool = False) -> int:
+        """
+        Removes, from a table of labels, those of a key and those of predictions; how many.
+
+        Args:
+            key: As it was recorded.
+            key_name: As `forget`.
+            ids: Of predictions.
+            dry_run: Only counts.
+
+        Raises:
+            UnavailableError: as `forget`.
+        """
+        with self._trouble():
+            table = self._load()
+            if table is None:
+                return 0
+            found = labels.lines_of(table, key, key_name=key_name, ids=ids)
+            if dry_run:
+                return sum(map(len, found.values()))
+            count = 0
+            for push, lines in found.items():  # the history tells what was asked for, so not by the key itself
+                for place in range(0, len(lines), _IDS_AT_ONCE):
+                    listed = ", ".join(map(str, lines[place : place + _IDS_AT_ONCE]))
+                    count += self._delete(f"push = {_quoted(push)} AND line IN ({listed})")
+            self._loaded().vacuum(0, dry_run=False, enforce_retention_duration=False)
+            return count
+
     def _of_key(self, key: str, key_name: str | None) -> list[tuple[str, str]]:
         if key_name is None:
             where, values = "key = $1", [key]
         else:
             where, values = "list_contains(map_extract(keys, $2), $1)", [key, key_name]
-        found = asking.select(self._path, f"SELECT id, CAST(day AS VARCHAR) FROM predictions WHERE {where}", values)  # noqa: S608
-        return [(str(name), str(day)) for name, day in found]
+        query = f"SELECT id, CAST(day AS VARCHAR) AS day FROM predictions WHERE {where}"  # noqa: S608 - one of two
+        found = asking.select(self._path, query, values)
+        return [(str(row["id"]), str(row["day"])) for row in found]
 
     def _delete_ids(self, found: Sequence[tuple[str, str]]) -> int:
         count = 0
         for day in sorted({day for _, day in found}):
             names = sorted({name for name, each in found if each == day})
             for place in range(0, len(names), _IDS_AT_ONCE):
-                listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names[place : place + _IDS_AT_ONCE])
+                listed = ", ".join(map(_quoted, names[place : place + _IDS_AT_ONCE]))
                 count += self._delete(f"{schema.DAY} = '{day}' AND id IN ({listed})")
         return count
 
@@ -184,7 +225,7 @@ class Keeper:
                     [(schema.DAY, "=", day)], _TARGET_BYTES, 1, _SPILL_BYTES, writer_properties=_WRITER
                 )
             return table.optimize.z_order(
-                ["id"], [(schema.DAY, "=", day)], _TARGET_BYTES, 1, _SPILL_BYTES, writer_properties=_WRITER
+                [self._sorted_by], [(schema.DAY, "=", day)], _TARGET_BYTES, 1, _SPILL_BYTES, writer_properties=_WRITER
             )
 
         self._repeated(make)
@@ -211,7 +252,7 @@ class Keeper:
     def _notes(self) -> dict[str, str]:
         """Lost or damaged notes cost one more sorting."""
         try:
-            found = json.loads((self._path.parent / _NOTES).read_bytes())
+            found = json.loads(self._kept_file.read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -219,9 +260,9 @@ class Keeper:
     def _note(self, notes: dict[str, str]) -> None:
         if notes == self._notes():
             return
-        beside = self._path.parent / f".{_NOTES}.{os.getpid()}"
+        beside = self._kept_file.with_name(f".{self._kept_file.name}.{os.getpid()}")
         beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self._path.parent / _NOTES)
+        beside.replace(self._kept_file)
 
     def _load(self) -> deltalake.DeltaTable | None:
         if not (self._path / "_delta_log").is_dir():
@@ -244,6 +285,10 @@ class Keeper:
                 remedy="Check the disk and the folder. Nothing is lost: a commit is there whole or not at all.",
                 code=errors.Code.LOG_UNAVAILABLE,
             ) from error
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _files(table: deltalake.DeltaTable) -> dict[str, list[str]]:

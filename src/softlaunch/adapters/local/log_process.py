@@ -35,7 +35,7 @@ class LogProcess:
 
     Args:
         home: Whose spool and log.
-        spool: Nothing is started while there is nothing below it.
+        spool: Nothing is started while there is nothing below it, nor labels that wait.
         log: Where the process writes what went wrong with it.
         program: The command line; another one in tests.
     """
@@ -68,7 +68,8 @@ class LogProcess:
             self._pause = _PAUSE_SECONDS_MIN if lived > _SETTLED_SECONDS else min(2 * self._pause, _PAUSE_SECONDS_MAX)
             self._start_at = now + self._pause
             self._forget()
-        if now >= self._start_at and any(self._spool.glob("*/*/*.spool")):
+        waits = any(self._spool.glob("*/*/*.spool")) or any((self._home / "log").glob("*/inbox/*.labels"))
+        if now >= self._start_at and waits:
             self._start(now)
 
     def close(self) -> None:

@@ -32,11 +32,14 @@ def sections(document: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str,
 
     Args:
         document: `id`, `service`, `answers` (rows of the log, the one that the user got first), `moments` (what was
-            live in each answer's place when it was given, None where nobody knows).
+            live in each answer's place when it was given, None where nobody knows), `labels` (what is known of it:
+            rows of the view `labelled`).
     """
     answers: Sequence[Mapping[str, Any]] = document["answers"]
     for place, (row, moment) in enumerate(zip(answers, document["moments"], strict=True)):
         yield (_title(row, place), [*_answer(row), *_moment(row, moment)])
+    if document["labels"]:
+        yield ("What turned out to be true", [pair for label in document["labels"] for pair in _label(label)])
 
 
 def lines(document: Mapping[str, Any], lineage: Sequence[str]) -> list[str]:
@@ -105,6 +108,22 @@ _UNREAD = {
     "release": "the release is not in the registry any more, so nobody knows its signature",
     "value": "a value fits no table and is null",
 }
+
+
+def _label(label: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    truth = label["text"] if label["value"] is None else f"{label['value']:g}"
+    words = [
+        "not one answer" if truth is None else str(truth),
+        f"known since {_time(label['arrived'])}",
+        "by a window that passed" if label["implied"] else "",
+        f"{label['raters']} raters, who disagree" if label["disagree"] else "",
+    ]
+    yield str(label["name"]), ", ".join(filter(None, words))
+    votes = label["votes"] or ()
+    if len(votes) > 1:
+        for vote in votes:
+            said = vote["text"] if vote["value"] is None else f"{vote['value']:g}"
+            yield f"{label['name']}, by {vote['rater'] or 'nobody named'}", f"{said}, {_time(vote['arrived'])}"
 
 
 def _moment(row: Mapping[str, Any], moment: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
