@@ -128,6 +128,11 @@ def _losses(found: dict[str, Any]) -> Iterator[str]:
         yield f"{count:,} rows are without features or answer: {reason}"
     for reason, count in found["damage"].items():
         yield f"{count:,} damaged places were passed over: {reason}"
+    if found["unacknowledged"]:
+        yield (
+            f"{found['unacknowledged']:,} answers were never recorded, as the gateway's log shows: "
+            "their process was killed, or could not write"
+        )
     if found["dropped"]:
         yield f"{found['dropped']:,} records could not be written to the spool"
     if found["lost_bytes"]:

@@ -35,8 +35,9 @@ class Log:
         self.attempts: list[attempts.Attempt] = []
         self.fallback_ids: tuple[str, ...] = ()
 
-    def read(self, cursor, *, line_count_max):
-        found = tuple(self.attempts[cursor.offset : cursor.offset + line_count_max])
+    def read(self, cursor, *, line_count_max, until=None):
+        end = len(self.attempts) if until is None else until.offset
+        found = tuple(self.attempts[cursor.offset : min(end, cursor.offset + line_count_max)])
         after = gateway.LogCursor(file_id=1, offset=cursor.offset + len(found))
         return gateway.LogBatch(attempts=found, cursor=after, fallback_ids=self.fallback_ids)
 

@@ -91,6 +91,10 @@ class Parser:
                 service, environment, composite, shadow = place_of[line.cluster]
                 release, replica = replica_of[line.host]
                 served = line.served
+                recorded = False
+                if served and served[-1] == attempts.RECORDED:
+                    # A server with an address of its own writes to a spool of its own.
+                    recorded, served = (line.host or "").startswith("/"), served[:-1]
                 attempt = make(
                     kind,
                     (
@@ -116,6 +120,7 @@ class Parser:
                         number_of[line.bytes],
                         replica,
                         defaulted_of[line.features],
+                        recorded,
                     ),
                 )
                 if shadow:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import pathlib
 import re
 import urllib.parse
@@ -26,6 +27,7 @@ from softlaunch.core.prediction_log import schema
 ROWS_MAX = 10_000
 """Of an answer; more is for an export."""
 _MEMORY = "1GB"
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,24 @@ def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[An
     """
     with _connected(path) as connection:
         return connection.execute(sql, list(values)).fetchall()
+
+
+def answered(path: pathlib.Path, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
+    """
+    Request id, release and answer number of the answers that were given since a time, the oldest first.
+
+    Raises:
+        ConfigError: there is no log yet.
+    """
+    moment = datetime.datetime.fromtimestamp(since, datetime.UTC)
+    with _connected(path) as connection:
+        found = connection.execute(
+            "SELECT request_id, release, answer_number FROM predictions "
+            "WHERE environment = $1 AND day >= $2 AND time >= $3 AND row = 0 ORDER BY time",
+            [environment, moment.date(), moment],
+        )
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
 
 
 def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:

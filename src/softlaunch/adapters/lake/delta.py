@@ -23,9 +23,11 @@ from typing import Any
 
 import deltalake
 import deltalake.exceptions
+import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import asking
 from softlaunch.core.prediction_log import progress as progresses
 from softlaunch.core.prediction_log import schema
 from softlaunch.ports import lake
@@ -121,6 +123,15 @@ class DeltaLake:
             remedy="Nothing to do: it is tried again.",
             code=errors.Code.LOG_UNAVAILABLE,
         )
+
+    def answered(self, service: str, environment: str, since: float) -> list[tuple[str, str, int]]:
+        """See ports.lake.Lake.answered."""
+        if self._load(service) is None:
+            return []
+        try:
+            return list(asking.answered(self.path(service), environment, since))
+        except (duckdb.Error, deltalake.exceptions.DeltaError, OSError) as error:
+            raise _unavailable(self.path(service), error) from error
 
     def _load(self, service: str) -> deltalake.DeltaTable | None:
         path = self.path(service)

@@ -22,6 +22,7 @@ from softlaunch.ports import segments as port
 
 _PIECE_BYTES = 2 * spool.FRAME_BYTES_MAX
 _QUIET_SECONDS = 2.0
+_STARTED = spool.VALUE_NAMES.index("started")
 _RECORD = msgspec.msgpack.Decoder(spool.Record)
 _GROUP = msgspec.msgpack.Decoder(spool.Group)
 
@@ -59,18 +60,22 @@ class SegmentTail:
         gone = {name: max(0, before.get(name, 0) - offset) for name, offset in offsets.items() if name not in sizes}
         gone |= {name: size for name, size in before.items() if name not in sizes and name not in offsets}
         found = _Found(offsets={name: offset for name, offset in offsets.items() if name in sizes})
+        read_until: list[float] = []
         for name, size in sizes.items():
-            if found.count >= record_count_max:
-                break
-            if size > found.offsets.get(name, 0):
+            if size <= found.offsets.get(name, 0):
+                continue
+            if found.count < record_count_max:
                 with contextlib.suppress(FileNotFoundError), (directory / name).open("rb") as file:
                     _read_segment(file, name, found, record_count_max)
+            if found.count >= record_count_max and size > found.offsets.get(name, 0):
+                read_until.append(_reached(name, found))
         return port.Groups(
             groups=tuple(found.groups),
             record_count=found.count,
             offsets=found.offsets,
             damaged=tuple(found.damaged),
             lost_bytes=sum(gone.values()),
+            read_until=min(read_until, default=None),
         )
 
     def _listed(self, service: str, environment: str) -> dict[str, int]:
@@ -89,6 +94,18 @@ class _Found:
         self.groups: list[tuple[spool.Header, spool.Group]] = []
         self.damaged: list[port.Damage] = []
         self.count = 0
+        self.last_segment = ""
+        """Where the last group is from."""
+
+
+def _reached(name: str, found: _Found) -> float:
+    """Unix seconds; no record in what is left of a segment was answered before."""
+    opened_at = spool.opened_at(name) or 0.0
+    if found.offsets.get(name) and found.groups:
+        _, last = found.groups[-1]
+        if last.rows and found.last_segment == name:
+            return max(opened_at, last.offset + float(last.rows[-1][_STARTED]))
+    return opened_at
 
 
 def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: int) -> None:
@@ -112,6 +129,7 @@ def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: in
             )
             return False
         found.groups.append((header, group))
+        found.last_segment = name
         found.count += len(group.rows)
         return found.count >= record_count_max
 

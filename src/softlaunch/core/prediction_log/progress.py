@@ -11,7 +11,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-COUNTED = ("rows", "records", "unmatched", "damaged_places", "damaged_bytes", "lost_bytes", "dropped")
+COUNTED = (
+    "rows", "records", "unmatched", "damaged_places", "damaged_bytes", "lost_bytes", "dropped", "unacknowledged",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class Progress:
     """By process with a segment here: records it could not write, as it told last."""
     time_max: float = 0.0
     """Unix seconds of the newest row."""
+    attempts_file: int = 0
+    """With the next: up to there the gateway's log was compared with what came, and what did not is counted."""
+    attempts_offset: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
