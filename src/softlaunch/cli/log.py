@@ -122,6 +122,10 @@ LOG.command("forget")(log_keep.forget)
 
 
 def _losses(found: dict[str, Any]) -> Iterator[str]:
+    outage = found["outage"]
+    if outage is not None:
+        since = "" if outage["since"] is None else f"since {_clock(outage['since'])} "
+        yield f"{since}nothing is moved: {outage['detail']} {outage['remedy']}"
     if found["unmatched"]:
         yield f"{found['unmatched']:,} answers are without the gateway's word (arm, attempt, served are null)"
     for reason, count in found["unread"].items():
@@ -157,6 +161,10 @@ def _going_on(*, leashed: bool) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

@@ -8,7 +8,7 @@ import fcntl
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from softlaunch import errors
@@ -19,13 +19,19 @@ from softlaunch.adapters.spool import tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
-from softlaunch.controller.prediction_log import joining, shipping
+from softlaunch.controller.prediction_log import joining, outages, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
-from softlaunch.wiring import log_keeping
+from softlaunch.ports import lake as lakes
+from softlaunch.wiring import log_keeping, log_outages
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
+_NOBODY: Mapping[str, Any] = {
+    "since": None,
+    "detail": "No process moves records into the log now.",
+    "remedy": "Run `softlaunch up`, or move what waits with `softlaunch log ship --once`.",
+}
 
 
 def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: Callable[[], bool]) -> int:
@@ -40,11 +46,13 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
 
     Raises:
         ConflictError: another process does it for this home.
+        UnavailableError: `once`, and a log cannot be written.
     """
     home.prepare()
     # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
     gc.set_threshold(500_000, 10, 100)
-    with _alone(home):
+    with _alone(home), contextlib.closing(log_outages.Note(home)) as note:
+        failures = outages.Outages(note.tell)
         shipper = shipping.Shipper(
             segments=tail.SegmentTail(home.spool),
             lake=delta.DeltaLake(home.log),
@@ -52,6 +60,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
                 attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
             ),
             content=_content(home),
+            failures=failures,
             every_seconds=settings.log_every_seconds,
         )
         rounds = log_keeping.Rounds(home, settings)
@@ -65,6 +74,8 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
                 if not once:
                     rounds.turn()
                 time.sleep(_TURN_SECONDS)
+        for outage in failures.found.values() if once else ():
+            raise errors.UnavailableError(outage.detail, remedy=outage.remedy, code=errors.Code.LOG_UNAVAILABLE)
         return count
 
 
@@ -108,6 +119,8 @@ class Status:
     waiting_segment_count: int
     waiting_bytes: int
     progress: progress.Progress
+    outage: Mapping[str, Any] | None
+    """`detail` and `remedy` of what keeps it from being written, and `since` when."""
 
     def document(self, now: float) -> dict[str, Any]:
         """As `softlaunch log status --json` prints it."""
@@ -122,6 +135,7 @@ class Status:
             "unread": dict(found.unread),
             "newest": found.time_max or None,
             "behind_seconds": max(0.0, now - found.time_max) if self.waiting_bytes and found.time_max else 0.0,
+            "outage": self.outage,
         }
 
 
@@ -130,8 +144,14 @@ def status(home: homes.Home) -> list[Status]:
     segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(home.log)
     places = set(segments.places())
     states = {}
+    told = log_outages.read(home)
+    outs = told or {}
     for service in {place[0] for place in places} | {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}:
-        states[service] = lake.state(service)
+        try:
+            states[service] = lake.state(service)
+        except errors.UnavailableError as error:
+            states[service] = lakes.TableState()
+            outs.setdefault(service, {"since": None, "detail": error.message, "remedy": error.remedy})
         places |= {(service, environment) for environment in states[service].progress}
     found = []
     for service, environment in sorted(places):
@@ -144,6 +164,7 @@ def status(home: homes.Home) -> list[Status]:
                 waiting_segment_count=waiting.segment_count,
                 waiting_bytes=waiting.byte_count,
                 progress=done,
+                outage=outs.get(service) or (_NOBODY if told is None and waiting.byte_count else None),
             )
         )
     return found

@@ -135,6 +135,9 @@ class DeltaLake:
 
     def _load(self, service: str) -> deltalake.DeltaTable | None:
         path = self.path(service)
+        for place in (path.parent, path):
+            if place.exists() and not place.is_dir():
+                raise _unavailable(path, NotADirectoryError(f"{place} is no directory"))
         if not (path / "_delta_log").is_dir():
             return None
         try:

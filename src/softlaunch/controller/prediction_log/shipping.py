@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller.prediction_log import accounting, decoding, joining, unfit
+from softlaunch.controller.prediction_log import accounting, appending, decoding, joining, outages
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import gateway, segments
@@ -80,6 +80,7 @@ class Shipper:
         lake: The log.
         attempts: What the gateway knows.
         content: What a release is.
+        failures: Of the lake.
         every_seconds: See EVERY_SECONDS.
         wait_seconds: See WAIT_SECONDS.
     """
@@ -91,6 +92,7 @@ class Shipper:
         lake: lakes.Lake,
         attempts: joining.Attempts,
         content: Content,
+        failures: outages.Outages | None = None,
         every_seconds: float = EVERY_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
@@ -98,6 +100,7 @@ class Shipper:
         self._lake = lake
         self._attempts = attempts
         self._content = content
+        self._outages = failures or outages.Outages()
         self._every_seconds = every_seconds
         self._wait_seconds = wait_seconds
         self._states: dict[str, lakes.TableState] = {}
@@ -126,13 +129,16 @@ class Shipper:
         self._is_caught_up = True
         places = {*self._segments.places(), *self._batches, *self._attempts.places}
         for service, environment in sorted(places):
+            if self._outages.is_out(service, now):
+                self._is_caught_up = False  # attempts are not read ahead of what waits here
+                continue
             try:
                 count += self._ship(service, environment, now, drain=drain)
             except (errors.UnavailableError, errors.ConflictError) as error:
                 # The table as it is now tells where to go on; other services are not concerned.
-                LOG.warning("log_not_shipped", service=service, environment=environment, detail=str(error))
+                self._outages.failed(service, error, now)
                 self._states.pop(service, None)
-                self._is_caught_up = False  # attempts are not read ahead of what waits here
+                self._is_caught_up = False
                 for place in [place for place in places if place[0] == service]:
                     self._batches.pop(place, None)
                     self._attempts.drop_ledger(place)
@@ -180,10 +186,13 @@ class Shipper:
         came_late = ledger.came(counted.keys)
         counted.unacknowledged = ledger.settle(batch.read_until) - came_late
         after = _after(begun, batch, counted, ledger.accounted)
-        state = self._states[service] = self._appended(service, environment, blocks, after)
+        state = self._states[service] = appending.append(self._lake, service, environment, blocks, after)
         if state.progress[environment].counts != after.counts:
             self._attempts.drop_ledger((service, environment))  # another append of this number was there already
         self._told_at[service, environment] = now
+        self._outages.passed(service, now)
+        if counted.unacknowledged:
+            LOG.warning("answers_not_recorded", service=service, environment=environment, count=counted.unacknowledged)
         del self._batches[service, environment]
         for damage in batch.damaged:
             LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
@@ -200,29 +209,6 @@ class Shipper:
                 answered = self._lake.answered(service, environment, since)
                 found.came(accounting.key_of(*each) for each in answered)
         return found
-
-    def _appended(
-        self, service: str, environment: str, blocks: Sequence[lakes.Block], after: progress.Progress
-    ) -> lakes.TableState:
-        try:
-            return self._lake.append(service, blocks, environment=environment, progress=after)
-        except unfit.REFUSALS as error:
-            refused: Exception = error
-        for mended, row_count in unfit.remedies(blocks):
-            LOG.warning(
-                "log_refused_values",
-                service=service,
-                environment=environment,
-                rows=row_count,
-                error=type(refused).__name__,
-            )
-            unread = _sum(after.unread, {decoding.Unread.VALUE.value: row_count})
-            told = dataclasses.replace(after, unread=unread)
-            try:
-                return self._lake.append(service, mended, environment=environment, progress=told)
-            except unfit.REFUSALS as error:
-                refused = error
-        raise refused
 
     def _spoken_on(self, batch: _Batch, now: float) -> bool:
         """The gateway's log tells of every answer, or has had the time to."""
