@@ -131,7 +131,7 @@ def _losses(found: dict[str, Any]) -> Iterator[str]:
     for reason, count in found["unread"].items():
         yield f"{count:,} rows are without features or answer: {reason}"
     for reason, count in found["damage"].items():
-        yield f"{count:,} damaged places were passed over: {reason}"
+        yield f"{count:,} damaged places were passed over: {reason} (kept in HOME/log/{found['service']}/quarantine)"
     if found["unacknowledged"]:
         yield (
             f"{found['unacknowledged']:,} answers were never recorded, as the gateway's log shows: "

@@ -15,7 +15,7 @@ from softlaunch import errors
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
 from softlaunch.adapters.oci import registry as oci_registry
-from softlaunch.adapters.spool import tail
+from softlaunch.adapters.spool import quarantine, tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
@@ -54,7 +54,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
     with _alone(home), contextlib.closing(log_outages.Note(home)) as note:
         failures = outages.Outages(note.tell)
         shipper = shipping.Shipper(
-            segments=tail.SegmentTail(home.spool),
+            segments=tail.SegmentTail(home.spool, aside=quarantine.Quarantine(home.log)),
             lake=delta.DeltaLake(home.log),
             attempts=joining.Attempts(
                 attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)

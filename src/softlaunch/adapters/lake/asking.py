@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import protocols
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
@@ -119,7 +120,9 @@ def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
 def _connected(path: pathlib.Path, *, holding: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the view, which reaches nothing but the log."""
     try:
-        table = deltalake.DeltaTable(path)
+        with protocols.known(path):
+            table = deltalake.DeltaTable(path)
+        protocols.check(table, path)
     except deltalake.exceptions.TableNotFoundError as error:
         raise errors.ConfigError(
             f"There is no prediction log at {path} yet.",

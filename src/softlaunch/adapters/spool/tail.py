@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
 
+from softlaunch.adapters.spool import quarantine
 from softlaunch.core import spool
 from softlaunch.ports import segments as port
 
@@ -33,10 +36,12 @@ class SegmentTail:
 
     Args:
         root: HOME/spool; need not exist.
+        aside: Keeps what cannot be read; None: it stays in its segment alone.
     """
 
-    def __init__(self, root: pathlib.Path) -> None:
+    def __init__(self, root: pathlib.Path, *, aside: quarantine.Quarantine | None = None) -> None:
         self._root = root
+        self._aside = aside
         self._sizes: dict[tuple[str, str], dict[str, int]] = {}
         """As seen last: what was deleted before it was read has lost so much."""
 
@@ -60,6 +65,8 @@ class SegmentTail:
         gone = {name: max(0, before.get(name, 0) - offset) for name, offset in offsets.items() if name not in sizes}
         gone |= {name: size for name, size in before.items() if name not in sizes and name not in offsets}
         found = _Found(offsets={name: offset for name, offset in offsets.items() if name in sizes})
+        if self._aside is not None:
+            found.keep = functools.partial(self._aside.keep, (service, environment))
         read_until: list[float] = []
         for name, size in sizes.items():
             if size <= found.offsets.get(name, 0):
@@ -96,6 +103,12 @@ class _Found:
         self.count = 0
         self.last_segment = ""
         """Where the last group is from."""
+        self.keep: Callable[[str, int, str, bytes], None] = lambda *_: None
+
+    def damage(self, segment: str, offset: int, reason: port.Reason, raw: bytes) -> None:
+        """Bytes that are no group."""
+        self.damaged.append(port.Damage(segment=segment, offset=offset, byte_count=len(raw), reason=reason))
+        self.keep(segment, offset, reason.value, raw)
 
 
 def _reached(name: str, found: _Found) -> float:
@@ -124,9 +137,7 @@ def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: in
             else:
                 group = _GROUP.decode(payload)
         except (msgspec.MsgspecError, UnicodeError):
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=len(payload), reason=port.Reason.CONTENT)
-            )
+            found.damage(name, place, port.Reason.CONTENT, payload)
             return False
         found.groups.append((header, group))
         found.last_segment = name
@@ -137,18 +148,15 @@ def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: in
         file.seek(place)
         data = file.read(_PIECE_BYTES)
         scanned = spool.scan(data, header.seed, enough=take)
-        if scanned.damage_count:
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=scanned.damage_bytes, reason=port.Reason.CHECKSUM)
-            )
+        for begin, end in scanned.damaged:
+            found.damage(name, place + begin, port.Reason.CHECKSUM, data[begin:end])
         place += scanned.stopped_at
         if scanned.payloads:
             continue
         if len(data) == _PIECE_BYTES:  # no frame in more than a frame's length
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=len(data) // 2, reason=port.Reason.CHECKSUM)
-            )
-            place += _PIECE_BYTES - spool.FRAME_BYTES_MAX
+            passed = _PIECE_BYTES - spool.FRAME_BYTES_MAX
+            found.damage(name, place, port.Reason.CHECKSUM, data[:passed])
+            place += passed
             continue
         if len(data) and _is_over(file):
             _damaged(found, name, place, file, port.Reason.TORN)
@@ -159,8 +167,10 @@ def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: in
 
 def _damaged(found: _Found, name: str, place: int, file: BinaryIO, reason: port.Reason) -> None:
     """From there to the end nothing can be read, and nothing will be added."""
-    size = os.fstat(file.fileno()).st_size
-    found.damaged.append(port.Damage(segment=name, offset=place, byte_count=size - place, reason=reason))
+    file.seek(place)
+    raw = file.read()
+    size = place + len(raw)
+    found.damage(name, place, reason, raw)
     found.offsets[name] = size
 
 

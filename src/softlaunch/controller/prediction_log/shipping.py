@@ -373,6 +373,7 @@ def _after(
         time_max=max(begun.time_max, counted.time_max),
         attempts_file=accounted.file_id,
         attempts_offset=accounted.offset,
+        more=begun.more,
     )
 
 

@@ -37,12 +37,17 @@ class Progress:
     attempts_file: int = 0
     """With the next: up to there the gateway's log was compared with what came, and what did not is counted."""
     attempts_offset: int = 0
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of a later version: passed on as they are."""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        found = dataclasses.asdict(self)
+        more = found.pop("more")
+        return {**more, **found}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Progress:
-        """What `to_json` wrote; fields of a later version are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in document.items() if name in known})
+        """What `to_json` wrote, of whichever version."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"more"}
+        more = {name: value for name, value in document.items() if name not in known}
+        return cls(more=more, **{name: value for name, value in document.items() if name in known})
