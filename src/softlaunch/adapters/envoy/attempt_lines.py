@@ -94,7 +94,8 @@ class Parser:
                 recorded = False
                 if served and served[-1] == attempts.RECORDED:
                     # A server with an address of its own writes to a spool of its own.
-                    recorded, served = (line.host or "").startswith("/"), served[:-1]
+                    served = served[:-1]
+                    recorded = served.isdecimal() and (line.host or "").startswith("/")
                 attempt = make(
                     kind,
                     (

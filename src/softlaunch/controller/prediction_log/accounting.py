@@ -154,6 +154,8 @@ class Ledgers:
         self._log = log
         self._start = start
         self._ledgers: dict[Place, Ledger] = {}
+        self._needed: dict[Place, gateway.LogCursor] = {}
+        """Of places whose ledger was dropped: what it had accounted for before it tried what failed."""
         self.seen: set[Place] = set()
         """Places with an answer that its server has said to record."""
 
@@ -162,7 +164,7 @@ class Ledgers:
 
     def begin(self, place: Place, accounted: gateway.LogCursor) -> Ledger:
         """A ledger that begins where the place's last commit says, and has all lines behind."""
-        ledger = self._ledgers[place] = Ledger(max(accounted, self._start))
+        ledger = self._ledgers[place] = Ledger(max(accounted, self._needed.get(place, self._start)))
         self._follow(place, ledger, None)
         return ledger
 
@@ -196,10 +198,15 @@ class Ledgers:
             self._follow(place, ledger, until)
 
     def oldest(self, places: Collection[Place], until: gateway.LogCursor) -> gateway.LogCursor:
-        """Lines before it are not needed for any of the places; nor is what is before `until`, if there are none."""
-        if any(place not in self._ledgers for place in places):
-            return self._start
-        return min([until, *(ledger.accounted for ledger in self._ledgers.values())])
+        """
+        Lines before it are not needed any more, once what ledgers have settled is in the table.
+
+        Args:
+            places: That will have a ledger.
+            until: What is needed for other things.
+        """
+        self._needed |= {place: ledger.accounted for place, ledger in self._ledgers.items()}
+        return min([until, *(self._needed.get(place, self._start) for place in {*places, *self.seen, *self._needed})])
 
     def _follow(self, place: Place, ledger: Ledger, until: gateway.LogCursor | None) -> None:
         while (until is None or ledger.cursor < until) and not ledger.is_full:
