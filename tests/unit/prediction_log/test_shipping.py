@@ -285,6 +285,23 @@ def test_bytes_that_were_deleted_before_they_were_read_are_counted(tmp_path) -> 
     assert 0 == reading.read("pricing", "production", found.offsets, record_count_max=1).lost_bytes
 
 
+def test_reading_tells_up_to_when_answers_were_read(tmp_path) -> None:
+    first = write(tmp_path, ["a", "b", "c"], seconds_apart=1.0)
+    second = write(tmp_path, ["d"], digits="d" * 12)
+    reading = tail.SegmentTail(tmp_path)
+    renamed = [path.rename(path.with_name(f"{int((NOW + later) * 1e3):014d}{path.name[14:]}"))
+               for path, later in ((first, 0.0), (second, 1.5))]  # fmt: skip
+
+    told, offsets = [], {}
+    for _ in range(4):
+        found = reading.read("pricing", "production", offsets, record_count_max=1)
+        offsets = found.offsets
+        told.append(found.read_until)
+
+    assert [NOW, NOW + 1.0, NOW + 1.5, None] == told
+    assert {path.name for path in renamed} == set(offsets)
+
+
 def test_a_redacted_feature_costs_itself_alone_and_a_refused_request_its_features(tmp_path, lake) -> None:
     write(tmp_path, ["hashed"], body=b'{"x":"9f86d081"}')
     write(tmp_path, ["odd"], digits="f" * 12, body=b"no json", status=400)

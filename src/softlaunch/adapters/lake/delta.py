@@ -18,7 +18,7 @@ import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import deltalake
@@ -126,12 +126,12 @@ class DeltaLake:
             code=errors.Code.LOG_UNAVAILABLE,
         )
 
-    def answered(self, service: str, environment: str, since: float) -> list[tuple[str, str, int]]:
+    def answered(self, service: str, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
         """See ports.lake.Lake.answered."""
         if self._load(service) is None:
-            return []
+            return
         try:
-            return list(asking.answered(self.path(service), environment, since))
+            yield from asking.answered(self.path(service), environment, since)
         except (duckdb.Error, deltalake.exceptions.DeltaError, OSError) as error:
             raise _unavailable(self.path(service), error) from error
 

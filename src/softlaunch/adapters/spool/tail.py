@@ -67,7 +67,7 @@ class SegmentTail:
         found = _Found(offsets={name: offset for name, offset in offsets.items() if name in sizes})
         if self._aside is not None:
             found.keep = functools.partial(self._aside.keep, (service, environment))
-        read_until: list[float] = []
+        unread: list[str] = []
         for name, size in sizes.items():
             if size <= found.offsets.get(name, 0):
                 continue
@@ -75,14 +75,14 @@ class SegmentTail:
                 with contextlib.suppress(FileNotFoundError), (directory / name).open("rb") as file:
                     _read_segment(file, name, found, record_count_max)
             if found.count >= record_count_max and size > found.offsets.get(name, 0):
-                read_until.append(_reached(name, found))
+                unread.append(name)
         return port.Groups(
             groups=tuple(found.groups),
             record_count=found.count,
             offsets=found.offsets,
             damaged=tuple(found.damaged),
             lost_bytes=sum(gone.values()),
-            read_until=min(read_until, default=None),
+            read_until=_read_until(unread, found),
         )
 
     def _listed(self, service: str, environment: str) -> dict[str, int]:
@@ -111,14 +111,16 @@ class _Found:
         self.keep(segment, offset, reason.value, raw)
 
 
-def _reached(name: str, found: _Found) -> float:
-    """Unix seconds; no record in what is left of a segment was answered before."""
-    opened_at = spool.opened_at(name) or 0.0
-    if found.offsets.get(name) and found.groups:
-        _, last = found.groups[-1]
-        if last.rows and found.last_segment == name:
-            return max(opened_at, last.offset + float(last.rows[-1][_STARTED]))
-    return opened_at
+def _read_until(unread: list[str], found: _Found) -> float | None:
+    """Unix seconds; nothing in what is left of segments was answered before. None: nothing is left."""
+    if not unread:
+        return None
+    moments = [spool.opened_at(name) or 0.0 for name in unread if name != found.last_segment]
+    if found.groups and found.groups[-1][1].rows:
+        # Also where each segment was read to its end: a clock that was set back makes the next one look new.
+        last = found.groups[-1][1]
+        moments.append(last.offset + float(last.rows[-1][_STARTED]))
+    return min(moments, default=0.0)
 
 
 def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: int) -> None:

@@ -33,7 +33,7 @@ time writes late, and a record that comes even later is subtracted again.
 """
 KEYS_MAX = 500_000
 """Answers without a record held at a time, some 60 MB: what several processes answered during one's segment."""
-_EARLY_MAX = 250_000
+_EARLY_MAX = 500_000
 _LINES = 20_000
 _MICROSECONDS = 1e6
 
@@ -61,13 +61,14 @@ class Ledger:
 
     Args:
         cursor: Lines before it were accounted for.
+        ended_at: When the last answer of these ended.
     """
 
-    def __init__(self, cursor: gateway.LogCursor) -> None:
+    def __init__(self, cursor: gateway.LogCursor, ended_at: float = 0.0) -> None:
         self.cursor = cursor
         """Lines before it were taken."""
-        self.since = float("inf")
-        """Unix seconds at which the first answer began that was ever taken."""
+        self.ended_at = ended_at
+        """Unix seconds at which the last of the answers ended that were accounted for: others ended later."""
         self._chunks: collections.deque[_Chunk] = collections.deque()
         self._waiting: dict[int, int] = {}
         self._early: list[dict[int, int]] = [{}, {}]
@@ -82,19 +83,23 @@ class Ledger:
     def is_full(self) -> bool:
         return len(self._waiting) > KEYS_MAX
 
-    def take(self, answered: Iterable[attempts.Attempt], after: gateway.LogCursor) -> None:
+    def take(self, answered: Sequence[attempts.Attempt], after: gateway.LogCursor) -> None:
         """The answers of the next lines."""
         keys = []
-        ended_at = 0.0
         waiting = self._waiting
+        is_early = bool(self._early[0] or self._early[1])
         for each in answered:
-            key = key_of(each.request_id, each.release, each.served_count)
-            self.since = min(self.since, each.started_at)
-            if not (_taken(self._early[0], key) or _taken(self._early[1], key)):
-                waiting[key] = waiting.get(key, 0) + 1
-                keys.append(key)
-                ended_at = max(ended_at, each.started_at + (each.latency_us or 0) / _MICROSECONDS)
+            key = hash((each.request_id, each.release, each.served_count))  # key_of, without the call
+            if is_early and (_taken(self._early[0], key) or _taken(self._early[1], key)):
+                continue
+            if key in waiting:
+                waiting[key] += 1
+            else:
+                waiting[key] = 1
+            keys.append(key)
         if keys:
+            ended_at = each.started_at + (each.latency_us or 0) / _MICROSECONDS  # lines are in that order
+            self.ended_at = self.ended_at or ended_at - SETTLE_SECONDS
             self._chunks.append(_Chunk(before=self.cursor, ended_at=ended_at, keys=keys))
         self.cursor = after
 
@@ -103,7 +108,10 @@ class Ledger:
         late = 0
         waiting, counted = self._waiting, self._counted
         for key in keys:
-            if _taken(waiting, key):
+            count = waiting.pop(key, 0)
+            if count > 1:
+                waiting[key] = count - 1
+            if count:
                 continue
             if counted and _taken(counted, key):
                 late += 1
@@ -125,14 +133,19 @@ class Ledger:
             chunk = self._chunks[0]
             if any(key in self._waiting for key in chunk.keys):
                 return chunk.ended_at + SETTLE_SECONDS <= read_until
-            self._chunks.popleft()
+            self._pop()
         return False
+
+    def _pop(self) -> Sequence[int]:
+        chunk = self._chunks.popleft()
+        self.ended_at = max(self.ended_at, chunk.ended_at)
+        return chunk.keys
 
     def settle(self, read_until: float) -> int:
         """Answers whose records should have come and did not, each counted once."""
         missing = 0
         while self.is_due(read_until):
-            for key in self._chunks.popleft().keys:
+            for key in self._pop():
                 if _taken(self._waiting, key):
                     missing += 1
                     self._counted[key] = self._counted.get(key, 0) + 1
@@ -162,10 +175,19 @@ class Ledgers:
     def find(self, place: Place) -> Ledger | None:
         return self._ledgers.get(place)
 
-    def begin(self, place: Place, accounted: gateway.LogCursor) -> Ledger:
-        """A ledger that begins where the place's last commit says, and has all lines behind."""
-        ledger = self._ledgers[place] = Ledger(max(accounted, self._needed.get(place, self._start)))
-        self._follow(place, ledger, None)
+    def begin(self, place: Place, accounted: gateway.LogCursor, ended_at: float, until: gateway.LogCursor) -> Ledger:
+        """
+        A ledger that begins where the place's last commit says.
+
+        Args:
+            place: Whose.
+            accounted: The commit's.
+            ended_at: Ledger.ended_at then.
+            until: What comes after will be fed.
+        """
+        ledger = Ledger(max(accounted, self._needed.get(place, self._start)), ended_at)
+        self._ledgers[place] = ledger
+        self._follow(place, ledger, until)
         return ledger
 
     def drop(self, place: Place) -> None:
@@ -208,8 +230,8 @@ class Ledgers:
         self._needed |= {place: ledger.accounted for place, ledger in self._ledgers.items()}
         return min([until, *(self._needed.get(place, self._start) for place in {*places, *self.seen, *self._needed})])
 
-    def _follow(self, place: Place, ledger: Ledger, until: gateway.LogCursor | None) -> None:
-        while (until is None or ledger.cursor < until) and not ledger.is_full:
+    def _follow(self, place: Place, ledger: Ledger, until: gateway.LogCursor) -> None:
+        while ledger.cursor < until and not ledger.is_full:
             batch = self._log.read(ledger.cursor, line_count_max=_LINES, until=until)
             mine = [
                 each
@@ -217,10 +239,8 @@ class Ledgers:
                 for each in found
                 if each.recorded and (each.service, each.environment) == place
             ]
-            if batch.cursor <= ledger.cursor:
-                ledger.cursor = until or ledger.cursor  # lines that are gone are passed over
-                return
-            ledger.take(mine, batch.cursor)
+            # Lines that are gone are passed over.
+            ledger.take(mine, batch.cursor if batch.cursor > ledger.cursor else until)
 
 
 def _taken(counts: dict[int, int], key: int) -> bool:

@@ -100,9 +100,9 @@ class Attempts:
         """What was answered there and is not accounted for, if it was begun."""
         return self._ledgers.find(place)
 
-    def begin_ledger(self, place: accounting.Place, accounted: gateway.LogCursor) -> accounting.Ledger:
-        """One with all that was answered behind `accounted`."""
-        return self._ledgers.begin(place, accounted)
+    def begin_ledger(self, place: accounting.Place, accounted: gateway.LogCursor, ended_at: float) -> accounting.Ledger:
+        """One with all that was read so far behind `accounted`; see accounting.Ledgers.begin."""
+        return self._ledgers.begin(place, accounted, ended_at, self._cursor)
 
     def drop_ledger(self, place: accounting.Place) -> None:
         """What is in the table is not known any more."""

@@ -35,7 +35,8 @@ EVERY_SECONDS = 30.0
 WAIT_SECONDS = 6.0
 """For the gateway's word on an answer: the usual request timeout, and a second."""
 REQUEST_SECONDS_MAX = 60.0
-"""No request takes longer: an attempt whose line is not read yet began no earlier than this before now."""
+"""No request takes longer: an attempt began no earlier than this before the end of those in lines before its own."""
+_UNTOLD_SECONDS = 3_600.0
 _MICROSECONDS = 1e6
 _SERVED_COUNT = spool.VALUE_NAMES.index("served_count")
 
@@ -153,7 +154,7 @@ class Shipper:
         batch = self._batches.get((service, environment))
         if batch is None:
             batch = self._batches[service, environment] = _Batch(offsets=dict(begun.offsets), opened_at=now)
-        ledger = self._ledger(service, environment, begun, now)
+        ledger = self._ledger(service, environment, begun)
         age = now - batch.opened_at
         if batch.record_count < RECORDS_MAX and (age < self._every_seconds or not batch.record_count):
             found = self._segments.read(
@@ -185,27 +186,28 @@ class Shipper:
         blocks, counted = self._made(service, environment, batch, state)
         came_late = ledger.came(counted.keys)
         counted.unacknowledged = ledger.settle(batch.read_until) - came_late
-        after = _after(begun, batch, counted, ledger.accounted)
+        after = _after(begun, batch, counted, ledger)
         state = self._states[service] = appending.append(self._lake, service, environment, blocks, after)
         if state.progress[environment].counts != after.counts:
             self._attempts.drop_ledger((service, environment))  # another append of this number was there already
         self._told_at[service, environment] = now
         self._outages.passed(service, now)
-        if counted.unacknowledged:
+        if counted.unacknowledged > 0:
             LOG.warning("answers_not_recorded", service=service, environment=environment, count=counted.unacknowledged)
         del self._batches[service, environment]
         for damage in batch.damaged:
             LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
         return counted.rows
 
-    def _ledger(self, service: str, environment: str, begun: progress.Progress, now: float) -> accounting.Ledger:
+    def _ledger(self, service: str, environment: str, begun: progress.Progress) -> accounting.Ledger:
         """What was answered there; begun anew, it is told what of it the table has."""
         found = self._attempts.ledger((service, environment))
         if found is None:
             accounted = gateway.LogCursor(file_id=begun.attempts_file, offset=begun.attempts_offset)
-            found = self._attempts.begin_ledger((service, environment), accounted)
+            found = self._attempts.begin_ledger((service, environment), accounted, begun.attempts_ended_at)
             if begun.version:
-                since = min(found.since, now) - REQUEST_SECONDS_MAX
+                # Lines are in the order in which answers ended. A softlaunch before this did not tell the time.
+                since = (begun.attempts_ended_at or begun.time_max - _UNTOLD_SECONDS) - REQUEST_SECONDS_MAX
                 answered = self._lake.answered(service, environment, since)
                 found.came(accounting.key_of(*each) for each in answered)
         return found
@@ -293,7 +295,7 @@ class Shipper:
         if unread is not None:
             unread = str(unread)
             counted.unread[unread] += count
-        counted.keys.append(accounting.key_of(request_id, header.release, served_count))
+        counted.keys.append(hash((request_id, header.release, served_count)))  # accounting.key_of, without the call
         counted.records += 1
         counted.rows += count
         counted.time_max = max(counted.time_max, at)
@@ -347,9 +349,7 @@ class _Counted:
         self.dropped: dict[str, int] = {}
 
 
-def _after(
-    begun: progress.Progress, batch: _Batch, counted: _Counted, accounted: gateway.LogCursor
-) -> progress.Progress:
+def _after(begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: accounting.Ledger) -> progress.Progress:
     writers = {spool.writer_of(name).rpartition("-")[2] for name in batch.offsets}
     told = {**begun.dropped, **counted.dropped}
     more = {
@@ -371,8 +371,9 @@ def _after(
         unread=_sum(begun.unread, counted.unread),
         dropped={name: count for name, count in told.items() if count and _short(name) in writers},
         time_max=max(begun.time_max, counted.time_max),
-        attempts_file=accounted.file_id,
-        attempts_offset=accounted.offset,
+        attempts_file=ledger.accounted.file_id,
+        attempts_offset=ledger.accounted.offset,
+        attempts_ended_at=ledger.ended_at,
         more=begun.more,
     )
 

@@ -37,6 +37,8 @@ class Progress:
     attempts_file: int = 0
     """With the next: up to there the gateway's log was compared with what came, and what did not is counted."""
     attempts_offset: int = 0
+    attempts_ended_at: float = 0.0
+    """Unix seconds; the last of what was compared ended then."""
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of a later version: passed on as they are."""
 
