@@ -59,7 +59,7 @@ def write(home: pathlib.Path, count: int) -> None:
                 line = {
                     "cluster": f"{SERVICE}/{ENVIRONMENT}/stable/{RELEASE}", "epoch": "1", "flags": "-",
                     "host": f"/tmp/{RELEASE}.0.sock", "id": name, "key": f"u{number % 1000}", "number": "1",
-                    "served": str(number), "start": f"{at:.6f}", "status": 200, "us": 900,
+                    "served": f"{number}r", "start": f"{at:.6f}", "status": 200, "us": 900,
                 }  # fmt: skip
                 log.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
             writer.append(encode(spool.Group(offset=0.0, memory_kib=1, dropped=0, rows=rows)))

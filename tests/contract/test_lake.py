@@ -99,6 +99,24 @@ def test_a_field_that_became_another_type_meanwhile_is_a_conflict(found) -> None
     assert {"production": made(1)} == found.state("pricing").progress
 
 
+def test_answers_since_a_time_are_told_once_for_all_their_rows(found) -> None:
+    assert [] == list(found.answered("pricing", "production", 0.0))
+    names = [field.name for field in schema.ENVELOPE]
+    more = []
+    for number, (at, place) in enumerate([(10, 0), (20, 0), (20, 1)]):
+        values = dict(zip(names, row("a"), strict=True))
+        values |= {"release": "r", "answer_number": number, "row": place, "time": (1_700_000_000 + at) * 1_000_000}
+        more.append(tuple(values[name] for name in names))
+    rows = lake.Block(
+        rows=more, feature_fields=(AMOUNT,), features=[(7,)] * 3, answer_fields=(SCORE,), answers=[(0.5,)] * 3
+    )
+    found.append("pricing", [rows], environment="production", progress=made(1))
+
+    assert [("a", "r", 0), ("a", "r", 1)] == list(found.answered("pricing", "production", 1_700_000_005.0))
+    assert [("a", "r", 1)] == list(found.answered("pricing", "production", 1_700_000_020.0))
+    assert [] == list(found.answered("pricing", "integration", 0.0))
+
+
 def test_progress_without_rows_is_kept(found) -> None:
     found.append("pricing", [], environment="production", progress=made(1))
 

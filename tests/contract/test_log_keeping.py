@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import pathlib
 import random
@@ -255,8 +256,9 @@ def test_without_a_table_there_is_nothing_to_keep(table) -> None:
     assert 0 == table.keeper.forget("u1", key_name=None).rows
 
 
-def _keep_for_ever(root: pathlib.Path) -> None:
+def _keep_for_ever(root: pathlib.Path, begun: multiprocessing.synchronize.Event) -> None:
     table = Table(root)
+    begun.set()
     while True:
         (table.path.parent / "kept.json").unlink(missing_ok=True)
         table.keeper.keep(TODAY, keep_days=None)
@@ -270,9 +272,11 @@ def test_kills_while_days_are_sorted_lose_and_double_nothing(table) -> None:
     before, place = table.ids(), table.progress
     context = multiprocessing.get_context("spawn")
     for _ in range(8):
-        process = context.Process(target=_keep_for_ever, args=(table.path.parent.parent,))
+        begun = context.Event()
+        process = context.Process(target=_keep_for_ever, args=(table.path.parent.parent, begun))
         process.start()
-        time.sleep(0.8 + chance.random() * 0.8)
+        assert begun.wait(60)
+        time.sleep(0.1 + chance.random() * 0.8)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
 

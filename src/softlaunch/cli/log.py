@@ -128,12 +128,21 @@ LOG.command("forget")(log_keep.forget)
 
 
 def _losses(found: dict[str, Any]) -> Iterator[str]:
+    outage = found["outage"]
+    if outage is not None:
+        since = "" if outage["since"] is None else f"since {_clock(outage['since'])} "
+        yield f"{since}nothing is moved: {outage['detail']} {outage['remedy']}"
     if found["unmatched"]:
         yield f"{found['unmatched']:,} answers are without the gateway's word (arm, attempt, served are null)"
     for reason, count in found["unread"].items():
         yield f"{count:,} rows are without features or answer: {reason}"
     for reason, count in found["damage"].items():
-        yield f"{count:,} damaged places were passed over: {reason}"
+        yield f"{count:,} damaged places were passed over: {reason} (kept in HOME/log/{found['service']}/quarantine)"
+    if found["unacknowledged"]:
+        yield (
+            f"{found['unacknowledged']:,} answers were never recorded, as the gateway's log shows: "
+            "their process was killed, or could not write"
+        )
     if found["dropped"]:
         yield f"{found['dropped']:,} records could not be written to the spool"
     if found["lost_bytes"]:
@@ -158,6 +167,10 @@ def _going_on(*, leashed: bool) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+RECORDED = "r"
+"""Behind the count in x-softlaunch-served: the model server has taken this answer to be written to its spool."""
+
 
 class Arm(enum.StrEnum):
     """The two sides of a rollout."""
@@ -67,6 +70,8 @@ class Attempt(NamedTuple):
     """The process that served it: file name of its socket, or its address; empty when none was reached."""
     features_defaulted: int | None = None
     """Looked-up values that were missing, late or stale (x-softlaunch-features); None where nothing is looked up."""
+    recorded: bool = False
+    """The model server has taken the answer to be written to its spool; killed before that, it has lost it."""
 
 
 class Outcome(enum.StrEnum):

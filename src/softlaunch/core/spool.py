@@ -265,6 +265,8 @@ class Scanned:
     damage_count: int
     """Places where something unreadable lay between good frames."""
     damage_bytes: int
+    damaged: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    """Where these places begin and end."""
 
 
 def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool] = lambda _: False) -> Scanned:
@@ -277,7 +279,8 @@ def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool]
         enough: Told of every payload; it stops after the one that this is true of.
     """
     payloads: list[bytes] = []
-    place = damage_count = damage_bytes = 0
+    damaged: list[tuple[int, int]] = []
+    place = 0
     view = memoryview(data)
     raw = data if isinstance(data, bytes) else bytes(data)
     while True:
@@ -286,15 +289,20 @@ def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool]
             following = _next_good(raw, view, place + 1, seed)
             if following is None:
                 break
-            damage_count += 1
-            damage_bytes += following - place
+            damaged.append((place, following))
             place = following
             continue
         payloads.append(payload)
         place += _FRAME.size + len(payload)
         if enough(payload):
             break
-    return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
+    return Scanned(
+        payloads=payloads,
+        stopped_at=place,
+        damage_count=len(damaged),
+        damage_bytes=sum(end - begin for begin, end in damaged),
+        damaged=damaged,
+    )
 
 
 def _payload(raw: bytes, view: memoryview, place: int, seed: int) -> bytes | None:

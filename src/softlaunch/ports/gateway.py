@@ -11,9 +11,13 @@ from softlaunch.core import attempts
 from softlaunch.core.rollout import traffic
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, order=True)
 class LogCursor:
-    """Where reading of the attempt log stopped: which file (inode) and the byte after the last whole line taken."""
+    """
+    Where reading of the attempt log stopped: which file, and the byte after the last whole line taken.
+
+    A later file has a greater id: cursors of one log are in its order.
+    """
 
     file_id: int = 0
     offset: int = 0
@@ -108,8 +112,8 @@ class Gateway(Protocol):
 class AttemptTail(Protocol):
     """The attempt log for a second reader, in a process of its own."""
 
-    def read(self, cursor: LogCursor, *, line_count_max: int) -> LogBatch:
-        """Attempts after the cursor."""
+    def read(self, cursor: LogCursor, *, line_count_max: int, until: LogCursor | None = None) -> LogBatch:
+        """Attempts after the cursor, and none after `until`, where reading has stopped before."""
         ...
 
     def hold(self, cursor: LogCursor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from softlaunch.core.prediction_log import progress, schema
@@ -56,5 +56,19 @@ class Lake(Protocol):
         Raises:
             ConflictError: a field has another type in the table by now: take the state again, and place the rows anew.
             UnavailableError: the table cannot be read or written now; nothing of it was.
+        """
+        ...
+
+    def answered(self, service: str, environment: str, since: float) -> Iterable[tuple[str, str, int]]:
+        """
+        Request id, release and answer number of each answer in the table, one for all of its rows.
+
+        Args:
+            service: Whose table; it need not be there.
+            environment: Of the answers.
+            since: Unix seconds; answers to what came before may be left out.
+
+        Raises:
+            UnavailableError: the table cannot be read.
         """
         ...

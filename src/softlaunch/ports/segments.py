@@ -41,6 +41,8 @@ class Groups:
     damaged: tuple[Damage, ...]
     lost_bytes: int
     """In segments that were deleted for room before all of them was read; those nobody ever saw are not known."""
+    read_until: float | None = None
+    """Unix seconds; what was answered later may be in segments that are not read yet. None: all was read."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.core import lookup_recorded
+from softlaunch.core import attempts, lookup_recorded
 from softlaunch.serving import (
     batching,
     deadlines,
@@ -99,7 +99,10 @@ class App:
             if measured is not None:
                 asked = scope.headers if asked is None else asked
                 request_id = asked.get("x-request-id")
-                headers = self._measured_headers(headers, measured, request_id if reply.status == _OK else None)
+                # What is answered and then never found in the spool is counted as lost.
+                recorded = self._capture is not None and bool(request_id) and self._capture.takes(asked, request_id)
+                named = request_id if reply.status == _OK else None
+                headers = self._measured_headers(headers, measured, named, recorded=recorded)
             if reply.headers:
                 # The first of ours is content-type: application/json.
                 ours = headers[1:] if reply.headers[0][0] == "content-type" else headers
@@ -134,10 +137,11 @@ class App:
             self.in_flight -= 1
 
     def _measured_headers(
-        self, headers: list[tuple[str, str]], measured: replies.Measured, request_id: str | None
+        self, headers: list[tuple[str, str]], measured: replies.Measured, request_id: str | None, *, recorded: bool
     ) -> list[tuple[str, str]]:
         metered = self.meter
-        found = [*headers, *metered.memory_headers, ("x-softlaunch-served", str(metered.served_count))]
+        served = f"{metered.served_count}{attempts.RECORDED}" if recorded else str(metered.served_count)
+        found = [*headers, *metered.memory_headers, ("x-softlaunch-served", served)]
         if measured.cpu_us is not None:
             found.append(("x-softlaunch-cpu-us", str(measured.cpu_us)))
         if measured.output:

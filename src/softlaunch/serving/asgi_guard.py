@@ -18,14 +18,13 @@ thread pools, and what several requests used together cannot be told apart.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from softlaunch.core import answer_checks
+from softlaunch.core import answer_checks, attempts
 from softlaunch.serving import asgi_answers, asgi_target, meter, readiness, replies
 from softlaunch.serving import capture as capturing
 from softlaunch.serving.runtimes import model
@@ -34,7 +33,6 @@ PROBE_HEADER = b"x-softlaunch-probe"
 """Holds the instance's token; the gateway removes it from what clients send."""
 DETAIL_HEADER = "x-softlaunch-detail"
 """Why an instance is not ready yet, for people."""
-_LOOPBACK = ("127.0.0.1", 0)
 _COMPRESSION = b"accept-encoding"
 
 Ready = Callable[[], Awaitable[str]]
@@ -97,7 +95,7 @@ class Guard:
             await _send_reply(send, replies.not_ready(), [self._release_header])
             return
         scope["state"] = dict(self.state)
-        scope["client"] = _client(headers)
+        scope["client"] = asgi_target.client(headers)
         alone = self.in_flight == 0
         self.in_flight += 1
         self._arrivals += 1
@@ -152,43 +150,42 @@ class Guard:
         self.last_request_at = asyncio.get_running_loop().time()
         return [self._release_header, (b"connection", b"close")]
 
-    def measured_headers(self, cpu_us: int | None, output: str, started: float) -> list[tuple[bytes, bytes]]:
+    def numbered(self, path: str, headers: Mapping[str, str]) -> capturing.Recorded:
+        """The prediction being answered; it has its number before others are answered while it is sent."""
+        number = self._meter.served_count
+        self._meter.served_count += 1
+        request_id, capture = headers.get("x-request-id", ""), self._capture
+        is_taken = capture is not None and bool(request_id) and capture.takes(headers, request_id)
+        return capturing.Recorded(path=path, headers=headers, number=number, is_taken=is_taken)
+
+    def measured_headers(self, recorded: capturing.Recorded, measured: replies.Measured) -> list[tuple[bytes, bytes]]:
+        served = f"{recorded.number}{attempts.RECORDED if recorded.is_taken else ''}"
         found = [
             *((name.encode(), value.encode()) for name, value in self._meter.memory_headers),
-            (b"x-softlaunch-served", b"%d" % self._meter.served_count),
+            (b"x-softlaunch-served", served.encode()),
         ]
-        if cpu_us is not None:
-            found.append((b"x-softlaunch-cpu-us", b"%d" % cpu_us))
-        if output:
-            found.append((b"x-softlaunch-out", output.encode()))
+        if measured.cpu_us is not None:
+            found.append((b"x-softlaunch-cpu-us", b"%d" % measured.cpu_us))
+        if measured.output:
+            found.append((b"x-softlaunch-out", measured.output.encode()))
         if self._rules.tells_service_time:
-            found.append((b"x-softlaunch-service-us", b"%d" % _us_since(started)))
+            found.append((b"x-softlaunch-service-us", b"%d" % _us_since(measured.started)))
         return found
 
-    def account(self, recorded: Recorded, reply: replies.Reply, measured: replies.Measured) -> None:
-        """Counts one answered prediction and records it."""
-        request_id = recorded.headers.get("x-request-id")
-        if self._capture is not None and request_id:
+    def account(self, recorded: capturing.Recorded, reply: replies.Reply, measured: replies.Measured) -> None:
+        """Records one answered prediction."""
+        if self._capture is not None and recorded.is_taken:
             self._capture.add(
                 recorded.path,
                 recorded.headers,
-                request_id,
+                recorded.headers["x-request-id"],
                 reply,
                 measured,
                 service_us=_us_since(measured.started),
                 memory_kib=self._meter.memory_kib,
-                served_count=self._meter.served_count,
+                served_count=recorded.number,
                 content_type=recorded.headers.get("content-type", ""),
             )
-        self._meter.served_count += 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """A request as capture reads it."""
-
-    path: str
-    headers: Mapping[str, str]
 
 
 class _Exchange:
@@ -215,7 +212,7 @@ class _Exchange:
         self._request = bytearray()
         self._request_whole = False
         self._request_cut = False
-        self._request_bytes_left = _declared_bytes(headers)
+        self._request_bytes_left = asgi_target.declared_bytes(headers)
         self._start: asgi_target.Message | None = None
         self._answer = bytearray()
         self._began = self._passes = self._ended = False
@@ -292,9 +289,13 @@ class _Exchange:
         self._passes = self._began = self._ended = True
         status = self._start["status"]
         measured = replies.Measured(b"", self._started, cut=True)
-        await self._send({**self._start, "headers": [*self._start.get("headers", ()), *self._told(measured)]})
-        await self._send({"type": "http.response.body", "body": bytes(self._answer), "more_body": True})
-        self._guard.account(self._recorded(), replies.Reply(status, b""), measured)
+        recorded = self._recorded()
+        told = self._told(recorded, measured)
+        try:
+            await self._send({**self._start, "headers": [*self._start.get("headers", ()), *told]})
+            await self._send({"type": "http.response.body", "body": bytes(self._answer), "more_body": True})
+        finally:
+            self._guard.account(recorded, replies.Reply(status, b""), measured)
         self._answer.clear()
 
     async def _finish(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -310,11 +311,14 @@ class _Exchange:
         value = answer_checks.first_value(self._guard.rules.checks, document) if good else None
         row_count = answer_checks.row_count(self._guard.rules.checks, document) if good else 0
         measured = self._measured(row_count, asgi_answers.outline(value))
-        told = self._told(measured, row_count=row_count)
+        recorded = self._recorded()
+        told = self._told(recorded, measured, row_count=row_count)
         self._began = True
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *told]})
-        await self._send({"type": "http.response.body", "body": body})
-        self._guard.account(self._recorded(), replies.Reply(status, body), measured)
+        try:
+            await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *told]})
+            await self._send({"type": "http.response.body", "body": body})
+        finally:
+            self._guard.account(recorded, replies.Reply(status, body), measured)
 
     async def _refuse(self, broken: answer_checks.Broken) -> None:
         """The app's answer may not leave: 500, and the gateway asks the stable release."""
@@ -336,8 +340,11 @@ class _Exchange:
     async def _reply(self, reply: replies.Reply) -> None:
         measured = self._measured(0, "")
         self._began = True
-        await _send_reply(self._send, reply, self._told(measured))
-        self._guard.account(self._recorded(), reply, measured)
+        recorded = self._recorded()
+        try:
+            await _send_reply(self._send, reply, self._told(recorded, measured))
+        finally:
+            self._guard.account(recorded, reply, measured)
 
     def _measured(self, row_count: int, output: str) -> replies.Measured:
         cpu_us = None
@@ -347,31 +354,22 @@ class _Exchange:
         request = b"" if cut else bytes(self._request)
         return replies.Measured(request, self._started, row_count, cpu_us, output, cut)
 
-    def _told(self, measured: replies.Measured, *, row_count: int = 0) -> list[tuple[bytes, bytes]]:
+    def _told(
+        self, recorded: capturing.Recorded, measured: replies.Measured, *, row_count: int = 0
+    ) -> list[tuple[bytes, bytes]]:
         found = self._guard.common_headers()
-        found += self._guard.measured_headers(measured.cpu_us, measured.output, measured.started)
+        found += self._guard.measured_headers(recorded, measured)
         request_id = self._headers.get(b"x-request-id")
         if request_id and row_count:
             rows = b"0" if row_count == 1 else b"0-%d" % (row_count - 1)
             found.append((b"x-softlaunch-prediction-id", request_id + b":" + rows))
         return found
 
-    def _recorded(self) -> Recorded:
+    def _recorded(self) -> capturing.Recorded:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
         query = self._scope.get("query_string") or b""
         path = self._scope["path"] + (f"?{query.decode('latin-1')}" if query else "")
-        return Recorded(path=path, headers=headers)
-
-
-def _client(headers: Mapping[bytes, bytes]) -> tuple[str, int]:
-    """Who asked, as the gateway saw it: what a client itself wrote there comes before."""
-    hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
-    return (hops, 0) if hops else _LOOPBACK
-
-
-def _declared_bytes(headers: Mapping[bytes, bytes]) -> int | None:
-    length = headers.get(b"content-length", b"")
-    return int(length) if length.isdigit() else None
+        return self._guard.numbered(path, headers)
 
 
 async def _reason(ready: Ready) -> str:

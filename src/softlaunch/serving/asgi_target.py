@@ -16,7 +16,7 @@ import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from softlaunch import errors
@@ -30,6 +30,19 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\))?", re.ASCII)
 """module:attribute, or module:factory() for an app that a call without arguments makes."""
+_LOOPBACK = ("127.0.0.1", 0)
+
+
+def client(headers: Mapping[bytes, bytes]) -> tuple[str, int]:
+    """Who asked, as the gateway saw it: what a client itself wrote there comes before."""
+    hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
+    return (hops, 0) if hops else _LOOPBACK
+
+
+def declared_bytes(headers: Mapping[bytes, bytes]) -> int | None:
+    """What content-length says; None: nothing, or no number."""
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else None
 
 
 def load(target: str, code: pathlib.Path) -> Application:

@@ -16,10 +16,12 @@ through the gateway (smoke requests) and are not recorded.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 import time
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -43,6 +45,17 @@ _FLAGS = {spool.MIRRORED: spool.FLAG_MIRRORED, spool.SHADOW: spool.FLAG_SHADOW}
 def is_chosen(request_id: str, percent: float) -> bool:
     """Whether a request is recorded at this share; the same in every process."""
     return zlib.crc32(request_id.encode()) < percent / 100.0 * 2**32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A request as capture reads it."""
+
+    path: str
+    headers: Mapping[str, str]
+    number: int
+    is_taken: bool
+    """Told with the answer: one that is never found in the spool is counted as lost."""
 
 
 class Capture:
@@ -85,6 +98,12 @@ class Capture:
     def dropped(self) -> int:
         """Records lost so far."""
         return self._dropped_full + self._dropped_unwritten
+
+    def takes(self, headers: Any, request_id: str) -> bool:
+        """Whether `add` will record the exchange, as far as choosing goes; a full buffer or disk may still lose it."""
+        if self._percent >= 100.0:
+            return True
+        return _FLAGS.get(headers.get("x-softlaunch-arm"), 0) != 0 or is_chosen(request_id, self._percent)
 
     def add(  # noqa: PLR0917  # names cost a tenth of the call
         self,

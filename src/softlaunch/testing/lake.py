@@ -9,6 +9,8 @@ from softlaunch.core.prediction_log import progress as progresses
 from softlaunch.core.prediction_log import schema
 from softlaunch.ports import lake
 
+_NAMES = [field.name for field in schema.ENVELOPE]
+
 
 class MemoryLake:
     """A ports.lake.Lake whose blocks tests can look at."""
@@ -41,6 +43,13 @@ class MemoryLake:
         self.blocks.setdefault(service, []).extend(blocks)
         self._states[service] = made
         return made
+
+    def answered(self, service: str, environment: str, since: float) -> list[tuple[str, str, int]]:
+        """See ports.lake.Lake.answered."""
+        wanted = ("request_id", "release", "answer_number", "environment", "row", "time")
+        places = [_NAMES.index(name) for name in wanted]
+        rows = [[row[place] for place in places] for block in self.blocks.get(service, ()) for row in block.rows]
+        return [tuple(row[:3]) for row in rows if row[3:5] == [environment, 0] and row[5] >= since * 1e6]
 
 
 def _union(existing: Sequence[schema.Field], more: Sequence[Sequence[schema.Field]]) -> tuple[schema.Field, ...]:

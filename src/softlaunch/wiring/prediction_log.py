@@ -7,25 +7,31 @@ import dataclasses
 import datetime
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
 from softlaunch.adapters.oci import registry as oci_registry
-from softlaunch.adapters.spool import tail
+from softlaunch.adapters.spool import quarantine, tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
-from softlaunch.controller.prediction_log import joining, shipping
+from softlaunch.controller.prediction_log import joining, outages, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
+from softlaunch.ports import lake as lakes
 from softlaunch.wiring import labels as labelling
-from softlaunch.wiring import log_keeping, log_lock
+from softlaunch.wiring import log_keeping, log_lock, log_outages
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
+_NOBODY: Mapping[str, Any] = {
+    "since": None,
+    "detail": "No process moves records into the log now.",
+    "remedy": "Run `softlaunch up`, or move what waits with `softlaunch log ship --once`.",
+}
 
 
 def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: Callable[[], bool]) -> int:
@@ -40,18 +46,21 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
 
     Raises:
         ConflictError: another process does it for this home.
+        UnavailableError: `once`, and a log cannot be written.
     """
     home.prepare()
     # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
     gc.set_threshold(500_000, 10, 100)
-    with log_lock.alone(home):
+    with log_lock.alone(home), contextlib.closing(log_outages.Note(home)) as note:
+        failures = outages.Outages(note.tell)
         shipper = shipping.Shipper(
-            segments=tail.SegmentTail(home.spool),
+            segments=tail.SegmentTail(home.spool, aside=quarantine.Quarantine(home.log)),
             lake=delta.DeltaLake(home.log),
             attempts=joining.Attempts(
                 attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
             ),
             content=_content(home),
+            failures=failures,
             every_seconds=settings.log_every_seconds,
         )
         taker = labelling.taker(home, every_seconds=settings.log_every_seconds)
@@ -67,6 +76,8 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
                 if not once:
                     rounds.turn()
                 time.sleep(_TURN_SECONDS)
+        for outage in failures.found.values() if once else ():
+            raise errors.UnavailableError(outage.detail, remedy=outage.remedy, code=errors.Code.LOG_UNAVAILABLE)
         return count
 
 
@@ -121,6 +132,8 @@ class Status:
     waiting_segment_count: int
     waiting_bytes: int
     progress: progress.Progress
+    outage: Mapping[str, Any] | None
+    """`detail` and `remedy` of what keeps it from being written, and `since` when."""
 
     def document(self, now: float) -> dict[str, Any]:
         """As `softlaunch log status --json` prints it."""
@@ -135,6 +148,7 @@ class Status:
             "unread": dict(found.unread),
             "newest": found.time_max or None,
             "behind_seconds": max(0.0, now - found.time_max) if self.waiting_bytes and found.time_max else 0.0,
+            "outage": self.outage,
         }
 
 
@@ -143,8 +157,14 @@ def status(home: homes.Home) -> list[Status]:
     segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(home.log)
     places = set(segments.places())
     states = {}
+    told = log_outages.read(home)
+    outs = told or {}
     for service in {place[0] for place in places} | {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}:
-        states[service] = lake.state(service)
+        try:
+            states[service] = lake.state(service)
+        except errors.UnavailableError as error:
+            states[service] = lakes.TableState()
+            outs.setdefault(service, {"since": None, "detail": error.message, "remedy": error.remedy})
         places |= {(service, environment) for environment in states[service].progress}
     found = []
     for service, environment in sorted(places):
@@ -157,6 +177,7 @@ def status(home: homes.Home) -> list[Status]:
                 waiting_segment_count=waiting.segment_count,
                 waiting_bytes=waiting.byte_count,
                 progress=done,
+                outage=outs.get(service) or (_NOBODY if told is None and waiting.byte_count else None),
             )
         )
     return found

@@ -62,8 +62,9 @@ def test_a_server_records_what_it_answered_and_a_kill_leaves_it(
             if number % 10:
                 assert f"n:{number:.4g}" == answer.headers["x-softlaunch-out"]
                 assert int(answer.headers["x-softlaunch-memory-kib"]) > 10_000
-                assert str(number) == answer.headers["x-softlaunch-served"]
-        client.post("/predict", json={"x": 1, "y": 0}, headers={"x-request-id": "not chosen"})
+                assert f"{number}r" == answer.headers["x-softlaunch-served"]
+        unrecorded = client.post("/predict", json={"x": 1, "y": 0}, headers={"x-request-id": "not chosen"})
+        assert "50" == unrecorded.headers["x-softlaunch-served"]
         client.post("/predict", json={"x": 1, "y": 0})
     time.sleep(0.15)  # flushed every 50 ms
     server.process.kill()

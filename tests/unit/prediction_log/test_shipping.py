@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from softlaunch.adapters.lake import asking, delta
-from softlaunch.adapters.spool import tail
+from softlaunch.adapters.spool import quarantine, tail
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import attempts, release, spool
 from softlaunch.core.prediction_log import schema
@@ -35,8 +35,9 @@ class Log:
         self.attempts: list[attempts.Attempt] = []
         self.fallback_ids: tuple[str, ...] = ()
 
-    def read(self, cursor, *, line_count_max):
-        found = tuple(self.attempts[cursor.offset : cursor.offset + line_count_max])
+    def read(self, cursor, *, line_count_max, until=None):
+        end = len(self.attempts) if until is None else until.offset
+        found = tuple(self.attempts[cursor.offset : min(end, cursor.offset + line_count_max)])
         after = gateway.LogCursor(file_id=1, offset=cursor.offset + len(found))
         return gateway.LogBatch(attempts=found, cursor=after, fallback_ids=self.fallback_ids)
 
@@ -196,6 +197,60 @@ def test_damage_is_counted_with_its_reason_and_the_rest_is_moved(tmp_path, lake,
     assert found == lake.state("pricing").progress["production"]
 
 
+def test_damaged_bytes_are_kept_aside_once_and_within_bounds(tmp_path, lake) -> None:
+    broken = write(tmp_path / "spool", ["first", "bitten", "last"])
+    whole = broken.read_bytes()
+    data = bytearray(whole)
+    data[data.find(b"bitten")] ^= 1
+    data += b"torn" * 10
+    broken.write_bytes(data)
+    os.utime(broken, (NOW, NOW))
+
+    for _ in range(2):  # a shipper that was killed reads it again
+        reading = tail.SegmentTail(tmp_path / "spool", aside=quarantine.Quarantine(tmp_path / "log"))
+        reading.read("pricing", "production", {}, record_count_max=100)
+    kept = {path.name.split("-")[-2]: path for path in (tmp_path / "log" / "pricing" / "quarantine").iterdir()}
+
+    begin = int(kept["checksum"].name.split("-")[-3])
+    assert bytes(data)[begin:].startswith(kept["checksum"].read_bytes())
+    assert kept["checksum"].read_bytes().count(b"\xf5SL\n") == 1
+    assert b"torn" * 10 == kept["torn"].read_bytes()
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in kept.values()}
+    assert 2 == len(list((tmp_path / "log" / "pricing" / "quarantine").iterdir()))
+
+    small = quarantine.Quarantine(tmp_path / "small", bytes_max=60)
+    tail.SegmentTail(tmp_path / "spool", aside=small).read("pricing", "production", {}, record_count_max=100)
+    assert [40] == [path.stat().st_size for path in (tmp_path / "small" / "pricing" / "quarantine").iterdir()]
+
+
+def test_what_cannot_be_kept_aside_stops_nothing(tmp_path, lake) -> None:
+    broken = write(tmp_path / "spool", ["first", "bitten", "last"])
+    data = bytearray(broken.read_bytes())
+    data[data.find(b"bitten")] ^= 1
+    broken.write_bytes(data)
+    (tmp_path / "log").write_text("no folder")
+    aside = quarantine.Quarantine(tmp_path / "log")
+
+    found = tail.SegmentTail(tmp_path / "spool", aside=aside).read("pricing", "production", {}, record_count_max=9)
+
+    assert (2, 1) == (found.record_count, len(found.damaged))
+
+
+def test_answers_whose_segment_was_deleted_while_nobody_moved_any_are_counted(tmp_path, lake) -> None:
+    log = Log()
+    log.attempts = [attempt(name, 0)._replace(recorded=True) for name in ("a", "b")]
+    log.attempts.append(attempt("c", 0, digits="d" * 12)._replace(recorded=True))
+    write(tmp_path, ["a"]).unlink()
+    write(tmp_path, ["c"], digits="d" * 12)
+
+    moving = shipper(tmp_path, lake, log)
+    for _ in range(3):
+        moving.turn(NOW + 60.0, drain=True)
+
+    found = lake.state("pricing").progress["production"].counts
+    assert (1, 2, 0) == (found["records"], found["unacknowledged"], found["lost_bytes"])
+
+
 def test_damage_in_the_middle_costs_its_group_alone(tmp_path, lake) -> None:
     broken = write(tmp_path, ["first", "bitten", "last"])
     data = bytearray(broken.read_bytes())
@@ -228,6 +283,23 @@ def test_bytes_that_were_deleted_before_they_were_read_are_counted(tmp_path) -> 
 
     assert size - first.offsets[segment.name] == found.lost_bytes > 0
     assert 0 == reading.read("pricing", "production", found.offsets, record_count_max=1).lost_bytes
+
+
+def test_reading_tells_up_to_when_answers_were_read(tmp_path) -> None:
+    first = write(tmp_path, ["a", "b", "c"], seconds_apart=1.0)
+    second = write(tmp_path, ["d"], digits="d" * 12)
+    reading = tail.SegmentTail(tmp_path)
+    renamed = [path.rename(path.with_name(f"{int((NOW + later) * 1e3):014d}{path.name[14:]}"))
+               for path, later in ((first, 0.0), (second, 1.5))]  # fmt: skip
+
+    told, offsets = [], {}
+    for _ in range(4):
+        found = reading.read("pricing", "production", offsets, record_count_max=1)
+        offsets = found.offsets
+        told.append(found.read_until)
+
+    assert [NOW, NOW + 1.0, NOW + 1.5, None] == told
+    assert {path.name for path in renamed} == set(offsets)
 
 
 def test_a_redacted_feature_costs_itself_alone_and_a_refused_request_its_features(tmp_path, lake) -> None:

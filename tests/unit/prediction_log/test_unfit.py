@@ -28,7 +28,7 @@ CONTENT = release.ReleaseContent(
 
 
 class SilentLog:
-    def read(self, cursor, *, line_count_max):
+    def read(self, cursor, *, line_count_max, until=None):
         return gateway.LogBatch(attempts=(), cursor=cursor)
 
     def hold(self, cursor) -> None:

@@ -22,9 +22,14 @@ class Kept:
     """What a capture was given."""
 
     records: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    numbers: list[int] = dataclasses.field(default_factory=list)
+
+    def takes(self, headers, request_id) -> bool:
+        return request_id != "unchosen"
 
     def add(self, path, headers, request_id, reply, measured, **rest) -> None:
         self.records.append((path, request_id, reply, measured))
+        self.numbers.append(rest["served_count"])
 
 
 @dataclasses.dataclass
@@ -128,6 +133,38 @@ def test_a_good_answer_leaves_as_the_app_made_it_and_is_measured_and_recorded() 
     ((path, request_id, reply, measured),) = kept.records
     assert ("/score", "r1", b'{"distance": 1}') == (path, request_id, measured.request)
     assert said.body == reply.body
+
+
+def test_answers_that_are_sent_at_once_are_told_the_numbers_they_are_recorded_with() -> None:
+    kept = Kept()
+    found = guard(answering({"late": 0.25}), capture=kept)
+    told = []
+
+    async def both() -> None:
+        gate = asyncio.Event()
+
+        async def send(message) -> None:
+            if message["type"] == "http.response.start":
+                told.append(dict(message["headers"])[b"x-softlaunch-served"].decode())
+                if len(told) == 2:
+                    gate.set()
+                await gate.wait()
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        def scope(name: bytes) -> Any:
+            return {
+                "type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b"",
+                "headers": [(b"x-request-id", name)],
+            }  # fmt: skip
+
+        await asyncio.gather(*(found(scope(name), receive, send) for name in (b"a", b"b")))
+
+    asyncio.run(both())
+    assert (["0r", "1r"], [0, 1]) == (sorted(told), sorted(kept.numbers))
+    assert "2" == ask(found, headers=((b"x-request-id", b"unchosen"), JSON)).header("x-softlaunch-served")
+    assert 2 == len(kept.records)
 
 
 def test_rows_of_an_answer_are_counted_where_the_first_check_has_a_star() -> None:

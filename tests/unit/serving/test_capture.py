@@ -93,6 +93,21 @@ def test_pairs_are_recorded_at_any_share() -> None:
     assert [("pair", "primary"), ("pair", "shadow")] == [(found.request_id, found.arm) for found in writer.records]
 
 
+@pytest.mark.parametrize("percent", [0.0, 30.0, 100.0])
+def test_what_it_says_to_take_is_what_it_records(percent: float) -> None:
+    writer = Writer()
+    to = capture(writer, percent=percent)
+    asked = [{"x-request-id": f"r{number}"} for number in range(200)]
+    asked += [{"x-request-id": f"s{number}", "x-softlaunch-arm": "shadow"} for number in range(5)]
+
+    told = [headers["x-request-id"] for headers in asked if to.takes(headers, headers["x-request-id"])]
+    for headers in asked:
+        add(to, headers)
+    to.close()
+
+    assert told == [found.request_id for found in writer.records]
+
+
 @pytest.mark.parametrize("percent", [0.0, 1.0, 30.0, 100.0])
 def test_a_share_of_requests_is_chosen_by_their_ids_alone(percent: float) -> None:
     count = 20_000

@@ -89,8 +89,15 @@ class Parser:
         for line in lines:
             try:
                 service, environment, composite, shadow = place_of[line.cluster]
-                release, replica = replica_of[line.host]
+                release, replica, is_socket = replica_of[line.host]
                 served = line.served
+                recorded = False
+                if served and served[-1] == attempts.RECORDED:
+                    served = served[:-1]
+                    # A server with an address of its own writes to a spool of its own.
+                    recorded = is_socket
+                # Another one for every answer of a process: not worth remembering.
+                number = int(served) if served and served.isdecimal() and len(served) < _DIGITS_MAX else None
                 attempt = make(
                     kind,
                     (
@@ -111,11 +118,11 @@ class Parser:
                         line.out or "",
                         number_of[line.cpu],
                         number_of[line.memory],
-                        # Another one for every answer of a process: not worth remembering.
-                        int(served) if served and served.isdecimal() and len(served) < _DIGITS_MAX else None,
+                        number,
                         number_of[line.bytes],
                         replica,
                         defaulted_of[line.features],
+                        recorded and number is not None,
                     ),
                 )
                 if shadow:
@@ -164,18 +171,19 @@ class _Places(dict[str | None, tuple[str, str, bool, bool]]):
         return place
 
 
-class _Replicas(dict[str | None, tuple[str, str]]):
+class _Replicas(dict[str | None, tuple[str, str, bool]]):
     """
     Host to release and replica: file name of a socket, up to its first dot and whole; both empty when none was reached.
+    And whether it is a socket.
 
     A server with an address of its own has its release in the line, as have sockets whose name does not tell it.
     """
 
-    def __missing__(self, host: str | None) -> tuple[str, str]:
+    def __missing__(self, host: str | None) -> tuple[str, str, bool]:
         if len(self) > 10_000:
             self.clear()
         folder, _, name = (host or "").rpartition("/")
-        self[host] = found = (name.partition(".")[0] if folder else "", name)
+        self[host] = found = (name.partition(".")[0] if folder else "", name, bool(folder))
         return found
 
 

@@ -92,8 +92,10 @@ class AttemptLog:
         self._free_bytes_min = free_bytes_min
         self._parser = attempt_lines.Parser()
 
-    def read(self, cursor: gateway.LogCursor, *, line_count_max: int) -> gateway.LogBatch:
-        """Attempts after the cursor; what was lost on the way is in `gap`."""
+    def read(
+        self, cursor: gateway.LogCursor, *, line_count_max: int, until: gateway.LogCursor | None = None
+    ) -> gateway.LogBatch:
+        """Attempts after the cursor (and none after `until`); what was lost on the way is in `gap`."""
         self._rotate()
         found: list[attempts.Attempt] = []
         gaps: list[str] = []
@@ -105,7 +107,12 @@ class AttemptLog:
             gaps.extend(place.gaps)
             if place.file is None:
                 break
-            parsed, taken = self._lines(place, line_count_max - len(found))
+            end = None
+            if until is not None:
+                if gateway.LogCursor(file_id=place.file.file_id, offset=place.offset) >= until:
+                    break
+                end = until.offset if until.file_id == place.file.file_id else None
+            parsed, taken = self._lines(place, line_count_max - len(found), end)
             found.extend(parsed.attempts)
             gaps.extend(parsed.gaps)
             copies.extend(parsed.copies)
@@ -200,12 +207,12 @@ class AttemptLog:
             )
         return _Place(file=later[0], complete=later[0] is not files[-1], gaps=gaps)
 
-    def _lines(self, place: _Place, line_count_max: int) -> tuple[attempt_lines.Parsed, int]:
-        """Whole lines from the place on, and how many bytes they and what had to be skipped take."""
+    def _lines(self, place: _Place, line_count_max: int, until: int | None) -> tuple[attempt_lines.Parsed, int]:
+        """Whole lines from the place on, up to `until`, and how many bytes they and what had to be skipped take."""
         assert place.file is not None
         with place.file.path.open("rb") as file:
             file.seek(place.offset)
-            block = file.read(_BLOCK_BYTES)
+            block = file.read(_BLOCK_BYTES if until is None else min(_BLOCK_BYTES, until - place.offset))
         if block.count(b"\n") > line_count_max:
             end = len(block) - len(block.split(b"\n", line_count_max)[-1])
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import pathlib
 import re
 import urllib.parse
@@ -21,12 +22,13 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
-from softlaunch.adapters.lake import label_views
+from softlaunch.adapters.lake import label_views, protocols
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
 """Of an answer; more is for an export."""
 _MEMORY = "1GB"
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,24 @@ def select(
     return rows
 
 
+def answered(path: pathlib.Path, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
+    """
+    Request id, release and answer number of the answers that were given since a time, the oldest first.
+
+    Raises:
+        ConfigError: there is no log yet.
+    """
+    moment = datetime.datetime.fromtimestamp(since, datetime.UTC)
+    with _connected(path) as connection:
+        found = connection.execute(
+            "SELECT request_id, release, answer_number FROM predictions "
+            "WHERE environment = $1 AND day >= $2 AND time >= $3 AND row = 0 ORDER BY time",
+            [environment, moment.date(), moment],
+        )
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
+
+
 def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
     """
     Rows of a prediction by its id, the one that the user got first.
@@ -115,7 +135,9 @@ def _connected(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the views, which reaches nothing but the log."""
     try:
-        table = deltalake.DeltaTable(path)
+        with protocols.known(path):
+            table = deltalake.DeltaTable(path)
+        protocols.check(table, path)
     except deltalake.exceptions.TableNotFoundError as error:
         raise errors.ConfigError(
             f"There is no prediction log at {path} yet.",

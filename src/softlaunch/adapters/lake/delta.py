@@ -18,20 +18,24 @@ import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import deltalake
 import deltalake.exceptions
+import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import asking, protocols
 from softlaunch.core.prediction_log import progress as progresses
 from softlaunch.core.prediction_log import schema
 from softlaunch.ports import lake
 
 TABLE = "predictions"
 _PROGRESS = "softlaunch.progress"
+_PROGRESS_VERSION = "softlaunch.progress.version"
+"""Absent where it is 1; a greater one is of a softlaunch that tells its place in another way."""
 _TRIES = 20
 """On conflicts; each means that somebody else has got on."""
 _HISTORY_FIRST, _HISTORY_ALL = 20, None
@@ -122,16 +126,31 @@ class DeltaLake:
             code=errors.Code.LOG_UNAVAILABLE,
         )
 
+    def answered(self, service: str, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
+        """See ports.lake.Lake.answered."""
+        if self._load(service) is None:
+            return
+        try:
+            yield from asking.answered(self.path(service), environment, since)
+        except (duckdb.Error, deltalake.exceptions.DeltaError, OSError) as error:
+            raise _unavailable(self.path(service), error) from error
+
     def _load(self, service: str) -> deltalake.DeltaTable | None:
         path = self.path(service)
+        for place in (path.parent, path):
+            if place.exists() and not place.is_dir():
+                raise _unavailable(path, NotADirectoryError(f"{place} is no directory"))
         if not (path / "_delta_log").is_dir():
             return None
         try:
-            return deltalake.DeltaTable(path)
+            with protocols.known(path):
+                table = deltalake.DeltaTable(path)
+            protocols.check(table, path, writes=True)
         except deltalake.exceptions.TableNotFoundError:
             return None  # its creator was killed before the first commit
         except (deltalake.exceptions.DeltaError, OSError) as error:
             raise _unavailable(path, error) from error
+        return table
 
     def _create(self, service: str) -> deltalake.DeltaTable:
         path = self.path(service)
@@ -205,6 +224,11 @@ def _progress(table: deltalake.DeltaTable) -> dict[str, progresses.Progress]:
     """Of the newest commit that tells it; other programs' commits (compaction) may have come after."""
     for limit in (_HISTORY_FIRST, _HISTORY_ALL):
         for commit in table.history(limit):
+            version = commit.get(_PROGRESS_VERSION, "1")
+            if version != "1":
+                raise protocols.refused(
+                    pathlib.Path(table.table_uri), f"tells its place in the spool in version {version}, 1 is known here"
+                )
             if _PROGRESS in commit:
                 found = json.loads(commit[_PROGRESS])
                 return {name: progresses.Progress.from_json(document) for name, document in found.items()}

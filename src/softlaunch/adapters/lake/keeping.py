@@ -30,7 +30,7 @@ import deltalake
 import deltalake.exceptions
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta, labels
+from softlaunch.adapters.lake import asking, delta, labels, protocols
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
@@ -268,12 +268,15 @@ class Keeper:
         if not (self._path / "_delta_log").is_dir():
             return None
         try:
-            return deltalake.DeltaTable(self._path)
+            return self._loaded()
         except deltalake.exceptions.TableNotFoundError:
             return None
 
     def _loaded(self) -> deltalake.DeltaTable:
-        return deltalake.DeltaTable(self._path)
+        with protocols.known(self._path):
+            table = deltalake.DeltaTable(self._path)
+        protocols.check(table, self._path, writes=True)
+        return table
 
     @contextlib.contextmanager
     def _trouble(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -200,3 +200,12 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def key_texts(keys: Mapping[str, Sequence[Any]], row: int) -> list[tuple[str, str | None]]:
+    """Business keys of a row; a table's map has values of one type, so what is no text stands as JSON."""
+    found = []
+    for name, column in keys.items():
+        value = column[row] if row < len(column) else None
+        found.append((name, value if value is None or isinstance(value, str) else json.dumps(value)))
+    return found

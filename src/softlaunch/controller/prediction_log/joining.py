@@ -11,8 +11,10 @@ in the log, and counted.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
+from softlaunch.controller.prediction_log import accounting
 from softlaunch.core import attempts
 from softlaunch.core.prediction_log import schema
 from softlaunch.ports import gateway
@@ -57,6 +59,7 @@ class Attempts:
         self._log = log
         self._cursor = log.held() or gateway.LogCursor()
         self._began = [self._cursor, self._cursor]
+        self._ledgers = accounting.Ledgers(log, self._cursor)
         self._known: list[dict[str, tuple[Known, ...]]] = [{}, {}]
         self._count = 0
         self._read_until = 0.0
@@ -77,6 +80,7 @@ class Attempts:
             for attempt in batch.copies:
                 self._add(attempt, schema.SHADOW)
             self._fallbacks[0].update(batch.fallback_ids)
+            self._ledgers.feed(batch, self._cursor)
             at_end = batch.cursor == self._cursor
             self._cursor = batch.cursor
             if self._count >= GENERATION_COUNT:
@@ -84,11 +88,34 @@ class Attempts:
             if batch.attempts:
                 self._read_until = batch.attempts[-1].started_at
             if at_end or self._read_until > until + _AHEAD_SECONDS:
+                self._ledgers.follow(self._cursor, at_end=at_end)
                 return
 
-    def hold(self) -> None:
-        """After a restart it goes on with what is remembered now."""
-        self._log.hold(self._began[1])
+    @property
+    def places(self) -> Collection[accounting.Place]:
+        """Those with an answer that was to be recorded."""
+        return self._ledgers.seen
+
+    def ledger(self, place: accounting.Place) -> accounting.Ledger | None:
+        """What was answered there and is not accounted for, if it was begun."""
+        return self._ledgers.find(place)
+
+    def begin_ledger(self, place: accounting.Place, accounted: gateway.LogCursor, ended_at: float) -> accounting.Ledger:
+        """One with all that was read so far behind `accounted`; see accounting.Ledgers.begin."""
+        return self._ledgers.begin(place, accounted, ended_at, self._cursor)
+
+    def drop_ledger(self, place: accounting.Place) -> None:
+        """What is in the table is not known any more."""
+        self._ledgers.drop(place)
+
+    def hold(self, places: Collection[accounting.Place] = ()) -> None:
+        """
+        After a restart it goes on with what is remembered now.
+
+        Args:
+            places: Nothing is let go that a ledger of theirs will need.
+        """
+        self._log.hold(self._ledgers.oldest(places, self._began[1]))
 
     def find(self, request_id: str, release: str, served_count: int) -> Joined | None:
         """What is known of the answer."""

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller.prediction_log import decoding, joining, unfit
+from softlaunch.controller.prediction_log import accounting, appending, decoding, joining, outages
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
+from softlaunch.ports import gateway, segments
 from softlaunch.ports import lake as lakes
-from softlaunch.ports import segments
 
 LOG = structlog.get_logger()
 
@@ -35,6 +34,9 @@ EVERY_SECONDS = 30.0
 """A batch is closed when it is so old: at most 2,880 commits a day, and the log is half a minute behind."""
 WAIT_SECONDS = 6.0
 """For the gateway's word on an answer: the usual request timeout, and a second."""
+REQUEST_SECONDS_MAX = 60.0
+"""No request takes longer: an attempt began no earlier than this before the end of those in lines before its own."""
+_UNTOLD_SECONDS = 3_600.0
 _MICROSECONDS = 1e6
 _SERVED_COUNT = spool.VALUE_NAMES.index("served_count")
 
@@ -66,6 +68,8 @@ class _Batch:
     opened_at: float = 0.0
     checked_count: int = 0
     """Groups on which the gateway has spoken."""
+    read_until: float = 0.0
+    """Unix seconds: all records of what was answered before were read."""
 
 
 class Shipper:
@@ -77,6 +81,7 @@ class Shipper:
         lake: The log.
         attempts: What the gateway knows.
         content: What a release is.
+        failures: Of the lake.
         every_seconds: See EVERY_SECONDS.
         wait_seconds: See WAIT_SECONDS.
     """
@@ -88,6 +93,7 @@ class Shipper:
         lake: lakes.Lake,
         attempts: joining.Attempts,
         content: Content,
+        failures: outages.Outages | None = None,
         every_seconds: float = EVERY_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
@@ -95,11 +101,13 @@ class Shipper:
         self._lake = lake
         self._attempts = attempts
         self._content = content
+        self._outages = failures or outages.Outages()
         self._every_seconds = every_seconds
         self._wait_seconds = wait_seconds
         self._states: dict[str, lakes.TableState] = {}
         self._batches: dict[tuple[str, str], _Batch] = {}
         self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._told_at: dict[tuple[str, str], float] = {}
         self._is_caught_up = False
         """Nothing was behind in the spools at the last turn."""
 
@@ -120,16 +128,22 @@ class Shipper:
         if self._is_caught_up and not self.busy:
             self._attempts.catch_up(now)  # read to its end before, what is spooled would find the oldest forgotten
         self._is_caught_up = True
-        for service, environment in sorted({*self._segments.places(), *self._batches}):
+        places = {*self._segments.places(), *self._batches, *self._attempts.places}
+        for service, environment in sorted(places):
+            if self._outages.is_out(service, now):
+                self._is_caught_up = False  # attempts are not read ahead of what waits here
+                continue
             try:
                 count += self._ship(service, environment, now, drain=drain)
             except (errors.UnavailableError, errors.ConflictError) as error:
                 # The table as it is now tells where to go on; other services are not concerned.
-                LOG.warning("log_not_shipped", service=service, environment=environment, detail=str(error))
+                self._outages.failed(service, error, now)
                 self._states.pop(service, None)
-                for place in [place for place in self._batches if place[0] == service]:
-                    del self._batches[place]
-        self._attempts.hold()
+                self._is_caught_up = False
+                for place in [place for place in places if place[0] == service]:
+                    self._batches.pop(place, None)
+                    self._attempts.drop_ledger(place)
+        self._attempts.hold(places)
         return count
 
     def _ship(self, service: str, environment: str, now: float, *, drain: bool) -> int:
@@ -140,6 +154,7 @@ class Shipper:
         batch = self._batches.get((service, environment))
         if batch is None:
             batch = self._batches[service, environment] = _Batch(offsets=dict(begun.offsets), opened_at=now)
+        ledger = self._ledger(service, environment, begun)
         age = now - batch.opened_at
         if batch.record_count < RECORDS_MAX and (age < self._every_seconds or not batch.record_count):
             found = self._segments.read(
@@ -152,46 +167,50 @@ class Shipper:
             batch.damaged += found.damaged
             batch.lost_bytes += found.lost_bytes
             batch.record_count += found.record_count
+            batch.read_until = now if found.read_until is None else found.read_until
             self._is_caught_up &= not found.record_count
             if batch.groups and batch.groups[-1][1].rows:
                 last = batch.groups[-1][1]
                 # In step with the batch: what is read far ahead of it would be forgotten before its turn.
                 self._attempts.catch_up(last.offset + last.rows[-1][1])
         is_due = drain or batch.record_count >= RECORDS_MAX or now - batch.opened_at >= self._every_seconds
-        if not is_due or not (batch.record_count or batch.damaged or batch.lost_bytes):
+        if not (batch.record_count or batch.damaged or batch.lost_bytes):
+            # Nothing comes that could tell it: servers were killed, or cannot write.
+            is_waited = now - self._told_at.get((service, environment), 0.0) >= self._every_seconds
+            is_due = (drain or is_waited) and ledger.is_due(batch.read_until)
+        if not is_due:
             return 0
         if not self._spoken_on(batch, now):
             self._attempts.catch_up(now)
             return 0
         blocks, counted = self._made(service, environment, batch, state)
-        self._states[service] = self._appended(service, environment, blocks, _after(begun, batch, counted))
+        came_late = ledger.came(counted.keys)
+        counted.unacknowledged = ledger.settle(batch.read_until) - came_late
+        after = _after(begun, batch, counted, ledger)
+        state = self._states[service] = appending.append(self._lake, service, environment, blocks, after)
+        if state.progress[environment].counts != after.counts:
+            self._attempts.drop_ledger((service, environment))  # another append of this number was there already
+        self._told_at[service, environment] = now
+        self._outages.passed(service, now)
+        if counted.unacknowledged > 0:
+            LOG.warning("answers_not_recorded", service=service, environment=environment, count=counted.unacknowledged)
         del self._batches[service, environment]
         for damage in batch.damaged:
             LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
         return counted.rows
 
-    def _appended(
-        self, service: str, environment: str, blocks: Sequence[lakes.Block], after: progress.Progress
-    ) -> lakes.TableState:
-        try:
-            return self._lake.append(service, blocks, environment=environment, progress=after)
-        except unfit.REFUSALS as error:
-            refused: Exception = error
-        for mended, row_count in unfit.remedies(blocks):
-            LOG.warning(
-                "log_refused_values",
-                service=service,
-                environment=environment,
-                rows=row_count,
-                error=type(refused).__name__,
-            )
-            unread = _sum(after.unread, {decoding.Unread.VALUE.value: row_count})
-            told = dataclasses.replace(after, unread=unread)
-            try:
-                return self._lake.append(service, mended, environment=environment, progress=told)
-            except unfit.REFUSALS as error:
-                refused = error
-        raise refused
+    def _ledger(self, service: str, environment: str, begun: progress.Progress) -> accounting.Ledger:
+        """What was answered there; begun anew, it is told what of it the table has."""
+        found = self._attempts.ledger((service, environment))
+        if found is None:
+            accounted = gateway.LogCursor(file_id=begun.attempts_file, offset=begun.attempts_offset)
+            found = self._attempts.begin_ledger((service, environment), accounted, begun.attempts_ended_at)
+            if begun.version:
+                # Lines are in the order in which answers ended. A softlaunch before this did not tell the time.
+                since = (begun.attempts_ended_at or begun.time_max - _UNTOLD_SECONDS) - REQUEST_SECONDS_MAX
+                answered = self._lake.answered(service, environment, since)
+                found.came(accounting.key_of(*each) for each in answered)
+        return found
 
     def _spoken_on(self, batch: _Batch, now: float) -> bool:
         """The gateway's log tells of every answer, or has had the time to."""
@@ -276,6 +295,7 @@ class Shipper:
         if unread is not None:
             unread = str(unread)
             counted.unread[unread] += count
+        counted.keys.append(hash((request_id, header.release, served_count)))  # accounting.key_of, without the call
         counted.records += 1
         counted.rows += count
         counted.time_max = max(counted.time_max, at)
@@ -284,7 +304,8 @@ class Shipper:
             into.envelope.append(
                 (
                     f"{request_id}:{row}", request_id, row, count, header.release, arm, header.instance, served_count,
-                    attempt, served, environment, time_us, key or None, _texts(keys, row) if keys else None, path,
+                    attempt, served, environment, time_us, key or None, decoding.key_texts(keys, row) if keys else None,
+                    path,
                     service_us, cpu_us, latency_us, status, bool(flags & spool.FLAG_INVALID),
                     bool(flags & spool.FLAG_SHED), bool(flags & spool.FLAG_MIRRORED),
                     bool(flags & spool.FLAG_REDACTED), unread, request_body, answer_body,
@@ -320,19 +341,22 @@ class _Rows:
 
 class _Counted:
     def __init__(self) -> None:
-        self.rows = self.records = self.unmatched = 0
+        self.rows = self.records = self.unmatched = self.unacknowledged = 0
+        self.keys: list[int] = []
+        """Of the records."""
         self.time_max = 0.0
         self.unread: collections.Counter[str] = collections.Counter()
         self.dropped: dict[str, int] = {}
 
 
-def _after(begun: progress.Progress, batch: _Batch, counted: _Counted) -> progress.Progress:
+def _after(begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: accounting.Ledger) -> progress.Progress:
     writers = {spool.writer_of(name).rpartition("-")[2] for name in batch.offsets}
     told = {**begun.dropped, **counted.dropped}
     more = {
         "rows": counted.rows,
         "records": counted.records,
         "unmatched": counted.unmatched,
+        "unacknowledged": counted.unacknowledged,
         "damaged_places": len(batch.damaged),
         "damaged_bytes": sum(damage.byte_count for damage in batch.damaged),
         "lost_bytes": batch.lost_bytes,
@@ -347,6 +371,10 @@ def _after(begun: progress.Progress, batch: _Batch, counted: _Counted) -> progre
         unread=_sum(begun.unread, counted.unread),
         dropped={name: count for name, count in told.items() if count and _short(name) in writers},
         time_max=max(begun.time_max, counted.time_max),
+        attempts_file=ledger.accounted.file_id,
+        attempts_offset=ledger.accounted.offset,
+        attempts_ended_at=ledger.ended_at,
+        more=begun.more,
     )
 
 
@@ -357,12 +385,3 @@ def _short(instance: str) -> str:
 
 def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
     return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
-
-
-def _texts(keys: Mapping[str, Sequence[Any]], row: int) -> list[tuple[str, str | None]]:
-    """Business keys of a row; a table's map has values of one type, so what is no text stands as JSON."""
-    found = []
-    for name, column in keys.items():
-        value = column[row] if row < len(column) else None
-        found.append((name, value if value is None or isinstance(value, str) else json.dumps(value)))
-    return found

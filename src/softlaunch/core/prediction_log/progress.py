@@ -11,7 +11,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-COUNTED = ("rows", "records", "unmatched", "damaged_places", "damaged_bytes", "lost_bytes", "dropped")
+COUNTED = (
+    "rows", "records", "unmatched", "damaged_places", "damaged_bytes", "lost_bytes", "dropped", "unacknowledged",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,22 @@ class Progress:
     """By process with a segment here: records it could not write, as it told last."""
     time_max: float = 0.0
     """Unix seconds of the newest row."""
+    attempts_file: int = 0
+    """With the next: up to there the gateway's log was compared with what came, and what did not is counted."""
+    attempts_offset: int = 0
+    attempts_ended_at: float = 0.0
+    """Unix seconds; the last of what was compared ended then."""
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of a later version: passed on as they are."""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        found = dataclasses.asdict(self)
+        more = found.pop("more")
+        return {**more, **found}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Progress:
-        """What `to_json` wrote; fields of a later version are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in document.items() if name in known})
+        """What `to_json` wrote, of whichever version."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"more"}
+        more = {name: value for name, value in document.items() if name not in known}
+        return cls(more=more, **{name: value for name, value in document.items() if name in known})

@@ -130,3 +130,13 @@ def test_answers_of_fallbacks_are_counted_by_service_and_environment() -> None:
 
     assert {("a", "b"): 2, ("c", "b"): 1} == parsed.fallbacks
     assert (1, []) == (len(parsed.attempts), parsed.gaps)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("12r", (12, True)), ("12", (12, False)), ("r", (None, False))])
+def test_a_server_says_with_its_answer_that_it_records_it(text: str, expected: tuple[int | None, bool]) -> None:
+    parser = attempt_lines.Parser()
+    (attempt,) = parser.parse(line(served=text)).attempts
+    (attached,) = parser.parse(line(served=text, host="127.0.0.1:9000")).attempts
+
+    assert expected == (attempt.served_count, attempt.recorded)
+    assert (expected[0], False) == (attached.served_count, attached.recorded)

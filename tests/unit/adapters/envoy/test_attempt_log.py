@@ -330,6 +330,23 @@ def test_a_slow_reader_never_gets_a_line_twice_and_hears_of_every_loss(seed: int
         shutil.rmtree(directory)
 
 
+def test_reading_ends_where_it_is_told_to_end_also_in_an_earlier_file(bench: Bench) -> None:
+    cursors = [START]
+    for number in range(6):
+        bench.write(number)
+        cursors.append(bench.read(cursors[-1])[1].cursor)
+        if number == 2:
+            bench.path.rename(f"{bench.path}.00000001")
+            bench.writer.reopen()
+    assert sorted(cursors) == cursors
+
+    for begin, first in enumerate(cursors):
+        for end, last in enumerate(cursors[begin:], begin):
+            batch = bench.log.read(first, line_count_max=1000, until=last)
+            assert [f"id-{number}" for number in range(begin, end)] == [each.request_id for each in batch.attempts]
+            assert last in (batch.cursor, first) or end == begin
+
+
 def test_what_a_second_reader_holds_on_to_is_kept_until_it_lets_go(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "attempts.log"
     writer = Writer(path)
