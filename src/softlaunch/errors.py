@@ -170,6 +170,9 @@ class Code(enum.StrEnum):
     NO_LOG = "no-log"
     NOT_IN_LOG = "not-in-log"
     LOG_IMPORT = "log-import"
+    STREAM_UNAVAILABLE = "stream-unavailable"
+    STREAM_OPTIONS = "stream-options"
+    NO_KAFKA = "no-kafka"
 
 
 class SoftlaunchError(Exception):

@@ -100,7 +100,7 @@ def ship(
     as_json: options.Json = False,
 ) -> None:
     """
-    Move recorded predictions into the log. `softlaunch up` runs this beside the control plane.
+    Move recorded predictions into the log, or onto SOFTLAUNCH_STREAM. `softlaunch up` runs this beside the control plane.
 
     It may be killed at any moment: each record is in the log once. SOFTLAUNCH_LOG_EVERY says how often rows are added.
 
@@ -108,11 +108,56 @@ def ship(
 
         softlaunch log ship --once
     """
-    from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
+    output.log_to_stderr()
+    settings = setting.read(os.environ)
+    with _going_on(leashed=leashed) as going_on:
+        if settings.stream is None:
+            from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
+
+            moved = prediction_log.ship(homes.Home.locate(home), settings, once=once, going_on=going_on)
+            told = {"rows": moved}, f"Moved {moved:,} rows."
+        else:
+            from softlaunch.wiring import stream  # noqa: PLC0415 - as above
+
+            moved = stream.forward(homes.Home.locate(home), settings, once=once, going_on=going_on)
+            told = {"groups": moved}, f"Put {moved:,} groups of records on the stream."
+    output.document(told[0]) if as_json else output.plain(told[1])
+
+
+@LOG.command("consume")
+def consume(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End when everything was moved that is on the stream.")] = False,
+    leashed: Annotated[
+        bool, typer.Option("--leashed", help="End when standard input does: for programs that start it.")
+    ] = False,
+    part_count_max: Annotated[
+        int | None, typer.Option("--parts", min=1, help="At most so many partitions are taken; others get the rest.")
+    ] = None,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Move predictions from SOFTLAUNCH_STREAM into the log. `softlaunch up` runs this beside the control plane.
+
+    It may be killed at any moment, and run several times: each record is in the log once. Each partition is read by one.
+
+    Examples:
+
+        softlaunch log consume --once
+        softlaunch log consume --parts 4
+    """
+    from softlaunch.wiring import stream  # noqa: PLC0415 - as above
 
     output.log_to_stderr()
     with _going_on(leashed=leashed) as going_on:
-        moved = prediction_log.ship(homes.Home.locate(home), setting.read(os.environ), once=once, going_on=going_on)
+        moved = stream.consume(
+            homes.Home.locate(home),
+            setting.read(os.environ),
+            once=once,
+            part_count_max=part_count_max,
+            going_on=going_on,
+        )
     output.document({"rows": moved}) if as_json else output.plain(f"Moved {moved:,} rows.")
 
 

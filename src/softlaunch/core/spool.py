@@ -26,7 +26,7 @@ import dataclasses
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAGIC = b"\xf5softlaunch-spool\n"
@@ -257,6 +257,12 @@ def frame(payload: bytes, seed: int) -> bytes:
     return _FRAME.pack(MARK, len(payload), zlib.crc32(payload, seed)) + payload
 
 
+def frame_head(data: bytes) -> tuple[bytes, int, int]:
+    """Mark, length and CRC that stand at the beginning of `data`, be it a frame or not."""
+    mark, length, crc = _FRAME.unpack_from(data)
+    return mark, length, crc
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scanned:
     payloads: list[bytes]
@@ -278,23 +284,38 @@ def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool]
     """
     payloads: list[bytes] = []
     place = damage_count = damage_bytes = 0
+    for start, payload in frames(data, seed):
+        if start > place:
+            damage_count += 1
+            damage_bytes += start - place
+        payloads.append(payload)
+        place = start + _FRAME.size + len(payload)
+        if enough(payload):
+            break
+    return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
+
+
+def frames(data: bytes | memoryview, seed: int) -> Iterator[tuple[int, bytes]]:
+    """
+    Where each good frame begins, and its payload; what lies between two of them is damage.
+
+    Args:
+        data: As for `scan`.
+        seed: Header.seed.
+    """
     view = memoryview(data)
     raw = data if isinstance(data, bytes) else bytes(data)
+    place = 0
     while True:
         payload = _payload(raw, view, place, seed)
         if payload is None:
             following = _next_good(raw, view, place + 1, seed)
             if following is None:
-                break
-            damage_count += 1
-            damage_bytes += following - place
+                return
             place = following
             continue
-        payloads.append(payload)
+        yield place, payload
         place += _FRAME.size + len(payload)
-        if enough(payload):
-            break
-    return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
 
 
 def _payload(raw: bytes, view: memoryview, place: int, seed: int) -> bytes | None:

@@ -147,6 +147,16 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
                 log_process.LogProcess(home=home.root, spool=home.spool, log=home.logs / "prediction-log.log")
             )
         )
+        moving = [runner.Periodic("prediction-log", shipper.turn, seconds=LOG_TURN_SECONDS)]
+        if settings.stream is not None and settings.stream_consume:
+            consumer = stack.enter_context(
+                contextlib.closing(
+                    log_process.LogProcess(
+                        home=home.root, spool=home.spool, log=home.logs / "stream.log", verb="consume"
+                    )
+                )
+            )
+            moving.append(runner.Periodic("stream", consumer.turn, seconds=LOG_TURN_SECONDS))
         follower = stack.enter_context(repositories.follower(home, loop=turning, saved=saved, registry=registry))
         yield ControlPlane(
             loop=turning,
@@ -162,7 +172,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
                 runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),
                 runner.Periodic("replays", nightly.turn, seconds=REPLAY_TURN_SECONDS),
                 runner.Periodic("git", follower.turn, seconds=GIT_TURN_SECONDS),
-                runner.Periodic("prediction-log", shipper.turn, seconds=LOG_TURN_SECONDS),
+                *moving,
             ),
             _fleet=local,
             _gateway=gateway,

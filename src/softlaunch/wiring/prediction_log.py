@@ -8,20 +8,21 @@ import fcntl
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
 from softlaunch.adapters.oci import registry as oci_registry
-from softlaunch.adapters.spool import tail
+from softlaunch.adapters.spool import forwarded, tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
+from softlaunch.ports import segments
 from softlaunch.wiring import log_keeping
 
 _TURN_SECONDS = 0.25
@@ -30,7 +31,7 @@ _ATTEMPTS = "attempts.log"
 
 def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: Callable[[], bool]) -> int:
     """
-    Moves recorded predictions into the log; rows moved.
+    Moves recorded predictions from the spool into the log; rows moved.
 
     Args:
         home: Whose.
@@ -42,18 +43,8 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
         ConflictError: another process does it for this home.
     """
     home.prepare()
-    # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
-    gc.set_threshold(500_000, 10, 100)
-    with _alone(home):
-        shipper = shipping.Shipper(
-            segments=tail.SegmentTail(home.spool),
-            lake=delta.DeltaLake(home.log),
-            attempts=joining.Attempts(
-                attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
-            ),
-            content=_content(home),
-            every_seconds=settings.log_every_seconds,
-        )
+    with alone(home):
+        shipper = shipper_of(home, settings, spool_of(home))
         rounds = log_keeping.Rounds(home, settings)
         count = 0
         while going_on():
@@ -66,6 +57,32 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
                     rounds.turn()
                 time.sleep(_TURN_SECONDS)
         return count
+
+
+def shipper_of(home: homes.Home, settings: setting.Settings, source: segments.Segments) -> shipping.Shipper:
+    """What moves from there into the home's log."""
+    # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
+    gc.set_threshold(500_000, 10, 100)
+    return shipping.Shipper(
+        segments=source,
+        lake=delta.DeltaLake(home.log),
+        attempts=joining.Attempts(
+            attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
+        ),
+        content=_content(home),
+        every_seconds=settings.log_every_seconds,
+    )
+
+
+def spool_of(home: homes.Home) -> tail.SegmentTail:
+    """The home's spool; what was put on a stream before is not read from it."""
+    files = forwarded.ForwardedFiles(home.spool)
+
+    def elsewhere(service: str, environment: str) -> Mapping[str, int]:
+        place = files.load(service, environment)
+        return {} if place is None else place.offsets
+
+    return tail.SegmentTail(home.spool, elsewhere=elsewhere)
 
 
 def ask(home: homes.Home, service: str | None, sql: str, *, row_count_max: int) -> asking.Result:
@@ -127,8 +144,8 @@ class Status:
 
 def status(home: homes.Home) -> list[Status]:
     """Of every spool and log of this home."""
-    segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(home.log)
-    places = set(segments.places())
+    spooled, lake = spool_of(home), delta.DeltaLake(home.log)
+    places = set(spooled.places())
     states = {}
     for service in {place[0] for place in places} | {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}:
         states[service] = lake.state(service)
@@ -136,7 +153,7 @@ def status(home: homes.Home) -> list[Status]:
     found = []
     for service, environment in sorted(places):
         done = states[service].progress.get(environment, progress.Progress())
-        waiting = segments.waiting(service, environment, dict(done.offsets))
+        waiting = spooled.waiting(service, environment, dict(done.offsets))
         found.append(
             Status(
                 service=service,
@@ -168,7 +185,7 @@ def _content(home: homes.Home) -> shipping.Content:
 
 
 @contextlib.contextmanager
-def _alone(home: homes.Home) -> Iterator[None]:
+def alone(home: homes.Home) -> Iterator[None]:
     """One shipper for a home; the lock ends with its process."""
     home.log.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(home.log / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

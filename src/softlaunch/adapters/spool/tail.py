@@ -1,5 +1,5 @@
 """
-The spool as the shipper reads it: whole groups, and a word for every byte that is none.
+The spool as it is moved on: whole groups, and a word for every byte that is none.
 
 Beside what adapters.spool.local says: a segment that ends in something unreadable is asked whether it is written still.
 Its lock is tried only when nothing was written for some seconds: a lock taken at the moment a process opens a segment
@@ -13,11 +13,13 @@ import fcntl
 import os
 import pathlib
 import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 import msgspec
 
 from softlaunch.core import spool
+from softlaunch.core.prediction_log import stream
 from softlaunch.ports import segments as port
 
 _PIECE_BYTES = 2 * spool.FRAME_BYTES_MAX
@@ -28,14 +30,17 @@ _GROUP = msgspec.msgpack.Decoder(spool.Group)
 
 class SegmentTail:
     """
-    A ports.segments.Segments.
+    A ports.segments.Segments, and a ports.segments.Raw. One object is used as one of them.
 
     Args:
         root: HOME/spool; need not exist.
+        elsewhere: Offsets by segment up to which a spool has gone another way: `read` begins behind them.
     """
 
-    def __init__(self, root: pathlib.Path) -> None:
+    def __init__(self, root: pathlib.Path, *, elsewhere: Callable[[str, str], Mapping[str, int]] | None = None) -> None:
         self._root = root
+        self._elsewhere = elsewhere
+        self._gone_elsewhere: dict[tuple[str, str], Mapping[str, int]] = {}
         self._sizes: dict[tuple[str, str], dict[str, int]] = {}
         """As seen last: what was deleted before it was read has lost so much."""
 
@@ -46,32 +51,70 @@ class SegmentTail:
 
     def waiting(self, service: str, environment: str, offsets: dict[str, int]) -> port.Waiting:
         """See ports.segments.Segments.waiting."""
+        offsets = self._behind_all(service, environment, offsets)
         sizes = self._listed(service, environment)
         left = {name: size - offsets.get(name, 0) for name, size in sizes.items() if size > offsets.get(name, 0)}
         return port.Waiting(segment_count=len(left), byte_count=sum(left.values()))
 
     def read(self, service: str, environment: str, offsets: dict[str, int], *, record_count_max: int) -> port.Groups:
         """See ports.segments.Segments.read."""
-        directory = self._root / service / environment
-        sizes = self._listed(service, environment)
+        offsets = self._behind_all(service, environment, offsets)
+        reading = _Reading(self._root / service / environment, self._listed(service, environment), offsets)
+        lost = self._lost(service, environment, reading.sizes, offsets)
+        groups: list[tuple[spool.Header, spool.Group]] = []
+        damaged: list[port.Damage] = []
+        count = 0
+        for piece in reading.pieces():
+            if isinstance(piece, stream.Hole):
+                damaged.append(_damage(piece, port.Reason(piece.reason)))
+                continue
+            try:
+                group = decoded(piece)
+            except (msgspec.MsgspecError, UnicodeError):
+                damaged.append(_damage(piece, port.Reason.CONTENT))
+                continue
+            groups.append((piece.header, group))
+            count += len(group.rows)
+            if count >= record_count_max:
+                break
+        return port.Groups(
+            groups=tuple(groups),
+            record_count=count,
+            offsets=reading.offsets,
+            damaged=tuple(damaged),
+            lost_bytes=sum(hole.end - hole.start for hole in lost),
+        )
+
+    def pieces(self, service: str, environment: str, offsets: dict[str, int], *, byte_count_max: int) -> port.Pieces:
+        """See ports.segments.Raw.pieces."""
+        reading = _Reading(self._root / service / environment, self._listed(service, environment), offsets)
+        found: list[stream.Frame | stream.Hole] = list(self._lost(service, environment, reading.sizes, offsets))
+        count = 0
+        for piece in reading.pieces():
+            found.append(piece)
+            count += len(piece.payload) if isinstance(piece, stream.Frame) else 0
+            if count >= byte_count_max:
+                break
+        return port.Pieces(pieces=tuple(found), offsets=reading.offsets)
+
+    def _behind_all(self, service: str, environment: str, offsets: dict[str, int]) -> dict[str, int]:
+        if self._elsewhere is None:
+            return offsets
+        place = (service, environment)
+        if place not in self._gone_elsewhere:
+            self._gone_elsewhere[place] = self._elsewhere(service, environment)
+        return furthest(offsets, self._gone_elsewhere[place])
+
+    def _lost(
+        self, service: str, environment: str, sizes: dict[str, int], offsets: dict[str, int]
+    ) -> list[stream.Hole]:
         before = self._sizes.get((service, environment), {})
         self._sizes[service, environment] = sizes
-        gone = {name: max(0, before.get(name, 0) - offset) for name, offset in offsets.items() if name not in sizes}
-        gone |= {name: size for name, size in before.items() if name not in sizes and name not in offsets}
-        found = _Found(offsets={name: offset for name, offset in offsets.items() if name in sizes})
-        for name, size in sizes.items():
-            if found.count >= record_count_max:
-                break
-            if size > found.offsets.get(name, 0):
-                with contextlib.suppress(FileNotFoundError), (directory / name).open("rb") as file:
-                    _read_segment(file, name, found, record_count_max)
-        return port.Groups(
-            groups=tuple(found.groups),
-            record_count=found.count,
-            offsets=found.offsets,
-            damaged=tuple(found.damaged),
-            lost_bytes=sum(gone.values()),
-        )
+        return [
+            stream.Hole(segment=name, start=offsets.get(name, 0), end=size, reason=stream.LOST)
+            for name, size in before.items()
+            if name not in sizes and size > offsets.get(name, 0)
+        ]
 
     def _listed(self, service: str, environment: str) -> dict[str, int]:
         sizes = {}
@@ -83,67 +126,75 @@ class SegmentTail:
         return dict(sorted(sizes.items()))
 
 
-class _Found:
-    def __init__(self, *, offsets: dict[str, int]) -> None:
-        self.offsets = offsets
-        self.groups: list[tuple[spool.Header, spool.Group]] = []
-        self.damaged: list[port.Damage] = []
-        self.count = 0
+def furthest(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Of two places in a spool what lies behind both."""
+    return {name: max(first.get(name, 0), second.get(name, 0)) for name in {**first, **second}}
 
 
-def _read_segment(file: BinaryIO, name: str, found: _Found, record_count_max: int) -> None:
-    opened = spool.load_header(file.read(spool.header_bytes_max()))
-    if opened is None:
-        if _is_over(file):
-            _damaged(found, name, 0, file, port.Reason.HEADER)
-        return
-    header, start = opened
-    place = max(found.offsets.get(name, 0), start)
+def decoded(piece: stream.Frame) -> spool.Group:
+    """
+    The group in a frame.
 
-    def take(payload: bytes) -> bool:
-        try:
-            if header.version == spool.VERSION_OF_RECORDS:
-                group = spool.group_of(_RECORD.decode(payload))
-            else:
-                group = _GROUP.decode(payload)
-        except (msgspec.MsgspecError, UnicodeError):
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=len(payload), reason=port.Reason.CONTENT)
-            )
-            return False
-        found.groups.append((header, group))
-        found.count += len(group.rows)
-        return found.count >= record_count_max
+    Raises:
+        MsgspecError, UnicodeError: it is none.
+    """
+    if piece.header.version == spool.VERSION_OF_RECORDS:
+        return spool.group_of(_RECORD.decode(piece.payload))
+    return _GROUP.decode(piece.payload)
 
-    while found.count < record_count_max:
-        file.seek(place)
-        data = file.read(_PIECE_BYTES)
-        scanned = spool.scan(data, header.seed, enough=take)
-        if scanned.damage_count:
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=scanned.damage_bytes, reason=port.Reason.CHECKSUM)
-            )
-        place += scanned.stopped_at
-        if scanned.payloads:
-            continue
-        if len(data) == _PIECE_BYTES:  # no frame in more than a frame's length
-            found.damaged.append(
-                port.Damage(segment=name, offset=place, byte_count=len(data) // 2, reason=port.Reason.CHECKSUM)
-            )
-            place += _PIECE_BYTES - spool.FRAME_BYTES_MAX
-            continue
-        if len(data) and _is_over(file):
-            _damaged(found, name, place, file, port.Reason.TORN)
+
+def _damage(piece: stream.Frame | stream.Hole, reason: port.Reason) -> port.Damage:
+    return port.Damage(segment=piece.segment, offset=piece.start, byte_count=piece.end - piece.start, reason=reason)
+
+
+class _Reading:
+    """One pass over the segments of a directory; `offsets` goes with what was taken from `pieces`."""
+
+    def __init__(self, directory: pathlib.Path, sizes: dict[str, int], offsets: dict[str, int]) -> None:
+        self._directory = directory
+        self.sizes = sizes
+        self.offsets = {name: offset for name, offset in offsets.items() if name in sizes}
+
+    def pieces(self) -> Iterator[stream.Frame | stream.Hole]:
+        for name, size in self.sizes.items():
+            if size > self.offsets.get(name, 0):
+                with contextlib.suppress(FileNotFoundError), (self._directory / name).open("rb") as file:
+                    for piece in self._of_segment(file, name):
+                        self.offsets[name] = piece.end
+                        yield piece
+
+    def _of_segment(self, file: BinaryIO, name: str) -> Iterator[stream.Frame | stream.Hole]:
+        opened = spool.load_header(file.read(spool.header_bytes_max()))
+        if opened is None:
+            if _is_over(file):
+                yield _rest(file, name, 0, port.Reason.HEADER)
             return
-        break
-    found.offsets[name] = place
+        header, start = opened
+        place = self.offsets[name] = max(self.offsets.get(name, 0), start)
+        while True:
+            file.seek(place)
+            data = file.read(_PIECE_BYTES)
+            begun = place
+            for at, payload in spool.frames(data, header.seed):
+                if begun + at > place:
+                    yield stream.Hole(segment=name, start=place, end=begun + at, reason=port.Reason.CHECKSUM)
+                frame = stream.Frame(segment=name, start=begun + at, header=header, payload=payload)
+                place = frame.end
+                yield frame
+            if place > begun:
+                continue
+            if len(data) == _PIECE_BYTES:  # no frame in more than a frame's length
+                place += _PIECE_BYTES - spool.FRAME_BYTES_MAX
+                yield stream.Hole(segment=name, start=begun, end=place, reason=port.Reason.CHECKSUM)
+            else:
+                if data and _is_over(file):
+                    yield _rest(file, name, place, port.Reason.TORN)
+                return
 
 
-def _damaged(found: _Found, name: str, place: int, file: BinaryIO, reason: port.Reason) -> None:
+def _rest(file: BinaryIO, name: str, place: int, reason: port.Reason) -> stream.Hole:
     """From there to the end nothing can be read, and nothing will be added."""
-    size = os.fstat(file.fileno()).st_size
-    found.damaged.append(port.Damage(segment=name, offset=place, byte_count=size - place, reason=reason))
-    found.offsets[name] = size
+    return stream.Hole(segment=name, start=place, end=os.fstat(file.fileno()).st_size, reason=reason)
 
 
 def _is_over(file: BinaryIO) -> bool:

@@ -62,6 +62,7 @@ class _Batch:
     offsets: dict[str, int]
     damaged: list[segments.Damage] = dataclasses.field(default_factory=list)
     lost_bytes: int = 0
+    duplicate_count: int = 0
     record_count: int = 0
     opened_at: float = 0.0
     checked_count: int = 0
@@ -145,12 +146,13 @@ class Shipper:
             found = self._segments.read(
                 service, environment, batch.offsets, record_count_max=RECORDS_MAX - batch.record_count
             )
-            if not batch.record_count:
+            if not (batch.record_count or batch.damaged or batch.lost_bytes):
                 batch.opened_at = now
             batch.groups += found.groups
             batch.offsets = found.offsets
             batch.damaged += found.damaged
             batch.lost_bytes += found.lost_bytes
+            batch.duplicate_count += found.duplicate_count
             batch.record_count += found.record_count
             self._is_caught_up &= not found.record_count
             if batch.groups and batch.groups[-1][1].rows:
@@ -163,7 +165,7 @@ class Shipper:
         if not self._spoken_on(batch, now):
             self._attempts.catch_up(now)
             return 0
-        blocks, counted = self._made(service, environment, batch, state)
+        blocks, counted = self._made(service, segments.environment_of(environment), batch, state)
         self._states[service] = self._appended(service, environment, blocks, _after(begun, batch, counted))
         del self._batches[service, environment]
         for damage in batch.damaged:
@@ -336,6 +338,7 @@ def _after(begun: progress.Progress, batch: _Batch, counted: _Counted) -> progre
         "damaged_places": len(batch.damaged),
         "damaged_bytes": sum(damage.byte_count for damage in batch.damaged),
         "lost_bytes": batch.lost_bytes,
+        "duplicates": batch.duplicate_count,
         "dropped": sum(told[name] - begun.dropped.get(name, 0) for name in counted.dropped),
     }
     reasons = collections.Counter(damage.reason.value for damage in batch.damaged)
