@@ -100,7 +100,7 @@ def ship(
     as_json: options.Json = False,
 ) -> None:
     """
-    Move recorded predictions into the log, or onto SOFTLAUNCH_STREAM. `softlaunch up` runs this beside the control plane.
+    Move recorded predictions into the log, or onto SOFTLAUNCH_STREAM. `softlaunch up` runs this by itself.
 
     It may be killed at any moment: each record is in the log once. SOFTLAUNCH_LOG_EVERY says how often rows are added.
 
@@ -138,9 +138,9 @@ def consume(
     as_json: options.Json = False,
 ) -> None:
     """
-    Move predictions from SOFTLAUNCH_STREAM into the log. `softlaunch up` runs this beside the control plane.
+    Move predictions from SOFTLAUNCH_STREAM into the log. `softlaunch up` runs this by itself.
 
-    It may be killed at any moment, and run several times: each record is in the log once. Each partition is read by one.
+    It may be killed at any moment, and run several times: each record is in the log once, each partition read by one.
 
     Examples:
 

@@ -3,10 +3,10 @@ The forwarder: what model servers spooled is put on a stream as it is, instead o
 
     spool segments ──► pieces in their order ──► stream takes all of them ──► place saved beside the spool
 
-The place follows the stream: a forwarder that is killed, or did not hear from the stream, sends again from the place that
-was saved. What comes twice is known by its place in the segment to whoever reads (see core.prediction_log.stream), so
-nothing is asked of the stream but to keep the order of one sender. While the stream is down the spool waits, within its
-budget; serving knows nothing of it.
+The place follows the stream: a forwarder that is killed, or did not hear from the stream, sends again from the place
+that was saved. What comes twice is known by its place in the segment to whoever reads (see core.prediction_log.stream),
+so nothing is asked of the stream but to keep the order of one sender. While the stream is down the spool waits, within
+its budget; serving knows nothing of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOG = structlog.get_logger()
 ROUND_BYTES = 8 * 2**20
 """Sent before the place is saved: what comes twice after a kill."""
 LARGE_BYTES = 900_000
-"""Larger messages go alone: Kafka's brokers refuse more than 1 MiB unless told otherwise, and say so for a whole batch."""
+"""Larger messages go alone: by default brokers refuse more than 1 MiB, and say so of all that came with it."""
 
 
 Began = Callable[[str, str], dict[str, int]]
