@@ -44,12 +44,7 @@ def forward(home: homes.Home, settings: setting.Settings, *, once: bool, going_o
     """
     home.prepare()
     with prediction_log.alone(home):
-        forwarder = forwarding.Forwarder(
-            segments=tail.SegmentTail(home.spool),
-            outlet=outlet.KafkaOutlet(_broker(settings)),
-            places=forwarded.ForwardedFiles(home.spool),
-            began=_in_the_log(home),
-        )
+        forwarder = forwarder_of(home, settings)
         count = 0
         pause = _AGAIN_SECONDS
         while going_on():
@@ -94,7 +89,7 @@ def consume(
         UnavailableError: with `once`: the brokers do not answer.
     """
     home.prepare()
-    with _parts(home, settings, part_count_max) as found:
+    with parts_of(home, settings, part_count_max) as found:
         shipper = prediction_log.shipper_of(home, settings, found)
         rounds = log_keeping.Rounds(home, settings)
         count = 0
@@ -130,8 +125,19 @@ def consume(
         return count
 
 
+def forwarder_of(home: homes.Home, settings: setting.Settings) -> forwarding.Forwarder:
+    """What puts the home's spool on the stream."""
+    return forwarding.Forwarder(
+        segments=tail.SegmentTail(home.spool),
+        outlet=outlet.KafkaOutlet(_broker(settings)),
+        places=forwarded.ForwardedFiles(home.spool),
+        began=_in_the_log(home),
+    )
+
+
 @contextlib.contextmanager
-def _parts(home: homes.Home, settings: setting.Settings, part_count_max: int | None) -> Iterator[parts.KafkaSegments]:
+def parts_of(home: homes.Home, settings: setting.Settings, part_count_max: int | None) -> Iterator[parts.KafkaSegments]:
+    """The stream, as far as this process has leases."""
     cluster = _broker(settings)
     found = parts.KafkaSegments(
         cluster,
