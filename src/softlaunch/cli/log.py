@@ -68,22 +68,24 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
     """
     from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
 
-    now = time.time()
-    found = [each.document(now) for each in prediction_log.status(homes.Home.locate(home))]
+    now, located, settings = time.time(), homes.Home.locate(home), setting.read(os.environ)
+    if settings.stream is None:
+        told = prediction_log.status(located)
+    else:
+        from softlaunch.wiring import stream  # noqa: PLC0415 - as above
+
+        told = prediction_log.status(located, behind=stream.behind(located, settings))
+    found = [each.document(now) for each in told]
     if as_json:
         output.document({"logs": found})
         return
     if not found:
         output.plain("Nothing was recorded yet.")
     for each in found:
-        waits = (
-            f"{each['waiting_segments']} segments wait ({each['waiting_bytes']:,} bytes), "
-            f"{each['behind_seconds']:.0f} s behind"
-            if each["waiting_bytes"]
-            else "nothing waits"
-        )
+        through = f" through {each['part']}" if each["part"] else ""
         output.plain(
-            f"{each['service']} in {each['environment']}: {each['rows']:,} rows were moved into the log; {waits}."
+            f"{each['service']} in {each['environment']}{through}: {each['rows']:,} rows were moved into the log; "
+            f"{_waits(each)}."
         )
         for line in _losses(each):
             output.plain(f"  {line}")
@@ -166,6 +168,19 @@ LOG.command("maintain")(log_keep.maintain)
 LOG.command("forget")(log_keep.forget)
 
 
+def _waits(found: dict[str, Any]) -> str:
+    if found["part"] and found["waiting_messages"] is None:
+        return "what waits is not known without the stream"
+    if found["waiting_messages"]:
+        return f"{found['waiting_messages']:,} messages wait, {found['behind_seconds']:.0f} s behind"
+    if found["waiting_bytes"]:
+        return (
+            f"{found['waiting_segments']} segments wait ({found['waiting_bytes']:,} bytes), "
+            f"{found['behind_seconds']:.0f} s behind"
+        )
+    return "nothing waits"
+
+
 def _losses(found: dict[str, Any]) -> Iterator[str]:
     if found["unmatched"]:
         yield f"{found['unmatched']:,} answers are without the gateway's word (arm, attempt, served are null)"
@@ -177,6 +192,8 @@ def _losses(found: dict[str, Any]) -> Iterator[str]:
         yield f"{found['dropped']:,} records could not be written to the spool"
     if found["lost_bytes"]:
         yield f"{found['lost_bytes']:,} bytes of the spool were deleted for room before they were moved"
+    if found["duplicates"]:
+        yield f"{found['duplicates']:,} groups of records came twice and were left out"
 
 
 @contextlib.contextmanager

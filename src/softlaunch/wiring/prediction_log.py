@@ -116,6 +116,10 @@ def chosen(home: homes.Home, service: str | None) -> str:
     return service
 
 
+Behind = Callable[[str, str, dict[str, int]], int | None]
+"""Service, part of a stream, and place in it to messages behind that; None: not known."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Status:
     """One spool and its log."""
@@ -125,6 +129,10 @@ class Status:
     waiting_segment_count: int
     waiting_bytes: int
     progress: progress.Progress
+    part: str | None = None
+    """Of a stream that it came through."""
+    waiting_messages: int | None = None
+    """In that part; None: not known."""
 
     def document(self, now: float) -> dict[str, Any]:
         """As `softlaunch log status --json` prints it."""
@@ -132,18 +140,28 @@ class Status:
         return {
             "service": self.service,
             "environment": self.environment,
+            "part": self.part,
             "waiting_segments": self.waiting_segment_count,
             "waiting_bytes": self.waiting_bytes,
+            "waiting_messages": self.waiting_messages,
             **{name: found.counts.get(name, 0) for name in progress.COUNTED},
             "damage": dict(found.damage),
             "unread": dict(found.unread),
             "newest": found.time_max or None,
-            "behind_seconds": max(0.0, now - found.time_max) if self.waiting_bytes and found.time_max else 0.0,
+            "behind_seconds": max(0.0, now - found.time_max)
+            if (self.waiting_bytes or self.waiting_messages) and found.time_max
+            else 0.0,
         }
 
 
-def status(home: homes.Home) -> list[Status]:
-    """Of every spool and log of this home."""
+def status(home: homes.Home, *, behind: Behind = lambda *_: None) -> list[Status]:
+    """
+    Of every spool and log of this home, and of every part of a stream that has come into it.
+
+    Args:
+        home: Whose.
+        behind: Tells what waits in a part of a stream.
+    """
     spooled, lake = spool_of(home), delta.DeltaLake(home.log)
     places = set(spooled.places())
     states = {}
@@ -151,8 +169,22 @@ def status(home: homes.Home) -> list[Status]:
         states[service] = lake.state(service)
         places |= {(service, environment) for environment in states[service].progress}
     found = []
-    for service, environment in sorted(places):
-        done = states[service].progress.get(environment, progress.Progress())
+    for service, source in sorted(places):
+        done = states[service].progress.get(source, progress.Progress())
+        environment, _, part = source.partition("@")
+        if part:
+            found.append(
+                Status(
+                    service=service,
+                    environment=environment,
+                    waiting_segment_count=0,
+                    waiting_bytes=0,
+                    progress=done,
+                    part=part,
+                    waiting_messages=behind(service, source, dict(done.offsets)),
+                )
+            )
+            continue
         waiting = spooled.waiting(service, environment, dict(done.offsets))
         found.append(
             Status(

@@ -149,6 +149,25 @@ def parts_of(home: homes.Home, settings: setting.Settings, part_count_max: int |
         yield found
 
 
+def behind(home: homes.Home, settings: setting.Settings) -> prediction_log.Behind:
+    """Tells how many messages wait in a part; None when the brokers do not answer."""
+    cluster = _broker(settings)
+    found = parts.KafkaSegments(cluster, leases.FileLeases(home.log / "leases"), outlet.KafkaOutlet(cluster))
+    is_down = False
+
+    def count(service: str, source: str, offsets: dict[str, int]) -> int | None:
+        nonlocal is_down
+        if is_down:
+            return None
+        try:
+            return found.waiting(service, source, offsets).message_count
+        except errors.UnavailableError:
+            is_down = True
+            return None
+
+    return count
+
+
 def _broker(settings: setting.Settings) -> broker.Broker:
     if settings.stream is None:
         raise errors.ConfigError(

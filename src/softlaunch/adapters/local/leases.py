@@ -1,4 +1,4 @@
-"""Leases among processes of one machine: a lock on a file, which the kernel drops when its process ends, however it ends."""
+"""Leases among processes of one machine: locks on files, which the kernel drops when a process ends in any way."""
 
 from __future__ import annotations
 

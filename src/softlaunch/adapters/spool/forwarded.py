@@ -38,7 +38,7 @@ class ForwardedFiles:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise errors.UnavailableError(
                 f"{path} cannot be read: {error}.",
-                remedy="If it is damaged, delete it: what is in the spool is sent again, and left out where it is known.",
+                remedy="If it is damaged, delete it: what is spooled is sent again, and left out where it is known.",
                 code=errors.Code.STREAM_UNAVAILABLE,
             ) from error
 

@@ -3,8 +3,8 @@ A stream as the shipper reads it: partitions of Kafka topics, from the place tha
 
 Kafka is asked for no place of its own: `assign()` begins where the log's last commit has ended, so rows and place agree
 whatever was killed. The place of a part is kept under `TOPIC/PARTITION#ID`; a topic that was deleted and made again has
-another id, and is read from its beginning. Beside it stand the places in the spool's segments up to which messages came:
-what is before them came twice, and is left out.
+another id, and is read from its beginning. Beside it stand the places in the spool's segments up to which messages
+came: what is before them came twice, and is left out.
 
 Who reads a part has its lease. That saves work, it is not what keeps rows from being doubled: of two who read the same
 part the table takes the first one's commit and leaves the second's out.
@@ -253,10 +253,7 @@ class _Found:
     def take(self, message: Any) -> None:
         self._offsets[self._part.key] = message.offset() + 1
         try:
-            found = stream.load(message.value() or b"")
-            if isinstance(found, stream.Frame) and (found.header.service, found.header.environment) != self._place:
-                raise stream.UnfitError(stream.Flaw.CONTENT)
-            self._take(found)
+            self._take(stream.load(message.value() or b""))
         except stream.UnfitError as unfit:
             flaw = unfit.flaw.value
         except (msgspec.MsgspecError, UnicodeError):
@@ -294,6 +291,8 @@ class _Found:
         if isinstance(found, stream.Gone):
             self._offsets.pop(found.segment, None)
             return
+        if isinstance(found, stream.Frame) and (found.header.service, found.header.environment) != self._place:
+            raise stream.UnfitError(stream.Flaw.CONTENT)
         if found.start < self._offsets.get(found.segment, 0):
             self._duplicate_count += 1
             return
