@@ -71,7 +71,11 @@ class Segments(Protocol):
         ...
 
     def read(self, service: str, environment: str, offsets: dict[str, int], *, record_count_max: int) -> Groups:
-        """Groups behind `offsets`; with the last one it may be more records than asked for."""
+        """
+        Groups behind `offsets`; with the last one it may be more records than asked for.
+
+        What was only just added to a stream may come with a later call.
+        """
         ...
 
     def waiting(self, service: str, environment: str, offsets: dict[str, int]) -> Waiting:

@@ -16,7 +16,7 @@ import time
 import msgspec
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "contract"))
 
 import broker_lab
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import json
 import pathlib
 import sys
 import time
@@ -14,12 +15,13 @@ import confluent_kafka.admin
 import msgspec
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "contract"))
 
 import broker_lab
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.cli import log
 from softlaunch.config import home as homes
 from softlaunch.config import settings
 from softlaunch.core import spool
@@ -98,7 +100,7 @@ def taken(broker: broker_lab.Broker, topic: str) -> list[tuple[bytes, dict[str, 
 
 
 def counted(home: homes.Home):
-    (done,) = [each.progress for each in prediction_log.status(home) if "@" in each.environment]
+    (done,) = [each.progress for each in prediction_log.status(home) if each.part is not None]
     return done
 
 
@@ -111,6 +113,29 @@ def test_what_is_spooled_goes_through_kafka_into_the_log_once(broker, home) -> N
     assert (3, 0) == (consume(home, broker), consume(home, broker))
     assert ["a", "b", "c"] == rows(home)
     assert 0 == counted(home).counts["duplicates"]
+
+
+def test_status_tells_what_waits_in_the_spool_and_on_the_stream(broker, home, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("SOFTLAUNCH_STREAM", broker.url)
+    spooled(home, ["a"])
+    forward(home, broker)
+    consume(home, broker)
+    spooled(home, ["b", "c"], instance="second")
+    forward(home, broker)
+    spooled(home, ["d"], instance="third")
+
+    def told() -> list[tuple[object, ...]]:
+        log.status(home=str(home.root), as_json=True)
+        found = json.loads(capsys.readouterr().out)["logs"]
+        return [
+            (each["environment"], each["part"], each["waiting_segments"], each["waiting_messages"]) for each in found
+        ]
+
+    assert [(ENVIRONMENT, None, 1, None), (ENVIRONMENT, f"{TOPIC}/0", 0, 2)] == told()
+    log.status(home=str(home.root), as_json=False)
+    assert "2 messages wait" in capsys.readouterr().out
+    broker.stop()
+    assert [(ENVIRONMENT, None, 1, None), (ENVIRONMENT, f"{TOPIC}/0", 0, None)] == told()
 
 
 def test_what_is_sent_twice_is_in_the_log_once_and_counted(broker, home) -> None:

@@ -4,8 +4,8 @@ What every client of a Kafka cluster needs: its configuration, topics by our nam
 confluent-kafka is an extra: it is imported when a stream is opened. Nothing of librdkafka's own log is printed; what it
 has to say of a neighbour comes back in `UnavailableError`, once for each failure.
 
-Tried with confluent-kafka 2.16 and not used: `get_watermark_offsets` (of a topic that was deleted it ends the process
-with a segmentation fault), consumer groups (a group hands a partition over without a word to the table).
+Tried with confluent-kafka 2.16 and not used: questions for watermarks (tansu tells the beginning of the last batch for
+the end), consumer groups (a group hands a partition over without a word to the table).
 """
 
 from __future__ import annotations
