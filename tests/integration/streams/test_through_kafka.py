@@ -21,6 +21,7 @@ import broker_lab
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.spool import tail
 from softlaunch.cli import log
 from softlaunch.config import home as homes
 from softlaunch.config import settings
@@ -150,6 +151,20 @@ def test_what_is_sent_twice_is_in_the_log_once_and_counted(broker, home) -> None
     assert 1 == consume(home, broker)
     assert ["a", "b", "c"] == rows(home)
     assert 2 == counted(home).counts["duplicates"]
+
+
+def test_a_message_that_comes_after_later_ones_is_not_taken_for_one_that_came_twice(broker, home) -> None:
+    segment = spooled(home, ["a", "b", "c"])
+    found = tail.SegmentTail(home.spool).pieces(SERVICE, ENVIRONMENT, {}, byte_count_max=1 << 20).pieces
+    first, second, third = map(streams.dump, found)
+    assert segment.name == found[0].segment
+    put(broker, TOPIC, second, first, first, second)
+    assert 2 == consume(home, broker)
+    put(broker, TOPIC, third, second)
+
+    assert 1 == consume(home, broker)
+    assert ["a", "b", "c"] == rows(home)
+    assert 2 <= counted(home).counts["duplicates"]
 
 
 def poison(message: streams.Frame) -> dict[bytes, str]:

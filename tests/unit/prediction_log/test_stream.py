@@ -91,3 +91,48 @@ def test_a_place_comes_back_from_its_file() -> None:
     place = stream.Place(offsets={NAME: 7}, gone={NAME: 1e9})
 
     assert place == stream.Place.from_json(place.to_json())
+
+
+def pieces(lengths: list[int]) -> list[stream.Frame | stream.Hole]:
+    """A whole segment: frames and, where a length is even, holes between them."""
+    found: list[stream.Frame | stream.Hole] = []
+    place = len(spool.dump_header(HEADER))
+    for length in lengths:
+        if length % 2:
+            found.append(stream.Frame(segment=NAME, start=place, header=HEADER, payload=b"x" * length))
+        else:
+            found.append(stream.Hole(segment=NAME, start=place, end=place + length + 2, reason="torn"))
+        place = found[-1].end
+    return found
+
+
+@hypothesis.given(some.lists(some.integers(0, 9), min_size=1, max_size=8), some.data())
+def test_in_whatever_order_and_number_messages_come_each_is_accepted_once(lengths, draw) -> None:
+    sent = pieces(lengths)
+    places = draw.draw(some.lists(some.integers(0, len(sent) - 1), max_size=30))
+    offsets = {"another-0.spool": 7}
+
+    accepted = [place for place in places if stream.accept(offsets, sent[place])]
+
+    assert sorted(set(places)) == sorted(accepted)
+    for place in set(range(len(sent))) - set(places):
+        assert stream.accept(offsets, sent[place])
+    assert not any(stream.accept(offsets, message) for message in sent)
+    stream.forget(offsets, stream.Gone(segment=NAME))
+    assert {"another-0.spool": 7} == offsets
+
+
+def test_messages_in_their_order_leave_one_number_behind() -> None:
+    sent = pieces([1, 2, 3, 4, 5])
+    offsets: dict[str, int] = {}
+
+    assert all(stream.accept(offsets, message) for message in sent)
+    assert {NAME: sent[-1].end} == offsets
+
+
+def test_a_segment_that_was_begun_elsewhere_is_accepted_from_where_it_is_sent() -> None:
+    sent = pieces([1, 3, 5])[1:]
+    offsets: dict[str, int] = {}
+
+    assert all(stream.accept(offsets, message) for message in sent)
+    assert not any(stream.accept(offsets, message) for message in sent)

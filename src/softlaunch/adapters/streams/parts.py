@@ -4,7 +4,7 @@ A stream as the shipper reads it: partitions of Kafka topics, from the place tha
 Kafka is asked for no place of its own: `assign()` begins where the log's last commit has ended, so rows and place agree
 whatever was killed. The place of a part is kept under `TOPIC/PARTITION#ID`; a topic that was deleted and made again has
 another id, and is read from its beginning. Beside it stand the places in the spool's segments up to which messages
-came: what is before them came twice, and is left out.
+came: what is before them came twice, and is left out (see core.prediction_log.stream).
 
 Who reads a part has its lease. That saves work, it is not what keeps rows from being doubled: of two who read the same
 part the table takes the first one's commit and leaves the second's out.
@@ -289,14 +289,13 @@ class _Found:
 
     def _take(self, found: stream.Message) -> None:
         if isinstance(found, stream.Gone):
-            self._offsets.pop(found.segment, None)
+            stream.forget(self._offsets, found)
             return
         if isinstance(found, stream.Frame) and (found.header.service, found.header.environment) != self._place:
             raise stream.UnfitError(stream.Flaw.CONTENT)
-        if found.start < self._offsets.get(found.segment, 0):
+        if not stream.accept(self._offsets, found):
             self._duplicate_count += 1
             return
-        self._offsets[found.segment] = found.end
         if isinstance(found, stream.Hole):
             if found.reason == stream.LOST:
                 self._lost_bytes += found.end - found.start

@@ -4,8 +4,9 @@ What is put on a stream instead of into the log: frames of the spool as they are
     message   MAGIC, version u16, header length u32, CRC-32 of the header u32, header (JSON), frame as in its segment
 
 The place (segment and offset) is what makes a message that came twice known as such: a process that was killed after it
-sent and before it noted that, sends again. Within a segment places only grow, and messages of a segment come in the
-order they were sent; so whoever reads remembers one number a segment.
+sent and before it noted that, sends again. Messages of a segment follow one another without a gap, and come in that
+order; so whoever reads remembers one number a segment (`accept`). Only a sender that was told that a message has
+failed, while later ones have not, leaves a gap until it sends again; the gap is remembered for that time.
 
     kind    what it says
     frame   records; the frame's own CRC covers them
@@ -29,6 +30,7 @@ MAGIC = b"\xf5softlaunch-stream\n"
 VERSION = 1
 _HEAD = struct.Struct("<HII")
 _SEGMENT_NAME_MAX = 255
+_GAP = "?"
 GONE_SECONDS = 600.0
 """After a segment has gone, its number is kept so long: what was sent and not heard of may still be on its way."""
 
@@ -106,6 +108,40 @@ class Place:
     def from_json(cls, document: Mapping[str, Any]) -> Place:
         """What `to_json` wrote."""
         return cls(offsets=dict(document["offsets"]), gone=dict(document["gone"]))
+
+
+def accept(offsets: dict[str, int], message: Frame | Hole) -> bool:
+    """
+    Whether a message is here for the first time; `offsets` knows of it from then on.
+
+    Args:
+        offsets: By segment the end of the furthest message; and by `SEGMENT?START` the end of a gap before it.
+        message: Of any segment, in any order.
+    """
+    name, start, end = message.segment, message.start, message.end
+    furthest = offsets.get(name, 0)
+    if start >= furthest:
+        is_first = isinstance(message, Frame) and not furthest and start == len(spool.dump_header(message.header))
+        if start > furthest and not is_first:
+            offsets[f"{name}{_GAP}{furthest}"] = start
+        offsets[name] = end
+        return True
+    for gap in [found for found in offsets if found.startswith(f"{name}{_GAP}")]:
+        gap_start, gap_end = int(gap.partition(_GAP)[2]), offsets[gap]
+        if gap_start <= start and end <= gap_end:
+            del offsets[gap]
+            if gap_start < start:
+                offsets[f"{name}{_GAP}{gap_start}"] = start
+            if end < gap_end:
+                offsets[f"{name}{_GAP}{end}"] = gap_end
+            return True
+    return False
+
+
+def forget(offsets: dict[str, int], message: Gone) -> None:
+    """Nothing of the segment stands in `offsets` any more."""
+    for name in [found for found in offsets if found.partition(_GAP)[0] == message.segment]:
+        del offsets[name]
 
 
 def dump(message: Message) -> bytes:
