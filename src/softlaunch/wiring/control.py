@@ -39,7 +39,7 @@ from softlaunch.controller import (
     verification,
 )
 from softlaunch.ports import store
-from softlaunch.wiring import evidence, places, recordings, repositories
+from softlaunch.wiring import evidence, places, recordings, repositories, stream_broker
 
 NOTIFY_SECONDS = 1.0
 REPLAY_TURN_SECONDS = 2.0
@@ -102,9 +102,11 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
 
     Raises:
         ConflictError: another control plane serves this home.
-        ConfigError: the home cannot be used, or its state was written by a newer softlaunch.
+        ConfigError: the home or the stream cannot be used, or its state was written by a newer softlaunch.
         UnavailableError: the gateway does not start, or the disk is full.
     """
+    if settings.stream is not None:
+        stream_broker.broker_of(settings)  # said now, not by a process beside that ends again and again
     home.prepare()
     with local_lock.HomeLock(home.root), contextlib.ExitStack() as stack:
         registry = oci_registry.OciRegistry(home.registry)

@@ -12,12 +12,11 @@ from softlaunch import errors
 from softlaunch.adapters.lake import delta
 from softlaunch.adapters.local import leases
 from softlaunch.adapters.spool import forwarded, tail
-from softlaunch.adapters.streams import broker, outlet, parts
+from softlaunch.adapters.streams import outlet, parts
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
-from softlaunch.config import stream_options
 from softlaunch.controller.prediction_log import forwarding
-from softlaunch.wiring import log_keeping, prediction_log
+from softlaunch.wiring import log_keeping, prediction_log, stream_broker
 
 LOG = structlog.get_logger()
 _TURN_SECONDS = 0.25
@@ -129,7 +128,7 @@ def forwarder_of(home: homes.Home, settings: setting.Settings) -> forwarding.For
     """What puts the home's spool on the stream."""
     return forwarding.Forwarder(
         segments=tail.SegmentTail(home.spool),
-        outlet=outlet.KafkaOutlet(_broker(settings)),
+        outlet=outlet.KafkaOutlet(stream_broker.broker_of(settings)),
         places=forwarded.ForwardedFiles(home.spool),
         began=_in_the_log(home),
     )
@@ -138,7 +137,7 @@ def forwarder_of(home: homes.Home, settings: setting.Settings) -> forwarding.For
 @contextlib.contextmanager
 def parts_of(home: homes.Home, settings: setting.Settings, part_count_max: int | None) -> Iterator[parts.KafkaSegments]:
     """The stream, as far as this process has leases."""
-    cluster = _broker(settings)
+    cluster = stream_broker.broker_of(settings)
     found = parts.KafkaSegments(
         cluster,
         leases.FileLeases(home.log / "leases"),
@@ -151,7 +150,7 @@ def parts_of(home: homes.Home, settings: setting.Settings, part_count_max: int |
 
 def behind(home: homes.Home, settings: setting.Settings) -> prediction_log.Behind:
     """Tells how many messages wait in a part; None when the brokers do not answer."""
-    cluster = _broker(settings)
+    cluster = stream_broker.broker_of(settings)
     found = parts.KafkaSegments(cluster, leases.FileLeases(home.log / "leases"), outlet.KafkaOutlet(cluster))
     is_down = False
 
@@ -166,19 +165,6 @@ def behind(home: homes.Home, settings: setting.Settings) -> prediction_log.Behin
             return None
 
     return count
-
-
-def _broker(settings: setting.Settings) -> broker.Broker:
-    if settings.stream is None:
-        raise errors.ConfigError(
-            "No stream is set.",
-            remedy="Set SOFTLAUNCH_STREAM to kafka://HOST:PORT/PREFIX.",
-            code=errors.Code.STREAM_OPTIONS,
-        )
-    path = settings.stream_options
-    return broker.Broker(
-        settings.stream.servers, settings.stream.prefix, {} if path is None else stream_options.read(path)
-    )
 
 
 def _in_the_log(home: homes.Home) -> forwarding.Began:

@@ -6,7 +6,9 @@ import pytest
 
 from softlaunch import errors
 from softlaunch.adapters.streams import broker
+from softlaunch.config import home as homes
 from softlaunch.config import settings, stream_options
+from softlaunch.wiring import control, stream_broker
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,23 @@ def test_without_the_library_it_says_what_to_install(monkeypatch) -> None:
     with pytest.raises(errors.ConfigError) as raised:
         broker.library()
     assert (errors.Code.NO_KAFKA, "Install softlaunch[kafka].") == (raised.value.code, raised.value.remedy)
+
+
+def test_a_stream_that_cannot_be_opened_stops_the_start_at_once(tmp_path) -> None:
+    path = tmp_path / "options"
+    path.write_text("no.such.property=1\n")
+    home = homes.Home(tmp_path / "home", run_root=tmp_path)
+    found = settings.read(
+        {"SOFTLAUNCH_STREAM": "kafka://localhost:1/softlaunch", "SOFTLAUNCH_STREAM_OPTIONS": str(path)}
+    )
+
+    with pytest.raises(errors.ConfigError) as raised, control.control_plane(home, found):
+        pass
+    assert errors.Code.STREAM_OPTIONS == raised.value.code
+    assert not home.root.exists()
+
+
+def test_without_a_stream_nothing_is_opened() -> None:
+    with pytest.raises(errors.ConfigError) as raised:
+        stream_broker.broker_of(settings.read({}))
+    assert "SOFTLAUNCH_STREAM" in raised.value.remedy
