@@ -186,6 +186,8 @@ class _Part:
         self.is_placed = False
         """`position` is true."""
         self.at_end = False
+        self._failure: Any = None
+        """Code of the error told last."""
 
     def go_to(self, offset: int | None) -> None:
         """The next message is that one, or the first there is."""
@@ -210,10 +212,13 @@ class _Part:
             message = self._ahead.popleft()
             error = message.error()
             if error is None or error.code() == self._broker.kafka.KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                self.at_end = False
+                self.at_end, self._failure = False, None
                 return message
             if error.code() == self._broker.kafka.KafkaError._PARTITION_EOF:  # noqa: SLF001
-                self.at_end = not self._ahead
+                self.at_end, self._failure = not self._ahead, None
+            elif error.code() != self._failure:  # the library tries again by itself, and says so again and again
+                self._failure = error.code()
+                LOG.warning("stream_part_unreadable", part=self.name, detail=error.str())
         return None
 
     def behind(self, timeout_seconds: float) -> int:
