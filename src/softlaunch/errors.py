@@ -171,6 +171,9 @@ class Code(enum.StrEnum):
     NOT_IN_LOG = "not-in-log"
     LOG_IMPORT = "log-import"
     LABELS = "labels"
+    STREAM_UNAVAILABLE = "stream-unavailable"
+    STREAM_OPTIONS = "stream-options"
+    NO_KAFKA = "no-kafka"
 
 
 class SoftlaunchError(Exception):

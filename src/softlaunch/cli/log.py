@@ -74,22 +74,24 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
     """
     from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
 
-    now = time.time()
-    found = [each.document(now) for each in prediction_log.status(homes.Home.locate(home))]
+    now, located, settings = time.time(), homes.Home.locate(home), setting.read(os.environ)
+    if settings.stream is None:
+        told = prediction_log.status(located)
+    else:
+        from softlaunch.wiring import stream  # noqa: PLC0415 - as above
+
+        told = prediction_log.status(located, behind=stream.behind(located, settings))
+    found = [each.document(now) for each in told]
     if as_json:
         output.document({"logs": found})
         return
     if not found:
         output.plain("Nothing was recorded yet.")
     for each in found:
-        waits = (
-            f"{each['waiting_segments']} segments wait ({each['waiting_bytes']:,} bytes), "
-            f"{each['behind_seconds']:.0f} s behind"
-            if each["waiting_bytes"]
-            else "nothing waits"
-        )
+        through = f" through {each['part']}" if each["part"] else ""
         output.plain(
-            f"{each['service']} in {each['environment']}: {each['rows']:,} rows were moved into the log; {waits}."
+            f"{each['service']} in {each['environment']}{through}: {each['rows']:,} rows were moved into the log; "
+            f"{_waits(each)}."
         )
         for line in _losses(each):
             output.plain(f"  {line}")
@@ -106,7 +108,7 @@ def ship(
     as_json: options.Json = False,
 ) -> None:
     """
-    Move recorded predictions into the log. `softlaunch up` runs this beside the control plane.
+    Move recorded predictions into the log, or onto SOFTLAUNCH_STREAM. `softlaunch up` runs this by itself.
 
     It may be killed at any moment: each record is in the log once. SOFTLAUNCH_LOG_EVERY says how often rows are added.
 
@@ -114,17 +116,75 @@ def ship(
 
         softlaunch log ship --once
     """
-    from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
+    output.log_to_stderr()
+    settings = setting.read(os.environ)
+    with _going_on(leashed=leashed) as going_on:
+        if settings.stream is None:
+            from softlaunch.wiring import prediction_log  # noqa: PLC0415 - as above
+
+            moved = prediction_log.ship(homes.Home.locate(home), settings, once=once, going_on=going_on)
+            told = {"rows": moved}, f"Moved {moved:,} rows."
+        else:
+            from softlaunch.wiring import stream  # noqa: PLC0415 - as above
+
+            moved = stream.forward(homes.Home.locate(home), settings, once=once, going_on=going_on)
+            told = {"groups": moved}, f"Put {moved:,} groups of records on the stream."
+    output.document(told[0]) if as_json else output.plain(told[1])
+
+
+@LOG.command("consume")
+def consume(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End when everything was moved that is on the stream.")] = False,
+    leashed: Annotated[
+        bool, typer.Option("--leashed", help="End when standard input does: for programs that start it.")
+    ] = False,
+    part_count_max: Annotated[
+        int | None, typer.Option("--parts", min=1, help="At most so many partitions are taken; others get the rest.")
+    ] = None,
+    home: options.HomeOption = None,
+    as_json: options.Json = False,
+) -> None:
+    """
+    Move predictions from SOFTLAUNCH_STREAM into the log. `softlaunch up` runs this by itself.
+
+    It may be killed at any moment, and run several times: each record is in the log once, each partition read by one.
+
+    Examples:
+
+        softlaunch log consume --once
+        softlaunch log consume --parts 4
+    """
+    from softlaunch.wiring import stream  # noqa: PLC0415 - as above
 
     output.log_to_stderr()
     with _going_on(leashed=leashed) as going_on:
-        moved = prediction_log.ship(homes.Home.locate(home), setting.read(os.environ), once=once, going_on=going_on)
+        moved = stream.consume(
+            homes.Home.locate(home),
+            setting.read(os.environ),
+            once=once,
+            part_count_max=part_count_max,
+            going_on=going_on,
+        )
     output.document({"rows": moved}) if as_json else output.plain(f"Moved {moved:,} rows.")
 
 
 LOG.command("import")(log_import.bring)
 LOG.command("maintain")(log_keep.maintain)
 LOG.command("forget")(log_keep.forget)
+
+
+def _waits(found: dict[str, Any]) -> str:
+    if found["part"] and found["waiting_messages"] is None:
+        return "what waits is not known without the stream"
+    if found["waiting_messages"]:
+        return f"{found['waiting_messages']:,} messages wait, {found['behind_seconds']:.0f} s behind"
+    if found["waiting_bytes"]:
+        return (
+            f"{found['waiting_segments']} segments wait ({found['waiting_bytes']:,} bytes), "
+            f"{found['behind_seconds']:.0f} s behind"
+        )
+    return "nothing waits"
 
 
 def _losses(found: dict[str, Any]) -> Iterator[str]:
@@ -147,6 +207,8 @@ def _losses(found: dict[str, Any]) -> Iterator[str]:
         yield f"{found['dropped']:,} records could not be written to the spool"
     if found["lost_bytes"]:
         yield f"{found['lost_bytes']:,} bytes of the spool were deleted for room before they were moved"
+    if found["duplicates"]:
+        yield f"{found['duplicates']:,} groups of records came twice and were left out"
 
 
 @contextlib.contextmanager

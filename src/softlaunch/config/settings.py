@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,10 +19,23 @@ from softlaunch.config import home, problems
 from softlaunch.core import units
 
 PREFIX = "SOFTLAUNCH_"
+_SERVER = r"[A-Za-z0-9_.-]+:[0-9]{1,5}"
+_STREAM = re.compile(rf"kafka://({_SERVER}(?:,{_SERVER})*)/([A-Za-z0-9][A-Za-z0-9_-]{{0,63}})", re.ASCII)
+"""A prefix has no dots: they part the names of topics. A service and an environment take 126 of the 249 letters."""
 INTERNAL = ("SOFTLAUNCH_INSTANCE", "SOFTLAUNCH_FLEET")
 CLIENT = ("SOFTLAUNCH_TOKEN", "SOFTLAUNCH_URL")
 """Read by commands that talk to a control plane (cli.client), not by the control plane."""
 """Set by softlaunch for its own processes; never by people."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A Kafka cluster."""
+
+    servers: str
+    """HOST:PORT, several with commas."""
+    prefix: str
+    """Topics are `PREFIX.SERVICE.ENVIRONMENT`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,10 @@ class Settings:
     log_every_seconds: float = 30.0
     log_keep_days: int | None = None
     """None: for ever."""
+    stream: Stream | None = None
+    """None: recorded predictions go from the spool into the log."""
+    stream_options: pathlib.Path | None = None
+    stream_consume: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +113,30 @@ def _log_keep(text: str) -> int | None:
     if days != int(days) or not 1 <= days <= 36_500:
         raise ValueError("Write whole days from 1d to 36500d, or forever.")
     return int(days)
+
+
+def _stream(text: str) -> Stream:
+    match = _STREAM.fullmatch(text)
+    if match is None or any(int(server.rpartition(":")[2]) > 65_535 for server in match[1].split(",")):
+        raise ValueError(
+            "Write kafka://HOST:PORT/PREFIX, further brokers with commas: kafka://one:9092,two:9092/softlaunch."
+        )
+    return Stream(servers=match[1], prefix=match[2])
+
+
+def _options(text: str) -> pathlib.Path:
+    path = pathlib.Path(text)
+    if not path.is_absolute():
+        raise ValueError("Write an absolute path.")
+    if not path.is_file():
+        raise ValueError("Name a file that exists.")
+    return path
+
+
+def _yes(text: str) -> bool:
+    if text not in {"yes", "no"}:
+        raise ValueError("Write yes or no.")
+    return text == "yes"
 
 
 def _log_budget(text: str) -> int:
@@ -189,6 +231,30 @@ SETTINGS = (
         default="forever",
         meaning="Days of the prediction log that are older are removed.",
         read=_log_keep,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_STREAM",
+        field="stream",
+        kind="URL",
+        default="not set",
+        meaning="`kafka://HOST:PORT/PREFIX`: recorded predictions go through topics of Kafka into the prediction log.",
+        read=_stream,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_STREAM_OPTIONS",
+        field="stream_options",
+        kind="path of a file",
+        default="not set",
+        meaning="Further properties of librdkafka, `name=value` a line: how to sign in, certificates.",
+        read=_options,
+    ),
+    Setting(
+        variable="SOFTLAUNCH_STREAM_CONSUME",
+        field="stream_consume",
+        kind="yes or no",
+        default="yes",
+        meaning="Whether `softlaunch up` also moves what is on the stream into this home's log.",
+        read=_yes,
     ),
 )
 

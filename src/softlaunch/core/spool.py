@@ -26,7 +26,7 @@ import dataclasses
 import json
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAGIC = b"\xf5softlaunch-spool\n"
@@ -257,6 +257,12 @@ def frame(payload: bytes, seed: int) -> bytes:
     return _FRAME.pack(MARK, len(payload), zlib.crc32(payload, seed)) + payload
 
 
+def frame_head(data: bytes) -> tuple[bytes, int, int]:
+    """Mark, length and CRC that stand at the beginning of `data`, be it a frame or not."""
+    mark, length, crc = _FRAME.unpack_from(data)
+    return mark, length, crc
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scanned:
     payloads: list[bytes]
@@ -265,8 +271,6 @@ class Scanned:
     damage_count: int
     """Places where something unreadable lay between good frames."""
     damage_bytes: int
-    damaged: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    """Where these places begin and end."""
 
 
 def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool] = lambda _: False) -> Scanned:
@@ -279,30 +283,39 @@ def scan(data: bytes | memoryview, seed: int, *, enough: Callable[[bytes], bool]
         enough: Told of every payload; it stops after the one that this is true of.
     """
     payloads: list[bytes] = []
-    damaged: list[tuple[int, int]] = []
-    place = 0
+    place = damage_count = damage_bytes = 0
+    for start, payload in frames(data, seed):
+        if start > place:
+            damage_count += 1
+            damage_bytes += start - place
+        payloads.append(payload)
+        place = start + _FRAME.size + len(payload)
+        if enough(payload):
+            break
+    return Scanned(payloads=payloads, stopped_at=place, damage_count=damage_count, damage_bytes=damage_bytes)
+
+
+def frames(data: bytes | memoryview, seed: int) -> Iterator[tuple[int, bytes]]:
+    """
+    Where each good frame begins, and its payload; what lies between two of them is damage.
+
+    Args:
+        data: As for `scan`.
+        seed: Header.seed.
+    """
     view = memoryview(data)
     raw = data if isinstance(data, bytes) else bytes(data)
+    place = 0
     while True:
         payload = _payload(raw, view, place, seed)
         if payload is None:
             following = _next_good(raw, view, place + 1, seed)
             if following is None:
-                break
-            damaged.append((place, following))
+                return
             place = following
             continue
-        payloads.append(payload)
+        yield place, payload
         place += _FRAME.size + len(payload)
-        if enough(payload):
-            break
-    return Scanned(
-        payloads=payloads,
-        stopped_at=place,
-        damage_count=len(damaged),
-        damage_bytes=sum(end - begin for begin, end in damaged),
-        damaged=damaged,
-    )
 
 
 def _payload(raw: bytes, view: memoryview, place: int, seed: int) -> bytes | None:

@@ -41,7 +41,7 @@ from softlaunch.controller import (
 )
 from softlaunch.controller.labels import receiving
 from softlaunch.ports import store
-from softlaunch.wiring import evidence, places, recordings, repositories
+from softlaunch.wiring import evidence, places, recordings, repositories, stream_broker
 
 NOTIFY_SECONDS = 1.0
 REPLAY_TURN_SECONDS = 2.0
@@ -105,9 +105,11 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
 
     Raises:
         ConflictError: another control plane serves this home.
-        ConfigError: the home cannot be used, or its state was written by a newer softlaunch.
+        ConfigError: the home or the stream cannot be used, or its state was written by a newer softlaunch.
         UnavailableError: the gateway does not start, or the disk is full.
     """
+    if settings.stream is not None:
+        stream_broker.broker_of(settings)  # said now, not by a process beside that ends again and again
     home.prepare()
     with local_lock.HomeLock(home.root), contextlib.ExitStack() as stack:
         registry = oci_registry.OciRegistry(home.registry)
@@ -150,6 +152,16 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
                 log_process.LogProcess(home=home.root, spool=home.spool, log=home.logs / "prediction-log.log")
             )
         )
+        moving = [runner.Periodic("prediction-log", shipper.turn, seconds=LOG_TURN_SECONDS)]
+        if settings.stream is not None and settings.stream_consume:
+            consumer = stack.enter_context(
+                contextlib.closing(
+                    log_process.LogProcess(
+                        home=home.root, spool=home.spool, log=home.logs / "stream.log", verb="consume"
+                    )
+                )
+            )
+            moving.append(runner.Periodic("stream", consumer.turn, seconds=LOG_TURN_SECONDS))
         follower = stack.enter_context(repositories.follower(home, loop=turning, saved=saved, registry=registry))
         yield ControlPlane(
             loop=turning,
@@ -170,7 +182,7 @@ def control_plane(home: homes.Home, settings: setting.Settings) -> Iterator[Cont
                 runner.Periodic("notifier", _notifier(turning, saved), seconds=NOTIFY_SECONDS),
                 runner.Periodic("replays", nightly.turn, seconds=REPLAY_TURN_SECONDS),
                 runner.Periodic("git", follower.turn, seconds=GIT_TURN_SECONDS),
-                runner.Periodic("prediction-log", shipper.turn, seconds=LOG_TURN_SECONDS),
+                *moving,
             ),
             _fleet=local,
             _gateway=gateway,

@@ -14,7 +14,7 @@ from softlaunch import errors
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
 from softlaunch.adapters.oci import registry as oci_registry
-from softlaunch.adapters.spool import quarantine, tail
+from softlaunch.adapters.spool import forwarded, quarantine, tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
@@ -22,6 +22,7 @@ from softlaunch.controller.prediction_log import joining, outages, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
 from softlaunch.ports import lake as lakes
+from softlaunch.ports import segments
 from softlaunch.wiring import labels as labelling
 from softlaunch.wiring import log_keeping, log_lock, log_outages
 
@@ -36,7 +37,7 @@ _NOBODY: Mapping[str, Any] = {
 
 def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: Callable[[], bool]) -> int:
     """
-    Moves recorded predictions into the log; rows moved.
+    Moves recorded predictions from the spool into the log; rows moved.
 
     Args:
         home: Whose.
@@ -49,20 +50,9 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
         UnavailableError: `once`, and a log cannot be written.
     """
     home.prepare()
-    # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
-    gc.set_threshold(500_000, 10, 100)
     with log_lock.alone(home), contextlib.closing(log_outages.Note(home)) as note:
         failures = outages.Outages(note.tell)
-        shipper = shipping.Shipper(
-            segments=tail.SegmentTail(home.spool, aside=quarantine.Quarantine(home.log)),
-            lake=delta.DeltaLake(home.log),
-            attempts=joining.Attempts(
-                attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
-            ),
-            content=_content(home),
-            failures=failures,
-            every_seconds=settings.log_every_seconds,
-        )
+        shipper = shipper_of(home, settings, spool_of(home), failures=failures)
         taker = labelling.taker(home, every_seconds=settings.log_every_seconds)
         rounds = log_keeping.Rounds(home, settings)
         count = 0
@@ -79,6 +69,48 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
         for outage in failures.found.values() if once else ():
             raise errors.UnavailableError(outage.detail, remedy=outage.remedy, code=errors.Code.LOG_UNAVAILABLE)
         return count
+
+
+def shipper_of(
+    home: homes.Home,
+    settings: setting.Settings,
+    source: segments.Segments,
+    *,
+    failures: outages.Outages,
+    accounts: bool = True,
+) -> shipping.Shipper:
+    """
+    What moves from there into the home's log.
+
+    Args:
+        home: Whose.
+        settings: SOFTLAUNCH_LOG_EVERY.
+        source: Records.
+        failures: Told of logs that cannot be written.
+        accounts: Whether the source has every record of this home.
+    """
+    # A batch is a million small objects in no cycle: looking for cycles among them takes a third of all time.
+    gc.set_threshold(500_000, 10, 100)
+    log = attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
+    return shipping.Shipper(
+        segments=source,
+        lake=delta.DeltaLake(home.log),
+        attempts=joining.Attempts(log, accounts=accounts),
+        content=_content(home),
+        failures=failures,
+        every_seconds=settings.log_every_seconds,
+    )
+
+
+def spool_of(home: homes.Home) -> tail.SegmentTail:
+    """The home's spool; what was put on a stream before is not read from it."""
+    files = forwarded.ForwardedFiles(home.spool)
+
+    def elsewhere(service: str, environment: str) -> Mapping[str, int]:
+        place = files.load(service, environment)
+        return {} if place is None else place.offsets
+
+    return tail.SegmentTail(home.spool, elsewhere=elsewhere, aside=quarantine.Quarantine(home.log))
 
 
 def ask(
@@ -123,6 +155,10 @@ def chosen(home: homes.Home, service: str | None) -> str:
     return service
 
 
+Behind = Callable[[str, str, dict[str, int]], int | None]
+"""Service, part of a stream, and place in it to messages behind that; None: not known."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Status:
     """One spool and its log."""
@@ -132,8 +168,12 @@ class Status:
     waiting_segment_count: int
     waiting_bytes: int
     progress: progress.Progress
-    outage: Mapping[str, Any] | None
+    outage: Mapping[str, Any] | None = None
     """`detail` and `remedy` of what keeps it from being written, and `since` when."""
+    part: str | None = None
+    """Of a stream that it came through."""
+    waiting_messages: int | None = None
+    """In that part; None: not known."""
 
     def document(self, now: float) -> dict[str, Any]:
         """As `softlaunch log status --json` prints it."""
@@ -141,21 +181,31 @@ class Status:
         return {
             "service": self.service,
             "environment": self.environment,
+            "part": self.part,
             "waiting_segments": self.waiting_segment_count,
             "waiting_bytes": self.waiting_bytes,
+            "waiting_messages": self.waiting_messages,
             **{name: found.counts.get(name, 0) for name in progress.COUNTED},
             "damage": dict(found.damage),
             "unread": dict(found.unread),
             "newest": found.time_max or None,
-            "behind_seconds": max(0.0, now - found.time_max) if self.waiting_bytes and found.time_max else 0.0,
+            "behind_seconds": max(0.0, now - found.time_max)
+            if (self.waiting_bytes or self.waiting_messages) and found.time_max
+            else 0.0,
             "outage": self.outage,
         }
 
 
-def status(home: homes.Home) -> list[Status]:
-    """Of every spool and log of this home."""
-    segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(home.log)
-    places = set(segments.places())
+def status(home: homes.Home, *, behind: Behind = lambda *_: None) -> list[Status]:
+    """
+    Of every spool and log of this home, and of every part of a stream that has come into it.
+
+    Args:
+        home: Whose.
+        behind: Tells what waits in a part of a stream.
+    """
+    spooled, lake = spool_of(home), delta.DeltaLake(home.log)
+    places = set(spooled.places())
     states = {}
     told = log_outages.read(home)
     outs = told or {}
@@ -167,9 +217,23 @@ def status(home: homes.Home) -> list[Status]:
             outs.setdefault(service, {"since": None, "detail": error.message, "remedy": error.remedy})
         places |= {(service, environment) for environment in states[service].progress}
     found = []
-    for service, environment in sorted(places):
-        done = states[service].progress.get(environment, progress.Progress())
-        waiting = segments.waiting(service, environment, dict(done.offsets))
+    for service, source in sorted(places):
+        done = states[service].progress.get(source, progress.Progress())
+        environment, _, part = source.partition("@")
+        if part:
+            found.append(
+                Status(
+                    service=service,
+                    environment=environment,
+                    waiting_segment_count=0,
+                    waiting_bytes=0,
+                    progress=done,
+                    part=part,
+                    waiting_messages=behind(service, source, dict(done.offsets)),
+                )
+            )
+            continue
+        waiting = spooled.waiting(service, environment, dict(done.offsets))
         found.append(
             Status(
                 service=service,

@@ -3,7 +3,8 @@ Tables of predictions as Delta Lake tables: ROOT/SERVICE/predictions, partitione
 
 Exactly once, by these rules (each was tried against deltalake 1.6.6):
 
-* The transaction's application is the spool (`spool/ENVIRONMENT`), its version the number of the append. The same
+* The transaction's application is the spool (`spool/ENVIRONMENT`) or a topic's partition (`stream/TOPIC/NUMBER`), its
+  version the number of the append. The same
   commit carries the progress of every environment as `softlaunch.progress`: the newest commit of ours tells all.
 * deltalake does not refuse an old version: through a freshly loaded table, version 2 after 3 is written, and the table
   says 2 from then on. So every append loads the table, compares, and writes through that very object.
@@ -198,8 +199,10 @@ def renew(table: deltalake.DeltaTable) -> None:
 _NOTHING = lake.Block(rows=(), feature_fields=(), features=(), answer_fields=(), answers=())
 
 
-def _application(environment: str) -> str:
-    return f"spool/{environment}"
+def _application(source: str) -> str:
+    """See ports.segments.environment_of for what a source is."""
+    _, _, part = source.partition("@")
+    return f"stream/{part}" if part else f"spool/{source}"
 
 
 def _state(table: deltalake.DeltaTable) -> lake.TableState:

@@ -1,5 +1,5 @@
 """
-Runs `softlaunch log ship` as a process of low priority beside the control plane.
+Runs `softlaunch log ship` or `consume` as a process of low priority beside the control plane.
 
 A process of its own: it keeps Delta, Arrow and the work of moving rows away from the one that decides, and it may be
 killed at any moment. It starts when there is something to move, and ends with its parent, even by kill -9: its input
@@ -37,15 +37,23 @@ class LogProcess:
         home: Whose spool and log.
         spool: Nothing is started while there is nothing below it, nor labels that wait.
         log: Where the process writes what went wrong with it.
+        verb: Of `softlaunch log`: ship or consume.
         program: The command line; another one in tests.
     """
 
     def __init__(
-        self, *, home: pathlib.Path, spool: pathlib.Path, log: pathlib.Path, program: Sequence[str] = PROGRAM
+        self,
+        *,
+        home: pathlib.Path,
+        spool: pathlib.Path,
+        log: pathlib.Path,
+        verb: str = "ship",
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self._home = home
         self._spool = spool
         self._log = log
+        self._verb = verb
         self._program = tuple(program)
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0.0
@@ -86,7 +94,7 @@ class LogProcess:
             self._forget()
 
     def _start(self, now: float) -> None:
-        command = [*self._program, "log", "ship", "--leashed", "--home", str(self._home)]
+        command = [*self._program, "log", self._verb, "--leashed", "--home", str(self._home)]
         try:
             logs.cap(self._log)
             log = logs.open_to_append(self._log)

@@ -53,9 +53,11 @@ class Attempts:
     """
     Args:
         log: The gateway's.
+        accounts: Whether all records of these answers come here, so that those which do not are missing.
     """
 
-    def __init__(self, log: gateway.AttemptTail) -> None:
+    def __init__(self, log: gateway.AttemptTail, *, accounts: bool = True) -> None:
+        self.accounts = accounts
         self._log = log
         self._cursor = log.held() or gateway.LogCursor()
         self._began = [self._cursor, self._cursor]
@@ -80,7 +82,8 @@ class Attempts:
             for attempt in batch.copies:
                 self._add(attempt, schema.SHADOW)
             self._fallbacks[0].update(batch.fallback_ids)
-            self._ledgers.feed(batch, self._cursor)
+            if self.accounts:
+                self._ledgers.feed(batch, self._cursor)
             at_end = batch.cursor == self._cursor
             self._cursor = batch.cursor
             if self._count >= GENERATION_COUNT:
@@ -88,7 +91,8 @@ class Attempts:
             if batch.attempts:
                 self._read_until = batch.attempts[-1].started_at
             if at_end or self._read_until > until + _AHEAD_SECONDS:
-                self._ledgers.follow(self._cursor, at_end=at_end)
+                if self.accounts:
+                    self._ledgers.follow(self._cursor, at_end=at_end)
                 return
 
     @property
@@ -115,7 +119,7 @@ class Attempts:
         Args:
             places: Nothing is let go that a ledger of theirs will need.
         """
-        self._log.hold(self._ledgers.oldest(places, self._began[1]))
+        self._log.hold(self._ledgers.oldest(places if self.accounts else (), self._began[1]))
 
     def find(self, request_id: str, release: str, served_count: int) -> Joined | None:
         """What is known of the answer."""

@@ -64,6 +64,7 @@ class _Batch:
     offsets: dict[str, int]
     damaged: list[segments.Damage] = dataclasses.field(default_factory=list)
     lost_bytes: int = 0
+    duplicate_count: int = 0
     record_count: int = 0
     opened_at: float = 0.0
     checked_count: int = 0
@@ -160,12 +161,13 @@ class Shipper:
             found = self._segments.read(
                 service, environment, batch.offsets, record_count_max=RECORDS_MAX - batch.record_count
             )
-            if not batch.record_count:
+            if not (batch.record_count or batch.damaged or batch.lost_bytes):
                 batch.opened_at = now
             batch.groups += found.groups
             batch.offsets = found.offsets
             batch.damaged += found.damaged
             batch.lost_bytes += found.lost_bytes
+            batch.duplicate_count += found.duplicate_count
             batch.record_count += found.record_count
             batch.read_until = now if found.read_until is None else found.read_until
             self._is_caught_up &= not found.record_count
@@ -177,15 +179,16 @@ class Shipper:
         if not (batch.record_count or batch.damaged or batch.lost_bytes):
             # Nothing comes that could tell it: servers were killed, or cannot write.
             is_waited = now - self._told_at.get((service, environment), 0.0) >= self._every_seconds
-            is_due = (drain or is_waited) and ledger.is_due(batch.read_until)
+            is_due = (drain or is_waited) and ledger is not None and ledger.is_due(batch.read_until)
         if not is_due:
             return 0
         if not self._spoken_on(batch, now):
             self._attempts.catch_up(now)
             return 0
-        blocks, counted = self._made(service, environment, batch, state)
-        came_late = ledger.came(counted.keys)
-        counted.unacknowledged = ledger.settle(batch.read_until) - came_late
+        blocks, counted = self._made(service, segments.environment_of(environment), batch, state)
+        if ledger is not None:
+            came_late = ledger.came(counted.keys)
+            counted.unacknowledged = ledger.settle(batch.read_until) - came_late
         after = _after(begun, batch, counted, ledger)
         state = self._states[service] = appending.append(self._lake, service, environment, blocks, after)
         if state.progress[environment].counts != after.counts:
@@ -199,8 +202,10 @@ class Shipper:
             LOG.warning("spool_damaged", service=service, environment=environment, **dataclasses.asdict(damage))
         return counted.rows
 
-    def _ledger(self, service: str, environment: str, begun: progress.Progress) -> accounting.Ledger:
-        """What was answered there; begun anew, it is told what of it the table has."""
+    def _ledger(self, service: str, environment: str, begun: progress.Progress) -> accounting.Ledger | None:
+        """What was answered there; begun anew, it is told what of it the table has. None: nobody accounts for it."""
+        if not self._attempts.accounts:
+            return None
         found = self._attempts.ledger((service, environment))
         if found is None:
             accounted = gateway.LogCursor(file_id=begun.attempts_file, offset=begun.attempts_offset)
@@ -349,7 +354,9 @@ class _Counted:
         self.dropped: dict[str, int] = {}
 
 
-def _after(begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: accounting.Ledger) -> progress.Progress:
+def _after(
+    begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: accounting.Ledger | None
+) -> progress.Progress:
     writers = {spool.writer_of(name).rpartition("-")[2] for name in batch.offsets}
     told = {**begun.dropped, **counted.dropped}
     more = {
@@ -360,6 +367,7 @@ def _after(begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: a
         "damaged_places": len(batch.damaged),
         "damaged_bytes": sum(damage.byte_count for damage in batch.damaged),
         "lost_bytes": batch.lost_bytes,
+        "duplicates": batch.duplicate_count,
         "dropped": sum(told[name] - begun.dropped.get(name, 0) for name in counted.dropped),
     }
     reasons = collections.Counter(damage.reason.value for damage in batch.damaged)
@@ -371,9 +379,9 @@ def _after(begun: progress.Progress, batch: _Batch, counted: _Counted, ledger: a
         unread=_sum(begun.unread, counted.unread),
         dropped={name: count for name, count in told.items() if count and _short(name) in writers},
         time_max=max(begun.time_max, counted.time_max),
-        attempts_file=ledger.accounted.file_id,
-        attempts_offset=ledger.accounted.offset,
-        attempts_ended_at=ledger.ended_at,
+        attempts_file=begun.attempts_file if ledger is None else ledger.accounted.file_id,
+        attempts_offset=begun.attempts_offset if ledger is None else ledger.accounted.offset,
+        attempts_ended_at=begun.attempts_ended_at if ledger is None else ledger.ended_at,
         more=begun.more,
     )
 

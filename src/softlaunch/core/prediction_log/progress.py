@@ -13,17 +13,18 @@ from typing import Any
 
 COUNTED = (
     "rows", "records", "unmatched", "damaged_places", "damaged_bytes", "lost_bytes", "dropped", "unacknowledged",
+    "duplicates",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Of one spool: a service in an environment."""
+    """Of one spool: a service in an environment; or of one part of a stream of such."""
 
     version: int = 0
     """Number of its last append; 0 before the first."""
     offsets: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """By segment: everything before is in the table."""
+    """By segment, and of a stream by its part: everything before is in the table."""
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """COUNTED, since the table's first row."""
     damage: Mapping[str, int] = dataclasses.field(default_factory=dict)
