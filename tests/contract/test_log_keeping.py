@@ -44,7 +44,7 @@ def block(names: list[str], *, days_ago: int = 0, key: str = "u1", keys=None) ->
 class Table:
     def __init__(self, root: pathlib.Path) -> None:
         self.lake = delta.DeltaLake(root)
-        self.path = self.lake.path(SERVICE)
+        self.path = root / SERVICE / delta.TABLE
         self.keeper = keeping.Keeper(self.path)
 
     def append(self, *blocks: lake.Block) -> None:

@@ -85,6 +85,8 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
         output.plain(
             f"{each['service']} in {each['environment']}: {each['rows']:,} rows were moved into the log; {waits}."
         )
+        if each["trouble"]:
+            output.plain(f"  {each['trouble']}")
         for line in _losses(each):
             output.plain(f"  {line}")
 

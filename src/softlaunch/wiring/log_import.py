@@ -30,6 +30,7 @@ from softlaunch.controller.prediction_log import (
     importing_map,
     importing_rows,
 )
+from softlaunch.wiring import log_place
 
 FORMATS = ("kserve", "seldon", "sagemaker", "map")
 _LINE_MAX = 64 << 20
@@ -67,7 +68,7 @@ def bring(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> tup
     with contextlib.nullcontext() if order.dry_run else _alone(home):
         outcome = importing.bring(
             source,
-            lake=delta.DeltaLake(home.log),
+            lake=delta.DeltaLake(log_place.root(home)),
             service=order.service,
             environment=order.environment,
             release_name=order.release,

@@ -22,7 +22,8 @@ from softlaunch.controller import shelf
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release
 from softlaunch.core.prediction_log import progress
-from softlaunch.wiring import log_keeping
+from softlaunch.ports import lake as lakes
+from softlaunch.wiring import log_keeping, log_place
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
@@ -47,7 +48,7 @@ def ship(home: homes.Home, settings: setting.Settings, *, once: bool, going_on: 
     with _alone(home):
         shipper = shipping.Shipper(
             segments=tail.SegmentTail(home.spool),
-            lake=delta.DeltaLake(home.log),
+            lake=delta.DeltaLake(log_place.root(home)),
             attempts=joining.Attempts(
                 attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
             ),
@@ -75,7 +76,7 @@ def ask(home: homes.Home, service: str | None, sql: str, *, row_count_max: int) 
     Raises:
         ConfigError: no such log, several and none named, or the query is none.
     """
-    return asking.ask(home.log / chosen(home, service) / delta.TABLE, sql, row_count_max=row_count_max)
+    return asking.ask(log_place.predictions(home, chosen(home, service)), sql, row_count_max=row_count_max)
 
 
 def chosen(home: homes.Home, service: str | None) -> str:
@@ -85,7 +86,7 @@ def chosen(home: homes.Home, service: str | None) -> str:
     Raises:
         ConfigError: there is none, or several.
     """
-    known = sorted(path.parent.name for path in home.log.glob(f"*/{delta.TABLE}"))
+    known = log_keeping.services(home)
     if service is None and len(known) == 1:
         return known[0]
     if service is None or service not in known:
@@ -108,6 +109,8 @@ class Status:
     waiting_segment_count: int
     waiting_bytes: int
     progress: progress.Progress
+    trouble: str = ""
+    """Why the log cannot be read now: then only what waits is known, and some of it may be in the log already."""
 
     def document(self, now: float) -> dict[str, Any]:
         """As `softlaunch log status --json` prints it."""
@@ -121,17 +124,26 @@ class Status:
             "damage": dict(found.damage),
             "unread": dict(found.unread),
             "newest": found.time_max or None,
+            "trouble": self.trouble or None,
             "behind_seconds": max(0.0, now - found.time_max) if self.waiting_bytes and found.time_max else 0.0,
         }
 
 
 def status(home: homes.Home) -> list[Status]:
-    """Of every spool and log of this home."""
-    segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(home.log)
+    """Of every spool and log of this home; one that cannot be read now tells why."""
+    segments, lake = tail.SegmentTail(home.spool), delta.DeltaLake(log_place.root(home))
     places = set(segments.places())
-    states = {}
-    for service in {place[0] for place in places} | {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}:
-        states[service] = lake.state(service)
+    states: dict[str, lakes.TableState] = {}
+    troubles: dict[str, str] = {}
+    try:
+        services = log_keeping.services(home)
+    except errors.UnavailableError:
+        services = []  # of those with a spool it is told below
+    for service in {*(place[0] for place in places), *services}:
+        try:
+            states[service] = lake.state(service)
+        except errors.UnavailableError as error:
+            states[service], troubles[service] = lakes.TableState(), str(error)
         places |= {(service, environment) for environment in states[service].progress}
     found = []
     for service, environment in sorted(places):
@@ -144,6 +156,7 @@ def status(home: homes.Home) -> list[Status]:
                 waiting_segment_count=waiting.segment_count,
                 waiting_bytes=waiting.byte_count,
                 progress=done,
+                trouble=troubles.get(service, ""),
             )
         )
     return found

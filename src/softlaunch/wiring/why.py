@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import asking
 from softlaunch.config import home as homes
-from softlaunch.wiring import log_keeping, prediction_log
+from softlaunch.wiring import log_keeping, log_place, prediction_log
 
 
 def find(home: homes.Home, name: str, service: str | None) -> tuple[str, list[dict[str, Any]]]:
@@ -26,7 +26,7 @@ def find(home: homes.Home, name: str, service: str | None) -> tuple[str, list[di
     full = name if mark and head and row.isdecimal() else f"{name}:0"
     chosen = [prediction_log.chosen(home, service)] if service else log_keeping.services(home)
     for each in chosen:
-        rows = asking.by_id(home.log / each / delta.TABLE, full)
+        rows = asking.by_id(log_place.predictions(home, each), full)
         if rows:
             return each, rows
     where = f"in the log of {', '.join(chosen)}" if chosen else "anywhere: there is no prediction log yet"

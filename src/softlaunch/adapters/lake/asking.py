@@ -1,8 +1,9 @@
 """
 Questions to the log, in SQL by DuckDB.
 
-DuckDB reads the table's files itself: which files those are is asked of the Delta log, so a file that a killed shipper
-left behind, or that a compaction has replaced, is not among them.
+DuckDB reads the table's files itself, those in object stores through a file system of ours (see place). Which files
+those are is asked of the Delta log, so one that a killed shipper left behind, or that a compaction has replaced, is not
+among them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
@@ -36,7 +38,7 @@ class Result:
     """There are more rows than were asked for."""
 
 
-def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Result:
+def ask(path: pathlib.Path | places.Place, sql: str, *, row_count_max: int = ROWS_MAX) -> Result:
     """
     The answer to a query over the view `predictions`.
 
@@ -61,7 +63,7 @@ def ask(path: pathlib.Path, sql: str, *, row_count_max: int = ROWS_MAX) -> Resul
         return Result(columns=tuple(found.column_names), rows=rows[:row_count_max], truncated=len(rows) > row_count_max)
 
 
-def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def select(path: pathlib.Path | places.Place, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     """
     All rows of a query of ours over the view `predictions`.
 
@@ -77,7 +79,7 @@ def select(path: pathlib.Path, sql: str, values: Sequence[Any]) -> list[tuple[An
         return connection.execute(sql, list(values)).fetchall()
 
 
-def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
+def by_id(path: pathlib.Path | places.Place, name: str) -> list[dict[str, Any]]:
     """
     Rows of a prediction by its id, the one that the user got first.
 
@@ -96,20 +98,25 @@ def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _connected(path: pathlib.Path, *, holding: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(path: pathlib.Path | places.Place, *, holding: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the view, which reaches nothing but the log."""
+    place = places.at(path)
     try:
-        table = deltalake.DeltaTable(path)
-    except deltalake.exceptions.TableNotFoundError as error:
+        table = place.load()
+        files = [] if table is None else table.file_uris() if holding is None else _holding(table, holding)
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise place.unavailable(error) from error
+    if table is None:
         raise errors.ConfigError(
-            f"There is no prediction log at {path} yet.",
+            f"There is no prediction log at {place} yet.",
             remedy="Send requests to the service; they are in the log half a minute later (`softlaunch log status`).",
             code=errors.Code.NO_LOG,
-        ) from error
+        )
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
-        connection.execute(_view(table, table.file_uris() if holding is None else _holding(table, holding)))
-        connection.execute(f"SET allowed_directories=[{_quoted(str(path))}]; SET enable_external_access=false")
+        place.readable(connection, table)
+        connection.execute(_view(table, place.names(files)))
+        connection.execute(f"SET allowed_directories=[{_quoted(place.directory)}]; SET enable_external_access=false")
         yield connection
 
 

@@ -31,6 +31,7 @@ import deltalake.exceptions
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
@@ -73,8 +74,8 @@ class Keeper:
         path: Of the table; need not exist.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
+    def __init__(self, path: pathlib.Path | places.Place) -> None:
+        self._place = places.at(path)
 
     def keep(self, today: datetime.date, *, keep_days: int | None, dry_run: bool = False) -> Kept:
         """
@@ -89,7 +90,7 @@ class Keeper:
             UnavailableError: the table cannot be read or written now, or others wrote it all the time.
         """
         with self._trouble():
-            table = self._load()
+            table = self._place.load()
             if table is None:
                 return Kept()
             if not dry_run:
@@ -136,7 +137,7 @@ class Keeper:
         with self._trouble():
             rows = 0
             days: set[str] = set()
-            table = self._load()
+            table = self._place.load()
             if table is None:
                 return Forgotten(rows=0, days=())
             if not dry_run:
@@ -159,7 +160,7 @@ class Keeper:
             where, values = "key = $1", [key]
         else:
             where, values = "list_contains(map_extract(keys, $2), $1)", [key, key_name]
-        found = asking.select(self._path, f"SELECT id, CAST(day AS VARCHAR) FROM predictions WHERE {where}", values)  # noqa: S608
+        found = asking.select(self._place, f"SELECT id, CAST(day AS VARCHAR) FROM predictions WHERE {where}", values)  # noqa: S608
         return [(str(name), str(day)) for name, day in found]
 
     def _delete_ids(self, found: Sequence[tuple[str, str]]) -> int:
@@ -194,7 +195,7 @@ class Keeper:
             with contextlib.suppress(deltalake.exceptions.CommitFailedError):
                 return make(self._loaded())
         raise errors.UnavailableError(
-            f"Others wrote {self._path} {_TRIES} times while it was to be rewritten.",
+            f"Others wrote {self._place} {_TRIES} times while it was to be rewritten.",
             remedy="Repeat it, when fewer rows arrive.",
             code=errors.Code.LOG_UNAVAILABLE,
         )
@@ -211,7 +212,7 @@ class Keeper:
     def _notes(self) -> dict[str, str]:
         """Lost or damaged notes cost one more sorting."""
         try:
-            found = json.loads((self._path.parent / _NOTES).read_bytes())
+            found = json.loads((self._place.folder / _NOTES).read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -219,31 +220,23 @@ class Keeper:
     def _note(self, notes: dict[str, str]) -> None:
         if notes == self._notes():
             return
-        beside = self._path.parent / f".{_NOTES}.{os.getpid()}"
+        beside = self._place.folder / f".{_NOTES}.{os.getpid()}"
+        self._place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self._path.parent / _NOTES)
-
-    def _load(self) -> deltalake.DeltaTable | None:
-        if not (self._path / "_delta_log").is_dir():
-            return None
-        try:
-            return deltalake.DeltaTable(self._path)
-        except deltalake.exceptions.TableNotFoundError:
-            return None
+        beside.replace(self._place.folder / _NOTES)
 
     def _loaded(self) -> deltalake.DeltaTable:
-        return deltalake.DeltaTable(self._path)
+        table = self._place.load()
+        if table is None:
+            raise deltalake.exceptions.TableNotFoundError(f"{self._place} is gone")
+        return table
 
     @contextlib.contextmanager
     def _trouble(self) -> Iterator[None]:
         try:
             yield
         except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise errors.UnavailableError(
-                f"The prediction log {self._path} cannot be rewritten: {error}.",
-                remedy="Check the disk and the folder. Nothing is lost: a commit is there whole or not at all.",
-                code=errors.Code.LOG_UNAVAILABLE,
-            ) from error
+            raise self._place.unavailable(error, doing="rewritten") from error
 
 
 def _files(table: deltalake.DeltaTable) -> dict[str, list[str]]:
