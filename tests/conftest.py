@@ -38,3 +38,12 @@ def bucket(s3, monkeypatch):
     for name, value in s3.variables.items():
         monkeypatch.setenv(name, value)
     return f"s3://logs/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=s3_kit.MARKS)])
+def log_root(request, tmp_path):
+    """Of a prediction log: below this test's folder, or in a bucket."""
+    from softlaunch.adapters.lake import place
+
+    url = request.getfixturevalue("bucket") if request.param == "s3" else None
+    return place.Root(folder=tmp_path / "log", url=url)
