@@ -41,7 +41,7 @@ def make(root: pathlib.Path, row_count: int) -> list[str]:
     others = [field for field in schema.ENVELOPE if field.name not in _OWN]
     columns = ", ".join(f"NULL::{_type(field.kind)} AS {field.name}" for field in others)
     ids: list[str] = []
-    path = table.path("bench")
+    path = table.place("bench")
     path.mkdir(parents=True)
     for day in range(DAYS):
         place = path / f"day=2026-11-{day + 1:02d}"
@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="softlaunch-why-") as name:
         root = pathlib.Path(name)
         ids = make(root, options.rows)
-        path = delta.DeltaLake(root).path("bench")
+        path = delta.DeltaLake(root).place("bench")
         took = []
         for each in [*ids, "nobody:0"]:
             began = time.perf_counter()

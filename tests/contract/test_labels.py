@@ -91,7 +91,7 @@ def test_the_table_has_every_member_as_it_came(tmp_path: pathlib.Path) -> None:
     table = tables.DeltaLabels(tmp_path)
     table.append("shop", [pushed(labels=(label(), label("b:0", value=None, text="spam")))])
 
-    files = [str(path) for path in table.path("shop").rglob("*.parquet")]
+    files = [str(path) for path in (tmp_path / "shop").rglob("*.parquet")]
     rows = duckdb.execute(
         'SELECT * EXCLUDE day REPLACE (epoch("at") AS "at", epoch(arrived) AS arrived) FROM read_parquet($1)'
         " ORDER BY line",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import s3_kit
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import lake
 from softlaunch.testing import lake as memory
@@ -16,13 +18,27 @@ SCORE = schema.Field(name="score", kind=schema.Kind.DOUBLE)
 
 class Delta(delta.DeltaLake):
     def ids(self, service):
-        found = asking.ask(self.path(service), "SELECT id FROM predictions ORDER BY id")
+        found = asking.ask(self.place(service), "SELECT id FROM predictions ORDER BY id")
         return [name for (name,) in found.rows]
 
 
-@pytest.fixture(params=["delta", "memory"])
+def root(request, tmp_path):
+    """Of tables on this disk, or in a bucket."""
+    url = request.getfixturevalue("bucket") if request.param == "s3" else None
+    return places.Root(folder=tmp_path / "log", url=url)
+
+
+S3 = pytest.param("s3", marks=s3_kit.MARKS)
+
+
+@pytest.fixture(params=["delta", S3, "memory"])
 def found(request, tmp_path):
-    return Delta(tmp_path) if request.param == "delta" else memory.MemoryLake()
+    return memory.MemoryLake() if request.param == "memory" else Delta(root(request, tmp_path))
+
+
+@pytest.fixture(params=["delta", S3])
+def log(request, tmp_path):
+    return Delta(root(request, tmp_path))
 
 
 def row(name: str) -> lake.Values:
@@ -123,21 +139,19 @@ def test_progress_without_rows_is_kept(found) -> None:
     assert ([], {"production": made(1)}) == (found.ids("pricing"), found.state("pricing").progress)
 
 
-def test_the_view_gives_a_feature_once_whatever_types_it_had(tmp_path) -> None:
-    log = Delta(tmp_path)
+def test_the_view_gives_a_feature_once_whatever_types_it_had(log) -> None:
     other = schema.Field(name="amount@fp64", kind=schema.Kind.DOUBLE)
     log.append("pricing", [block("a"), block("b", field=other, value=1.5)], environment="production", progress=made(1))
 
-    found = asking.ask(log.path("pricing"), "SELECT features, answer.score FROM predictions ORDER BY id")
+    found = asking.ask(log.place("pricing"), "SELECT features, answer.score FROM predictions ORDER BY id")
     assert [({"amount": 7.0}, 0.5), ({"amount": 1.5}, 0.5)] == found.rows
 
 
-def test_a_query_reads_nothing_but_the_log_and_says_when_it_is_none(tmp_path) -> None:
-    log = Delta(tmp_path / "log")
+def test_a_query_reads_nothing_but_the_log_and_says_when_it_is_none(log, tmp_path) -> None:
     log.append("pricing", [block("a")], environment="production", progress=made(1))
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
 
     for sql in (f"SELECT * FROM '{tmp_path}/secret.csv'", "SELECT nothing FROM predictions", "what is it?"):
         with pytest.raises(errors.ConfigError) as raised:
-            asking.ask(log.path("pricing"), sql)
+            asking.ask(log.place("pricing"), sql)
         assert errors.Code.LOG_QUERY == raised.value.code

@@ -7,19 +7,21 @@ import datetime
 import multiprocessing
 import multiprocessing.synchronize
 import os
-import pathlib
 import random
 import signal
 import threading
 import time
 
 import deltalake
+import deltalake.fs
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 import typer.testing
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, delta, keeping
+from softlaunch.adapters.lake import place as places
 from softlaunch.cli import main
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import lake
@@ -43,10 +45,42 @@ def block(names: list[str], *, days_ago: int = 0, key: str = "u1", keys=None) ->
 
 
 class Table:
-    def __init__(self, root: pathlib.Path) -> None:
+    def __init__(self, root: places.Root) -> None:
+        self.root = root
         self.lake = delta.DeltaLake(root)
-        self.path = self.lake.path(SERVICE)
-        self.keeper = keeping.Keeper(self.path)
+        self.place = self.lake.place(SERVICE)
+        self.keeper = keeping.Keeper(self.place)
+
+    @property
+    def files_system(self) -> pyarrow.fs.FileSystem:
+        handler = deltalake.fs.DeltaStorageHandler(self.place.uri, self.place.storage_options)
+        return pyarrow.fs.PyFileSystem(handler)
+
+    def loaded(self) -> deltalake.DeltaTable:
+        return self.place.load()
+
+    def everything(self, folder: str = "") -> list[str]:
+        """Names of all files below the table, whether it knows of them or not."""
+        found = self.files_system.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
+        return sorted(each.path for each in found if each.type == pyarrow.fs.FileType.File)
+
+    def content(self, name: str) -> bytes:
+        with self.files_system.open_input_file(name) as file:
+            return file.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        file = deltalake.fs.DeltaStorageHandler(self.place.uri, self.place.storage_options)._handler.open_output_stream(
+            name, None
+        )
+        file.write(content)
+        file.close()
+
+    def column(self, name: str, column: str) -> list:
+        return pq.read_table(self.files_system.open_input_file(name), columns=[column])[column].to_pylist()
+
+    def held(self) -> list[list[str]]:
+        """Keys that any file has."""
+        return [self.column(name, "key") for name in self.everything() if name.endswith(".parquet")]
 
     def append(self, *blocks: lake.Block) -> None:
         before = self.lake.state(SERVICE).progress.get(ENVIRONMENT, progress.Progress())
@@ -58,19 +92,19 @@ class Table:
         return self.lake.state(SERVICE).progress[ENVIRONMENT]
 
     def commits(self) -> list[str]:
-        return [path.read_text() for path in sorted((self.path / "_delta_log").glob("*.json"))]
+        return [self.content(name).decode() for name in self.everything("_delta_log") if name.endswith(".json")]
 
     def ids(self) -> list[str]:
-        return sorted(row["id"] for row in asking.select(self.path, "SELECT id FROM predictions", []))
+        return sorted(row["id"] for row in asking.select(self.place, "SELECT id FROM predictions", []))
 
-    def files(self, days_ago: int) -> list[pathlib.Path]:
+    def files(self, days_ago: int) -> list[str]:
         day = TODAY - datetime.timedelta(days=days_ago)
-        return [pathlib.Path(name) for name in deltalake.DeltaTable(self.path).file_uris() if f"day={day}" in name]
+        return ["/".join(uri.split("/")[-2:]) for uri in self.loaded().file_uris() if f"day={day}" in uri]
 
 
 @pytest.fixture
-def table(tmp_path) -> Table:
-    return Table(tmp_path / "log")
+def table(log_root) -> Table:
+    return Table(log_root)
 
 
 def names(count: int, seed: int = 0) -> list[str]:
@@ -86,7 +120,7 @@ def test_a_finished_day_is_one_file_sorted_by_id_and_the_shippers_place_stays(ta
     kept = table.keeper.keep(TODAY, keep_days=None)
 
     (file,) = table.files(1)
-    found = pq.ParquetFile(file).read(columns=["id"])["id"].to_pylist()
+    found = table.column(file, "id")
     assert sorted(found) == found
     assert 200 == len(found)
     assert 5 == len(table.files(0))
@@ -97,10 +131,10 @@ def test_a_finished_day_is_one_file_sorted_by_id_and_the_shippers_place_stays(ta
 def test_what_was_sorted_is_left_alone_until_rows_come_late(table) -> None:
     table.append(block(names(5), days_ago=1))
     table.keeper.keep(TODAY, keep_days=None)
-    version = deltalake.DeltaTable(table.path).version()
+    version = table.loaded().version()
 
     assert () == table.keeper.keep(TODAY, keep_days=None).days_sorted
-    assert version == deltalake.DeltaTable(table.path).version()
+    assert version == table.loaded().version()
 
     table.append(block(["late"], days_ago=1))
     assert ("2026-11-19",) == table.keeper.keep(TODAY, keep_days=None).days_sorted
@@ -150,7 +184,7 @@ def test_rows_that_arrive_while_a_day_is_sorted_are_there_once(table) -> None:
     written = table.ids()
 
     def arrive() -> None:
-        other = Table(table.path.parent.parent)
+        other = Table(table.root)
         while not ending.is_set():
             name = f"n{len(written)}"
             other.append(block([name], days_ago=len(written) % 2))
@@ -180,31 +214,29 @@ def test_one_persons_rows_are_gone_from_the_disk_too(table) -> None:
 
     assert (2, ("2026-11-18", "2026-11-20")) == (found.rows, found.days)
     assert (["other:0"], place) == (table.ids(), table.progress)
-    held = [pq.ParquetFile(path).read(columns=["key"])["key"].to_pylist() for path in table.path.rglob("*.parquet")]
-    assert {"u2"} == {key for keys in held for key in keys}
-    assert not [path for path in (table.path / "_delta_log").iterdir() if b"secret-person" in path.read_bytes()]
+    assert {"u2"} == {key for keys in table.held() for key in keys}
+    assert not [name for name in table.everything("_delta_log") if b"secret-person" in table.content(name)]
     assert 0 == table.keeper.forget("secret-person", key_name=None).rows
 
 
 def test_a_removal_that_was_killed_before_its_files_went_is_ended_by_the_next(tmp_path) -> None:
     home = tmp_path / "home"
-    table = Table(home / "log")
+    table = Table(places.Root(folder=home / "log"))
     table.append(block(["mine"], key="secret-person"), block(["other"], key="u2"))
-    deltalake.DeltaTable(table.path).delete("key = 'secret-person'")  # and then it was killed
-    assert 2 == len(list(table.path.rglob("*.parquet")))
+    table.loaded().delete("key = 'secret-person'")  # and then it was killed
+    assert 2 == len(table.held())
 
     done = typer.testing.CliRunner().invoke(main.APP, ["log", "forget", "secret-person", "--home", str(home), "--yes"])
 
     assert 0 == done.exit_code, done.output
-    held = [pq.ParquetFile(path).read(columns=["key"])["key"].to_pylist() for path in table.path.rglob("*.parquet")]
-    assert [["u2"]] == held
+    assert [["u2"]] == table.held()
 
 
 def test_the_shippers_place_is_told_again_before_the_history_is_cleaned(table, monkeypatch) -> None:
     table.append(block(["a"], days_ago=1))
     place = table.progress
     monkeypatch.setattr(delta, "_RENEW_SECONDS", -1.0)
-    stale = deltalake.DeltaTable(table.path)
+    stale = table.loaded()
 
     table.keeper.keep(TODAY, keep_days=None)
 
@@ -219,8 +251,8 @@ def test_the_shippers_place_is_told_again_before_the_history_is_cleaned(table, m
 
 def test_a_table_whose_place_in_the_spool_was_cleaned_away_is_not_written(table) -> None:
     table.append(block(["a"]))
-    (commit,) = (table.path / "_delta_log").glob("*1.json")
-    commit.write_text(commit.read_text().replace("softlaunch.progress", "gone"))
+    commit = "_delta_log/00000000000000000001.json"
+    table.write(commit, table.content(commit).replace(b"softlaunch.progress", b"gone"))
 
     with pytest.raises(errors.UnavailableError, match="place in the spool"):
         table.append(block(["b"]))
@@ -242,13 +274,13 @@ def test_a_business_keys_rows_are_found_by_its_name_and_no_others(table, value) 
 
 def test_a_file_that_is_being_written_is_never_deleted(table) -> None:
     table.append(block(["a"], key="gone"), block(["b"]))
-    writing = table.files(0)[0].with_name("part-00000-not-committed-yet.parquet")
-    writing.write_bytes(b"PAR1")
+    writing = table.files(0)[0].rpartition("/")[0] + "/part-00000-not-committed-yet.parquet"
+    table.write(writing, b"PAR1")
 
     table.keeper.forget("gone", key_name=None)
     table.keeper.keep(TODAY, keep_days=None)
 
-    assert writing.exists()
+    assert writing in table.everything()
 
 
 def test_without_a_table_there_is_nothing_to_keep(table) -> None:
@@ -256,11 +288,11 @@ def test_without_a_table_there_is_nothing_to_keep(table) -> None:
     assert 0 == table.keeper.forget("u1", key_name=None).rows
 
 
-def _keep_for_ever(root: pathlib.Path, begun: multiprocessing.synchronize.Event) -> None:
+def _keep_for_ever(root: places.Root, begun: multiprocessing.synchronize.Event) -> None:
     table = Table(root)
     begun.set()
     while True:
-        (table.path.parent / "kept.json").unlink(missing_ok=True)
+        (table.place.folder / "kept.json").unlink(missing_ok=True)
         table.keeper.keep(TODAY, keep_days=None)
 
 
@@ -273,14 +305,14 @@ def test_kills_while_days_are_sorted_lose_and_double_nothing(table) -> None:
     context = multiprocessing.get_context("spawn")
     for _ in range(8):
         begun = context.Event()
-        process = context.Process(target=_keep_for_ever, args=(table.path.parent.parent, begun))
+        process = context.Process(target=_keep_for_ever, args=(table.root, begun))
         process.start()
         assert begun.wait(60)
         time.sleep(0.1 + chance.random() * 0.8)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
 
-    assert deltalake.DeltaTable(table.path).version() > 4 + 1  # it had got to commits
+    assert table.loaded().version() > 4 + 1  # it had got to commits
     assert (before, place) == (table.ids(), table.progress)
     table.keeper.keep(TODAY, keep_days=None)
     assert (before, 1, 1) == (table.ids(), len(table.files(1)), len(table.files(2)))

@@ -26,6 +26,8 @@ INTERNAL = ("SOFTLAUNCH_INSTANCE", "SOFTLAUNCH_FLEET")
 CLIENT = ("SOFTLAUNCH_TOKEN", "SOFTLAUNCH_URL")
 """Read by commands that talk to a control plane (cli.client), not by the control plane."""
 """Set by softlaunch for its own processes; never by people."""
+_SECRET = re.compile(r"(?<=://)[^/]*@|\?.*", re.DOTALL)
+"""Passwords and signatures of a URL, which must not be told on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Settings:
     log_every_seconds: float = 30.0
     log_keep_days: int | None = None
     """None: for ever."""
+    log_url: str | None = None
+    """None: below the home."""
     stream: Stream | None = None
     """None: recorded predictions go from the spool into the log."""
     stream_options: pathlib.Path | None = None
@@ -137,6 +141,14 @@ def _yes(text: str) -> bool:
     if text not in {"yes", "no"}:
         raise ValueError("Write yes or no.")
     return text == "yes"
+
+
+def _log_url(text: str) -> str:
+    wanted = "Write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://ACCOUNT/CONTAINER/PREFIX."
+    found = re.fullmatch(r"(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]*)((?:/[A-Za-z0-9._=+-]+)*)/?", text)
+    if found is None or (found[1] == "az" and not found[3]) or {".", ".."} & set(found[3].split("/")):
+        raise ValueError(f"{wanted} Credentials have their own variables.")
+    return f"{found[1]}://{found[2]}{found[3]}"
 
 
 def _log_budget(text: str) -> int:
@@ -233,6 +245,14 @@ SETTINGS = (
         read=_log_keep,
     ),
     Setting(
+        variable="SOFTLAUNCH_LOG_URL",
+        field="log_url",
+        kind="URL of an object store",
+        default="in the home",
+        meaning="The prediction log is kept here: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX.",
+        read=_log_url,
+    ),
+    Setting(
         variable="SOFTLAUNCH_STREAM",
         field="stream",
         kind="URL",
@@ -279,7 +299,7 @@ def read(variables: Mapping[str, str]) -> Settings:
             except errors.ConfigError as error:
                 wrong.append(f"{variable} is {problems.show(text)!r}. {error.remedy}")
             except ValueError as error:
-                wrong.append(f"{variable} is {problems.show(text)!r}. {error}")
+                wrong.append(f"{variable} is {problems.show(_SECRET.sub('...', text))!r}. {error}")
     settings = Settings(**found)
     ports = (settings.api_port, settings.production_port)
     if len(set(ports)) < len(ports):

@@ -24,7 +24,7 @@ from softlaunch.config import home as homes
 from softlaunch.controller.labels import pushing, taking
 from softlaunch.core.labels import record, rules
 from softlaunch.ports import labels as ports
-from softlaunch.wiring import label_rules, log_lock, reading
+from softlaunch.wiring import label_rules, log_lock, log_place, reading
 
 FORMATS = ("jsonl", "csv", "parquet")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -65,7 +65,7 @@ def push(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> Push
         UnavailableError: the labels cannot be kept, or not be added to the table now.
     """
     service = known_service(home, order.service)
-    inbox, table = local_inbox.LocalInbox(home.log), tables.DeltaLabels(home.log)
+    inbox, table = local_inbox.LocalInbox(home.log), tables.DeltaLabels(log_place.root(home))
     now = time.time()
     with _there(order.file) as (path, source):
         kind = order.format or ("jsonl" if order.file is None else _SUFFIXES.get(_suffix(path)))
@@ -105,7 +105,9 @@ def push(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> Push
 def taker(home: homes.Home, *, every_seconds: float) -> taking.Taking:
     """What the shipper does beside moving predictions."""
     return taking.Taking(
-        inbox=local_inbox.LocalInbox(home.log), labels=tables.DeltaLabels(home.log), every_seconds=every_seconds
+        inbox=local_inbox.LocalInbox(home.log),
+        labels=tables.DeltaLabels(log_place.root(home)),
+        every_seconds=every_seconds,
     )
 
 
@@ -122,7 +124,7 @@ def joined(home: homes.Home, service: str, *, as_of: datetime.datetime | None = 
         ConfigError: the declarations are damaged.
     """
     return label_views.Labelled(
-        path=home.log / service / tables.TABLE,
+        place=log_place.labels(home, service),
         declared=label_rules.read(home, service),
         as_of=as_of or datetime.datetime.now(datetime.UTC),
         is_past=as_of is not None,
@@ -137,7 +139,7 @@ def status(home: homes.Home, service: str, *, as_of: datetime.datetime | None = 
         ConfigError: there is no prediction log.
     """
     view = joined(home, service, as_of=as_of)
-    path = home.log / service / delta.TABLE
+    path = log_place.predictions(home, service)
     moment = view.as_of
     waits = local_inbox.LocalInbox(home.log).waiting().get(service, [])
     found: dict[str, Any] = {
@@ -197,8 +199,7 @@ def known_service(home: homes.Home, service: str | None) -> str:
         ConfigError: there is none of this name.
     """
     known = sorted(
-        {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}
-        | {path.name for path in home.spool.glob("*") if path.is_dir()}
+        set(log_place.root(home).services(delta.TABLE)) | {path.name for path in home.spool.glob("*") if path.is_dir()}
     )
     if service is None and len(known) == 1:
         return known[0]

@@ -26,7 +26,7 @@ from softlaunch.controller.prediction_log import (
     importing_map,
     importing_rows,
 )
-from softlaunch.wiring import reading
+from softlaunch.wiring import log_place, reading
 
 FORMATS = ("kserve", "seldon", "sagemaker", "map")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9_]*[a-z0-9])?\Z")
@@ -62,7 +62,7 @@ def bring(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> tup
     with contextlib.nullcontext() if order.dry_run else _alone(home):
         outcome = importing.bring(
             source,
-            lake=delta.DeltaLake(home.log),
+            lake=delta.DeltaLake(log_place.root(home)),
             service=order.service,
             environment=order.environment,
             release_name=order.release,

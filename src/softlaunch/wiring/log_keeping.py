@@ -11,9 +11,9 @@ import structlog
 
 from softlaunch import errors
 from softlaunch.adapters.lake import delta, keeping
-from softlaunch.adapters.lake import labels as label_tables
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
+from softlaunch.wiring import log_place
 
 LOG = structlog.get_logger()
 EVERY_SECONDS = 3_600.0
@@ -22,8 +22,13 @@ _FORGOTTEN = "forgotten.jsonl"
 
 
 def services(home: homes.Home) -> list[str]:
-    """Those with a log."""
-    return sorted(path.parent.name for path in home.log.glob(f"*/{delta.TABLE}"))
+    """
+    Those with a log.
+
+    Raises:
+        UnavailableError: the object store that has it cannot be reached.
+    """
+    return log_place.root(home).services(delta.TABLE)
 
 
 def keep(home: homes.Home, settings: setting.Settings, service: str, *, dry_run: bool = False) -> keeping.Kept:
@@ -59,6 +64,7 @@ def forget(
             "labels": labels,
             "days": found.days,
         }
+        (home.log / service).mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(home.log / service / _FORGOTTEN, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, f"{json.dumps(line)}\n".encode())
@@ -86,7 +92,12 @@ class Rounds:
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + EVERY_SECONDS
-        for service in services(self._home):
+        try:
+            found = services(self._home)
+        except errors.UnavailableError as error:
+            LOG.warning("log_not_kept", detail=str(error))
+            return
+        for service in found:
             try:
                 kept = keep(self._home, self._settings, service)
             except errors.UnavailableError as error:
@@ -100,8 +111,8 @@ class Rounds:
 
 
 def _keeper(home: homes.Home, service: str) -> keeping.Keeper:
-    return keeping.Keeper(home.log / service / delta.TABLE)
+    return keeping.Keeper(log_place.predictions(home, service))
 
 
 def _labels(home: homes.Home, service: str) -> keeping.Keeper:
-    return keeping.Keeper(home.log / service / label_tables.TABLE, sorted_by="prediction_id")
+    return keeping.Keeper(log_place.labels(home, service), sorted_by="prediction_id")

@@ -24,7 +24,7 @@ from softlaunch.core.prediction_log import progress
 from softlaunch.ports import lake as lakes
 from softlaunch.ports import segments
 from softlaunch.wiring import labels as labelling
-from softlaunch.wiring import log_keeping, log_lock, log_outages
+from softlaunch.wiring import log_keeping, log_lock, log_outages, log_place
 
 _TURN_SECONDS = 0.25
 _ATTEMPTS = "attempts.log"
@@ -94,7 +94,7 @@ def shipper_of(
     log = attempt_log.AttemptLog(home.gateway / _ATTEMPTS, reopen=lambda: None, only_reads=True)
     return shipping.Shipper(
         segments=source,
-        lake=delta.DeltaLake(home.log),
+        lake=delta.DeltaLake(log_place.root(home)),
         attempts=joining.Attempts(log, accounts=accounts),
         content=_content(home),
         failures=failures,
@@ -131,7 +131,7 @@ def ask(
     """
     name = chosen(home, service)
     view = labelling.joined(home, name, as_of=as_of)
-    return asking.ask(home.log / name / delta.TABLE, sql, labelled=view, row_count_max=row_count_max)
+    return asking.ask(log_place.predictions(home, name), sql, labelled=view, row_count_max=row_count_max)
 
 
 def chosen(home: homes.Home, service: str | None) -> str:
@@ -141,7 +141,7 @@ def chosen(home: homes.Home, service: str | None) -> str:
     Raises:
         ConfigError: there is none, or several.
     """
-    known = sorted(path.parent.name for path in home.log.glob(f"*/{delta.TABLE}"))
+    known = log_keeping.services(home)
     if service is None and len(known) == 1:
         return known[0]
     if service is None or service not in known:
@@ -204,12 +204,15 @@ def status(home: homes.Home, *, behind: Behind = lambda *_: None) -> list[Status
         home: Whose.
         behind: Tells what waits in a part of a stream.
     """
-    spooled, lake = spool_of(home), delta.DeltaLake(home.log)
+    spooled, lake = spool_of(home), delta.DeltaLake(log_place.root(home))
     places = set(spooled.places())
     states = {}
     told = log_outages.read(home)
     outs = told or {}
-    for service in {place[0] for place in places} | {path.parent.name for path in home.log.glob(f"*/{delta.TABLE}")}:
+    services = {place[0] for place in places}
+    with contextlib.suppress(errors.UnavailableError):  # of those with a spool it is told below
+        services |= set(log_keeping.services(home))
+    for service in services:
         try:
             states[service] = lake.state(service)
         except errors.UnavailableError as error:

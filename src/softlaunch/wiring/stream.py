@@ -17,7 +17,7 @@ from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller.prediction_log import forwarding, outages
 from softlaunch.wiring import labels as labelling
-from softlaunch.wiring import log_keeping, log_lock, log_outages, prediction_log, stream_broker
+from softlaunch.wiring import log_keeping, log_lock, log_outages, log_place, prediction_log, stream_broker
 
 LOG = structlog.get_logger()
 _TURN_SECONDS = 0.25
@@ -171,7 +171,7 @@ def behind(home: homes.Home, settings: setting.Settings) -> prediction_log.Behin
 
 
 def _in_the_log(home: homes.Home) -> forwarding.Began:
-    lake = delta.DeltaLake(home.log)
+    lake = delta.DeltaLake(log_place.root(home))
 
     def began(service: str, environment: str) -> dict[str, int]:
         done = lake.state(service).progress.get(environment)

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import asking
 from softlaunch.config import home as homes
-from softlaunch.wiring import labels, log_keeping, prediction_log
+from softlaunch.wiring import labels, log_keeping, log_place, prediction_log
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def find(home: homes.Home, name: str, service: str | None) -> Found:
     full = name if mark and head and row.isdecimal() else f"{name}:0"
     chosen = [prediction_log.chosen(home, service)] if service else log_keeping.services(home)
     for each in chosen:
-        path = home.log / each / delta.TABLE
+        path = log_place.predictions(home, each)
         rows = asking.by_id(path, full)
         if rows:
             known = asking.select(

@@ -86,7 +86,7 @@ def test_a_shipper_killed_at_any_moment_neither_loses_nor_doubles_a_row(tmp_path
 
     assert {-signal.SIGKILL: KILL_COUNT} == dict(ended)
     found = [name for (name,) in asking.ask(
-        table.path(releases.SERVICE), "SELECT request_id FROM predictions", row_count_max=1_000_000
+        table.place(releases.SERVICE), "SELECT request_id FROM predictions", row_count_max=1_000_000
     ).rows]  # fmt: skip
     assert len(spooling.written) >= KILL_COUNT * GROUP
     assert sorted(spooling.written) == sorted(found)

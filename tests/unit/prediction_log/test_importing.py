@@ -192,7 +192,7 @@ def bring_file(home: pathlib.Path, file: pathlib.Path, map_text: str | None, *, 
 
 
 def ask(home: pathlib.Path, sql: str) -> list[tuple[object, ...]]:
-    return asking.ask(delta.DeltaLake(homes.Home(home).log).path("iris"), sql).rows
+    return asking.ask(delta.DeltaLake(homes.Home(home).log).place("iris"), sql).rows
 
 
 def test_a_capture_of_sagemaker_is_a_row(tmp_path) -> None:

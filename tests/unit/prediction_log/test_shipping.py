@@ -345,5 +345,5 @@ def test_a_number_that_no_column_holds_does_not_stop_the_log(tmp_path) -> None:
 
     assert 2 == shipper(tmp_path / "spool", log, content=content).turn(NOW + 9.0, drain=True)
 
-    found = asking.ask(log.path("pricing"), "SELECT request_id, features.x FROM predictions ORDER BY ALL").rows
+    found = asking.ask(log.place("pricing"), "SELECT request_id, features.x FROM predictions ORDER BY ALL").rows
     assert [("huge", None), ("odd", None)] == found

@@ -61,7 +61,7 @@ def test_a_value_no_table_holds_costs_itself_and_holds_up_nothing(tmp_path) -> N
 
     asked = "SELECT request_id, service_us, features.x, answer.label, unread FROM predictions ORDER BY 1"
     assert [("a", 5, 1.5, 1, None), ("b", None, 1.5, 1, "value"), ("c", 7, 1.5, 1, None)] == asking.ask(
-        table.path("pricing"), asked
+        table.place("pricing"), asked
     ).rows
     assert {"value": 1} == table.state("pricing").progress["production"].unread
 

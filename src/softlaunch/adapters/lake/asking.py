@@ -1,8 +1,9 @@
 """
 Questions to the log, in SQL by DuckDB.
 
-DuckDB reads the table's files itself: which files those are is asked of the Delta log, so a file that a killed shipper
-left behind, or that a compaction has replaced, is not among them.
+DuckDB reads the table's files itself, those in object stores through a file system of ours (see place). Which files
+those are is asked of the Delta log, so one that a killed shipper left behind, or that a compaction has replaced, is not
+among them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
-from softlaunch.adapters.lake import label_views, protocols
+from softlaunch.adapters.lake import label_views
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
@@ -40,7 +42,11 @@ class Result:
 
 
 def ask(
-    path: pathlib.Path, sql: str, *, labelled: label_views.Labelled | None = None, row_count_max: int = ROWS_MAX
+    path: pathlib.Path | places.Place,
+    sql: str,
+    *,
+    labelled: label_views.Labelled | None = None,
+    row_count_max: int = ROWS_MAX,
 ) -> Result:
     """
     The answer to a query over the view `predictions`, and `labels` and `labelled` if they are told of.
@@ -67,7 +73,7 @@ def ask(
 
 
 def select(
-    path: pathlib.Path,
+    path: pathlib.Path | places.Place,
     sql: str,
     values: Sequence[Any],
     *,
@@ -93,7 +99,7 @@ def select(
     return rows
 
 
-def answered(path: pathlib.Path, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
+def answered(path: pathlib.Path | places.Place, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
     """
     Request id, release and answer number of the answers that were given since a time, the oldest first.
 
@@ -111,7 +117,7 @@ def answered(path: pathlib.Path, environment: str, since: float) -> Iterator[tup
             yield from rows
 
 
-def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
+def by_id(path: pathlib.Path | places.Place, name: str) -> list[dict[str, Any]]:
     """
     Rows of a prediction by its id, the one that the user got first.
 
@@ -131,27 +137,32 @@ def by_id(path: pathlib.Path, name: str) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _connected(
-    path: pathlib.Path, *, labelled: label_views.Labelled | None = None, holding: str | None = None
+    path: pathlib.Path | places.Place,
+    *,
+    labelled: label_views.Labelled | None = None,
+    holding: str | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the views, which reaches nothing but the log."""
+    place = places.at(path)
     try:
-        with protocols.known(path):
-            table = deltalake.DeltaTable(path)
-        protocols.check(table, path)
-    except deltalake.exceptions.TableNotFoundError as error:
+        table = place.load()
+        files = [] if table is None else table.file_uris() if holding is None else _holding(table, holding)
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise place.unavailable(error) from error
+    if table is None:
         raise errors.ConfigError(
-            f"There is no prediction log at {path} yet.",
+            f"There is no prediction log at {place} yet.",
             remedy="Send requests to the service; they are in the log half a minute later (`softlaunch log status`).",
             code=errors.Code.NO_LOG,
-        ) from error
+        )
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
-        files = table.file_uris() if holding is None else _holding(table, holding)
-        connection.execute(_view(table, files) + ("" if labelled is None else labelled.past))
-        reached = [_quoted(str(path))]
+        place.readable(connection, table)
+        connection.execute(_view(table, place.names(files)) + ("" if labelled is None else labelled.past))
+        reached = [_quoted(place.directory)]
         if labelled is not None:
             labelled.add(connection)
-            reached.append(_quoted(str(labelled.path)))
+            reached.append(_quoted(labelled.place.directory))
         connection.execute(f"SET allowed_directories=[{', '.join(reached)}]; SET enable_external_access=false")
         yield connection
 

@@ -1,5 +1,5 @@
 """
-Tables of predictions as Delta Lake tables: ROOT/SERVICE/predictions, partitioned by day.
+Tables of predictions as Delta Lake tables: ROOT/SERVICE/predictions, partitioned by day; see place for what a root is.
 
 Exactly once, by these rules (each was tried against deltalake 1.6.6):
 
@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, protocols
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import progress as progresses
 from softlaunch.core.prediction_log import schema
 from softlaunch.ports import lake
@@ -64,20 +65,24 @@ class DeltaLake:
     A ports.lake.Lake.
 
     Args:
-        root: HOME/log; need not exist.
+        root: HOME/log, or an object store beside it; need not exist.
     """
 
-    def __init__(self, root: pathlib.Path) -> None:
-        self._root = root
+    def __init__(self, root: pathlib.Path | places.Root) -> None:
+        self._root = places.root(root)
 
-    def path(self, service: str) -> pathlib.Path:
+    def place(self, service: str) -> places.Place:
         """Where the service's table is, or will be."""
-        return self._root / service / TABLE
+        return self._root.place(service, TABLE)
 
     def state(self, service: str) -> lake.TableState:
         """See ports.lake.Lake.state."""
-        table = self._load(service)
-        return lake.TableState() if table is None else _state(table)
+        place = self.place(service)
+        try:
+            table = place.load(writes=True)
+            return lake.TableState() if table is None else _state(table)
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise place.unavailable(error) from error
 
     def append(
         self,
@@ -88,86 +93,77 @@ class DeltaLake:
         progress: progresses.Progress,
     ) -> lake.TableState:
         """See ports.lake.Lake.append."""
-        for _ in range(_TRIES):
-            table = self._load(service) or self._create(service)
-            state = _state(table)
-            done = state.progress.get(environment)
-            if done is not None and done.version >= progress.version:
-                return state
-            if done is None and table.transaction_version(_application(environment)) is not None:
-                raise _lost_place(self.path(service))
-            features = _union(state.features, [block.feature_fields for block in blocks], "features")
-            answer = _union(state.answer, [block.answer_fields for block in blocks], "answer")
-            rows = pa.concat_tables([_arrow(block, features, answer) for block in blocks]) if blocks else None
-            rows = rows if rows is not None else _arrow(_NOTHING, features, answer)
-            told = {**state.progress, environment: progress}
-            try:
-                deltalake.write_deltalake(
-                    table,
-                    rows,
-                    mode="append",
-                    schema_mode="merge",
-                    writer_properties=_WRITER,
-                    commit_properties=deltalake.CommitProperties(
-                        custom_metadata={
-                            _PROGRESS: json.dumps({name: found.to_json() for name, found in told.items()})
-                        },
-                        max_commit_retries=0,
-                        app_transactions=[deltalake.Transaction(_application(environment), progress.version)],
-                    ),
-                )
-            except deltalake.exceptions.CommitFailedError:
-                continue
-            except (deltalake.exceptions.DeltaError, OSError) as error:
-                raise _unavailable(self.path(service), error) from error
-            return lake.TableState(features=features, answer=answer, progress=told)
+        place = self.place(service)
+        try:
+            for _ in range(_TRIES):
+                table = place.load(writes=True) or _created(place, service)
+                with contextlib.suppress(deltalake.exceptions.CommitFailedError):  # it is looked at anew
+                    return _appended(place, table, blocks, environment, progress)
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise place.unavailable(error) from error
         raise errors.ConflictError(
-            f"Others wrote {self.path(service)} {_TRIES} times while one batch was to be appended.",
+            f"Others wrote {place} {_TRIES} times while one batch was to be appended.",
             remedy="Nothing to do: it is tried again.",
             code=errors.Code.LOG_UNAVAILABLE,
         )
 
     def answered(self, service: str, environment: str, since: float) -> Iterator[tuple[str, str, int]]:
         """See ports.lake.Lake.answered."""
-        if self._load(service) is None:
-            return
+        place = self.place(service)
         try:
-            yield from asking.answered(self.path(service), environment, since)
+            if place.load() is not None:
+                yield from asking.answered(place, environment, since)
         except (duckdb.Error, deltalake.exceptions.DeltaError, OSError) as error:
-            raise _unavailable(self.path(service), error) from error
+            raise place.unavailable(error) from error
 
-    def _load(self, service: str) -> deltalake.DeltaTable | None:
-        path = self.path(service)
-        for place in (path.parent, path):
-            if place.exists() and not place.is_dir():
-                raise _unavailable(path, NotADirectoryError(f"{place} is no directory"))
-        if not (path / "_delta_log").is_dir():
-            return None
-        try:
-            with protocols.known(path):
-                table = deltalake.DeltaTable(path)
-            protocols.check(table, path, writes=True)
-        except deltalake.exceptions.TableNotFoundError:
-            return None  # its creator was killed before the first commit
-        except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise _unavailable(path, error) from error
-        return table
 
-    def _create(self, service: str) -> deltalake.DeltaTable:
-        path = self.path(service)
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return deltalake.DeltaTable.create(
-                path,
-                schema=_schema((), ()),
-                mode="ignore",
-                partition_by=[schema.DAY],
-                name=TABLE,
-                configuration=_CONFIGURATION,
-                description=f"What {service} was asked and what it answered, a row each.",
-            )
-        except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise _unavailable(path, error) from error
+def _created(place: places.Place, service: str) -> deltalake.DeltaTable:
+    place.begin()
+    return deltalake.DeltaTable.create(
+        place.uri,
+        schema=_schema((), ()),
+        mode="ignore",
+        partition_by=[schema.DAY],
+        name=TABLE,
+        configuration=_CONFIGURATION,
+        description=f"What {service} was asked and what it answered, a row each.",
+        storage_options=place.storage_options,
+    )
+
+
+def _appended(
+    place: places.Place,
+    table: deltalake.DeltaTable,
+    blocks: Sequence[lake.Block],
+    environment: str,
+    progress: progresses.Progress,
+) -> lake.TableState:
+    state = _state(table)
+    done = state.progress.get(environment)
+    if done is not None and done.version >= progress.version:
+        place.settle()
+        return state
+    if done is None and table.transaction_version(_application(environment)) is not None:
+        raise _lost_place(place)
+    features = _union(state.features, [block.feature_fields for block in blocks], "features")
+    answer = _union(state.answer, [block.answer_fields for block in blocks], "answer")
+    rows = pa.concat_tables([_arrow(block, features, answer) for block in blocks]) if blocks else None
+    rows = rows if rows is not None else _arrow(_NOTHING, features, answer)
+    told = {**state.progress, environment: progress}
+    deltalake.write_deltalake(
+        table,
+        rows,
+        mode="append",
+        schema_mode="merge",
+        writer_properties=_WRITER,
+        commit_properties=deltalake.CommitProperties(
+            custom_metadata={_PROGRESS: json.dumps({name: found.to_json() for name, found in told.items()})},
+            max_commit_retries=0,
+            app_transactions=[deltalake.Transaction(_application(environment), progress.version)],
+        ),
+    )
+    place.settle()
+    return lake.TableState(features=features, answer=answer, progress=told)
 
 
 def renew(table: deltalake.DeltaTable) -> None:
@@ -230,7 +226,8 @@ def _progress(table: deltalake.DeltaTable) -> dict[str, progresses.Progress]:
             version = commit.get(_PROGRESS_VERSION, "1")
             if version != "1":
                 raise protocols.refused(
-                    pathlib.Path(table.table_uri), f"tells its place in the spool in version {version}, 1 is known here"
+                    table.table_uri.removeprefix("file://"),
+                    f"tells its place in the spool in version {version}, 1 is known here",
                 )
             if _PROGRESS in commit:
                 found = json.loads(commit[_PROGRESS])
@@ -298,17 +295,9 @@ def _structs(
     )
 
 
-def _lost_place(path: pathlib.Path) -> errors.UnavailableError:
+def _lost_place(place: places.Place) -> errors.UnavailableError:
     return errors.UnavailableError(
-        f"The prediction log {path} does not tell its place in the spool any more: its history was cleaned.",
+        f"The prediction log {place} does not tell its place in the spool any more: its history was cleaned.",
         remedy="Move the folder away; a new log begins with what the spool has still, and both can be read.",
-        code=errors.Code.LOG_UNAVAILABLE,
-    )
-
-
-def _unavailable(path: pathlib.Path, error: Exception) -> errors.UnavailableError:
-    return errors.UnavailableError(
-        f"The prediction log {path} cannot be used: {error}.",
-        remedy="Check the disk and the folder; what is spooled waits, and is moved when it can be.",
         code=errors.Code.LOG_UNAVAILABLE,
     )

@@ -30,7 +30,8 @@ import deltalake
 import deltalake.exceptions
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta, labels, protocols
+from softlaunch.adapters.lake import asking, delta, labels
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
@@ -73,10 +74,11 @@ class Keeper:
         sorted_by: A column; look-ups are by it.
     """
 
-    def __init__(self, path: pathlib.Path, *, sorted_by: str = "id") -> None:
-        self._path = path
+    def __init__(self, path: pathlib.Path | places.Place, *, sorted_by: str = "id") -> None:
+        self._place = places.at(path)
         self._sorted_by = sorted_by
-        self._kept_file = path.parent / ("kept.json" if path.name == delta.TABLE else f"kept-{path.name}.json")
+        name = "kept.json" if self._place.name == delta.TABLE else f"kept-{self._place.name}.json"
+        self._kept_file = self._place.folder / name
 
     def keep(self, today: datetime.date, *, keep_days: int | None, dry_run: bool = False) -> Kept:
         """
@@ -91,7 +93,7 @@ class Keeper:
             UnavailableError: the table cannot be read or written now, or others wrote it all the time.
         """
         with self._trouble():
-            table = self._load()
+            table = self._place.load(writes=True)
             if table is None:
                 return Kept()
             if not dry_run:
@@ -138,7 +140,7 @@ class Keeper:
         with self._trouble():
             rows = 0
             days: set[str] = set()
-            table = self._load()
+            table = self._place.load(writes=True)
             if table is None:
                 return Forgotten(rows=0, days=())
             if not dry_run:
@@ -164,7 +166,7 @@ class Keeper:
             UnavailableError: the table cannot be read.
         """
         with self._trouble():
-            return [] if self._load() is None else [name for name, _ in self._of_key(key, key_name)]
+            return [] if self._place.load() is None else [name for name, _ in self._of_key(key, key_name)]
 
     def forget_labels(self, key: str, *, key_name: str | None, ids: Sequence[str], dry_run: bool = False) -> int:
         """
@@ -180,10 +182,10 @@ class Keeper:
             UnavailableError: as `forget`.
         """
         with self._trouble():
-            table = self._load()
+            table = self._place.load(writes=True)
             if table is None:
                 return 0
-            found = labels.lines_of(table, key, key_name=key_name, ids=ids)
+            found = labels.lines_of(self._place, table, key, key_name=key_name, ids=ids)
             if dry_run:
                 return sum(map(len, found.values()))
             count = 0
@@ -200,7 +202,7 @@ class Keeper:
         else:
             where, values = "list_contains(map_extract(keys, $2), $1)", [key, key_name]
         query = f"SELECT id, CAST(day AS VARCHAR) AS day FROM predictions WHERE {where}"  # noqa: S608 - one of two
-        found = asking.select(self._path, query, values)
+        found = asking.select(self._place, query, values)
         return [(str(row["id"]), str(row["day"])) for row in found]
 
     def _delete_ids(self, found: Sequence[tuple[str, str]]) -> int:
@@ -235,7 +237,7 @@ class Keeper:
             with contextlib.suppress(deltalake.exceptions.CommitFailedError):
                 return make(self._loaded())
         raise errors.UnavailableError(
-            f"Others wrote {self._path} {_TRIES} times while it was to be rewritten.",
+            f"Others wrote {self._place} {_TRIES} times while it was to be rewritten.",
             remedy="Repeat it, when fewer rows arrive.",
             code=errors.Code.LOG_UNAVAILABLE,
         )
@@ -261,21 +263,14 @@ class Keeper:
         if notes == self._notes():
             return
         beside = self._kept_file.with_name(f".{self._kept_file.name}.{os.getpid()}")
+        self._place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
         beside.replace(self._kept_file)
 
-    def _load(self) -> deltalake.DeltaTable | None:
-        if not (self._path / "_delta_log").is_dir():
-            return None
-        try:
-            return self._loaded()
-        except deltalake.exceptions.TableNotFoundError:
-            return None
-
     def _loaded(self) -> deltalake.DeltaTable:
-        with protocols.known(self._path):
-            table = deltalake.DeltaTable(self._path)
-        protocols.check(table, self._path, writes=True)
+        table = self._place.load(writes=True)
+        if table is None:
+            raise deltalake.exceptions.TableNotFoundError(f"{self._place} is gone")
         return table
 
     @contextlib.contextmanager
@@ -283,11 +278,7 @@ class Keeper:
         try:
             yield
         except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise errors.UnavailableError(
-                f"The prediction log {self._path} cannot be rewritten: {error}.",
-                remedy="Check the disk and the folder. Nothing is lost: a commit is there whole or not at all.",
-                code=errors.Code.LOG_UNAVAILABLE,
-            ) from error
+            raise self._place.unavailable(error, doing="rewritten") from error
 
 
 def _quoted(text: str) -> str:

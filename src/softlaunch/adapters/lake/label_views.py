@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import pathlib
 from collections.abc import Mapping
 
-import deltalake
 import deltalake.exceptions
 import duckdb
 
 from softlaunch.adapters.lake import label_join
 from softlaunch.adapters.lake import labels as tables
+from softlaunch.adapters.lake import place as places
 from softlaunch.core.labels import rules
 
 
@@ -20,8 +19,8 @@ from softlaunch.core.labels import rules
 class Labelled:
     """Which labels are joined, and how."""
 
-    path: pathlib.Path
-    """Of the table of labels; need not exist."""
+    place: places.Place
+    """Of the table of labels, which need not exist."""
     declared: Mapping[str, rules.Rule] = dataclasses.field(default_factory=dict)
     as_of: datetime.datetime
     """What arrived later does not exist, with its zone."""
@@ -35,10 +34,16 @@ class Labelled:
 
     def add(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Creates the views in a database that has `predictions`."""
-        files = _files(self.path)
-        if files:
+        found = None
+        try:
+            table = self.place.load()
+            files = [] if table is None else table.file_uris()
+        except (deltalake.exceptions.DeltaError, OSError) as error:
+            raise self.place.unavailable(error) from error
+        if table is not None and files:
+            self.place.readable(connection, table)
             columns = ", ".join(f'"{field.name}"' for field in tables.SCHEMA)
-            listed = ", ".join(label_join.quoted(name) for name in files)
+            listed = ", ".join(label_join.quoted(name) for name in self.place.names(files))
             connection.execute(
                 f"CREATE VIEW labels AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning=true, "  # noqa: S608 - paths of the table's own, quoted
                 "hive_types={'day': DATE})"
@@ -46,14 +51,4 @@ class Labelled:
             found = connection.execute("SELECT 1 FROM labels WHERE key IS NOT NULL LIMIT 1").fetchone()
         else:
             connection.execute(label_join.EMPTY_LABELS)
-            found = None
         connection.execute(label_join.view(self.declared, as_of=self.as_of, by_key=found is not None))
-
-
-def _files(path: pathlib.Path) -> list[str]:
-    if not (path / "_delta_log").is_dir():
-        return []
-    try:
-        return deltalake.DeltaTable(path).file_uris()
-    except deltalake.exceptions.TableNotFoundError:
-        return []

@@ -7,6 +7,7 @@ by that. The transaction's application is `labels`: of two that write at once on
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from softlaunch import errors
+from softlaunch.adapters.lake import place as places
 from softlaunch.ports import labels as ports
 
 TABLE = "labels"
@@ -53,76 +55,78 @@ class DeltaLabels:
     A ports.labels.Labels.
 
     Args:
-        root: HOME/log; need not exist.
+        root: HOME/log, or an object store beside it; need not exist.
     """
 
-    def __init__(self, root: pathlib.Path) -> None:
-        self._root = root
+    def __init__(self, root: pathlib.Path | places.Root) -> None:
+        self._root = places.root(root)
 
-    def path(self, service: str) -> pathlib.Path:
+    def place(self, service: str) -> places.Place:
         """Where the service's table is, or will be."""
-        return self._root / service / TABLE
+        return self._root.place(service, TABLE)
 
     def append(self, service: str, pushes: Sequence[ports.Push]) -> int:
         """See ports.labels.Labels.append."""
-        for _ in range(_TRIES):
-            table = self._load(service) or self._create(service)
-            there = _known(table, {push.name for push in pushes})
-            new = [push for push in pushes if push.name not in there and push.labels]
-            if not new:
-                return 0
-            rows = arrow(new)
-            try:
-                deltalake.write_deltalake(
-                    table,
-                    rows,
-                    mode="append",
-                    writer_properties=_WRITER,
-                    commit_properties=deltalake.CommitProperties(
-                        max_commit_retries=0,
-                        app_transactions=[
-                            deltalake.Transaction(_APPLICATION, (table.transaction_version(_APPLICATION) or 0) + 1)
-                        ],
-                    ),
-                )
-            except deltalake.exceptions.CommitFailedError:
-                continue  # somebody else has got on; perhaps with these very pushes
-            except (deltalake.exceptions.DeltaError, OSError) as error:
-                raise _unavailable(self.path(service), str(error)) from error
-            return int(rows.num_rows)
-        raise _unavailable(self.path(service), f"others wrote it {_TRIES} times meanwhile")
+        place = self.place(service)
+        try:
+            for _ in range(_TRIES):
+                table = place.load(writes=True) or _created(place, service)
+                with contextlib.suppress(deltalake.exceptions.CommitFailedError):
+                    return _appended(place, table, pushes)
+        except (deltalake.exceptions.DeltaError, OSError, duckdb.Error) as error:
+            raise place.unavailable(error) from error
+        raise errors.UnavailableError(
+            f"Others wrote {place} {_TRIES} times while labels were to be added.",
+            remedy="Nothing to do: they wait, and it is tried again.",
+            code=errors.Code.LOG_UNAVAILABLE,
+        )
 
     def known(self, service: str, names: Collection[str]) -> set[str]:
         """See ports.labels.Labels.known."""
-        table = self._load(service)
-        return set() if table is None else _known(table, names)
-
-    def _load(self, service: str) -> deltalake.DeltaTable | None:
-        path = self.path(service)
-        if not (path / "_delta_log").is_dir():
-            return None
+        place = self.place(service)
         try:
-            return deltalake.DeltaTable(path)
-        except deltalake.exceptions.TableNotFoundError:
-            return None  # its creator was killed before the first commit
-        except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise _unavailable(path, str(error)) from error
+            table = place.load()
+            return set() if table is None else _known(place, table, names)
+        except (deltalake.exceptions.DeltaError, OSError, duckdb.Error) as error:
+            raise place.unavailable(error) from error
 
-    def _create(self, service: str) -> deltalake.DeltaTable:
-        path = self.path(service)
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return deltalake.DeltaTable.create(
-                path,
-                schema=SCHEMA,
-                mode="ignore",
-                partition_by=[DAY],
-                name=TABLE,
-                configuration=_CONFIGURATION,
-                description=f"What turned out to be true of {service}'s predictions, as it was told.",
-            )
-        except (deltalake.exceptions.DeltaError, OSError) as error:
-            raise _unavailable(path, str(error)) from error
+
+def _created(place: places.Place, service: str) -> deltalake.DeltaTable:
+    place.begin()
+    return deltalake.DeltaTable.create(
+        place.uri,
+        schema=SCHEMA,
+        mode="ignore",
+        partition_by=[DAY],
+        name=TABLE,
+        configuration=_CONFIGURATION,
+        description=f"What turned out to be true of {service}'s predictions, as it was told.",
+        storage_options=place.storage_options,
+    )
+
+
+def _appended(place: places.Place, table: deltalake.DeltaTable, pushes: Sequence[ports.Push]) -> int:
+    """
+    Raises:
+        CommitFailedError: somebody else has got on; perhaps with these very pushes.
+    """
+    there = _known(place, table, {push.name for push in pushes})
+    new = [push for push in pushes if push.name not in there and push.labels]
+    if not new:
+        return 0
+    rows = arrow(new)
+    version = (table.transaction_version(_APPLICATION) or 0) + 1
+    deltalake.write_deltalake(
+        table,
+        rows,
+        mode="append",
+        writer_properties=_WRITER,
+        commit_properties=deltalake.CommitProperties(
+            max_commit_retries=0, app_transactions=[deltalake.Transaction(_APPLICATION, version)]
+        ),
+    )
+    place.settle()
+    return int(rows.num_rows)
 
 
 def arrow(pushes: Sequence[ports.Push]) -> pa.Table:
@@ -140,40 +144,34 @@ def arrow(pushes: Sequence[ports.Push]) -> pa.Table:
 
 
 def lines_of(
-    table: deltalake.DeltaTable, key: str, *, key_name: str | None, ids: Sequence[str]
+    place: places.Place, table: deltalake.DeltaTable, key: str, *, key_name: str | None, ids: Sequence[str]
 ) -> dict[str, list[int]]:
     """Where the labels of a business key and of predictions are: lines by push."""
-    files = table.file_uris()
     found: dict[str, list[int]] = {}
-    if files:
-        with duckdb.connect() as connection:
-            rows = connection.execute(
-                "SELECT push, line FROM read_parquet($1) WHERE (key = $2 AND key_name IS NOT DISTINCT FROM $3) "
-                "OR prediction_id IN (SELECT unnest($4::VARCHAR[])) ORDER BY ALL",
-                [files, key, key_name, list(ids)],
-            ).fetchall()
-        for push, line in rows:
-            found.setdefault(push, []).append(line)
+    rows = _asked(
+        place,
+        table,
+        "SELECT push, line FROM read_parquet($1) WHERE (key = $2 AND key_name IS NOT DISTINCT FROM $3) "
+        "OR prediction_id IN (SELECT unnest($4::VARCHAR[])) ORDER BY ALL",
+        [key, key_name, list(ids)],
+    )
+    for push, line in rows:
+        found.setdefault(push, []).append(line)
     return found
 
 
-def _known(table: deltalake.DeltaTable, names: Collection[str]) -> set[str]:
-    files = table.file_uris()
-    if not files or not names:
+def _known(place: places.Place, table: deltalake.DeltaTable, names: Collection[str]) -> set[str]:
+    if not names:
         return set()
+    query = "SELECT DISTINCT push FROM read_parquet($1) WHERE push IN (SELECT unnest($2::VARCHAR[]))"
+    return {str(name) for (name,) in _asked(place, table, query, [list(names)])}
+
+
+def _asked(place: places.Place, table: deltalake.DeltaTable, query: str, values: Sequence[Any]) -> list[Any]:
+    """Rows of a query whose $1 is the table's files."""
+    files = table.file_uris()
+    if not files:
+        return []
     with duckdb.connect() as connection:
-        try:
-            found = connection.execute(
-                "SELECT DISTINCT push FROM read_parquet($1) WHERE push IN (SELECT unnest($2))", [files, list(names)]
-            ).fetchall()
-        except duckdb.Error as error:
-            raise _unavailable(pathlib.Path(table.table_uri), str(error)) from error
-    return {str(name) for (name,) in found}
-
-
-def _unavailable(path: pathlib.Path, detail: str) -> errors.UnavailableError:
-    return errors.UnavailableError(
-        f"The table of labels {path} cannot be used: {detail}.",
-        remedy="Check the disk and the folder; labels that were accepted wait, and are added when it can be.",
-        code=errors.Code.LOG_UNAVAILABLE,
-    )
+        place.readable(connection, table)
+        return connection.execute(query, [place.names(files), *values]).fetchall()

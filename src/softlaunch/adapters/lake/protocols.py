@@ -8,7 +8,6 @@ vectors, files hold rows that the table does not: a table with a feature that is
 from __future__ import annotations
 
 import contextlib
-import pathlib
 from collections.abc import Iterator
 
 import deltalake
@@ -27,7 +26,7 @@ _HARMLESS = frozenset(
 """Features that change no row of ours."""
 
 
-def check(table: deltalake.DeltaTable, path: pathlib.Path, *, writes: bool = False) -> None:
+def check(table: deltalake.DeltaTable, name: str, *, writes: bool = False) -> None:
     """
     Raises:
         UnavailableError: the table is of a version, or has a feature, that is not known here.
@@ -36,15 +35,15 @@ def check(table: deltalake.DeltaTable, path: pathlib.Path, *, writes: bool = Fal
     named = set(found.reader_features or ()) | (set(found.writer_features or ()) if writes else set())
     unknown = sorted(named - _HARMLESS)
     if unknown:
-        raise refused(path, f"has the Delta feature {', '.join(unknown)}")
+        raise refused(name, f"has the Delta feature {', '.join(unknown)}")
     if found.min_reader_version not in {READER_VERSION, 3}:
-        raise refused(path, f"needs Delta reader version {found.min_reader_version}, {READER_VERSION} is known here")
+        raise refused(name, f"needs Delta reader version {found.min_reader_version}, {READER_VERSION} is known here")
     if writes and found.min_writer_version > WRITER_VERSION and found.min_writer_version != 7:
-        raise refused(path, f"needs Delta writer version {found.min_writer_version}, {WRITER_VERSION} is known here")
+        raise refused(name, f"needs Delta writer version {found.min_writer_version}, {WRITER_VERSION} is known here")
 
 
 @contextlib.contextmanager
-def known(path: pathlib.Path) -> Iterator[None]:
+def known(name: str) -> Iterator[None]:
     """
     Inside, a table is loaded that may be of a newer kind.
 
@@ -57,13 +56,13 @@ def known(path: pathlib.Path) -> Iterator[None]:
         raise
     except deltalake.exceptions.DeltaError as error:
         if "unsupported" in str(error).lower():
-            raise refused(path, f"cannot be read here ({error})") from error
+            raise refused(name, f"cannot be read here ({error})") from error
         raise
 
 
-def refused(path: pathlib.Path, why: str) -> errors.UnavailableError:
+def refused(name: str, why: str) -> errors.UnavailableError:
     return errors.UnavailableError(
-        f"The prediction log {path} {why}: a newer program has written it.",
+        f"The prediction log {name} {why}: a newer program has written it.",
         remedy="Upgrade softlaunch, or let that program set the table back; until then records wait in the spool.",
         code=errors.Code.LOG_UNAVAILABLE,
     )
