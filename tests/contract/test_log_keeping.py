@@ -255,24 +255,28 @@ def test_without_a_table_there_is_nothing_to_keep(table) -> None:
     assert 0 == table.keeper.forget("u1", key_name=None).rows
 
 
-def _keep_for_ever(root: pathlib.Path) -> None:
+def _keep_for_ever(root: pathlib.Path, began: pathlib.Path) -> None:
     table = Table(root)
+    began.touch()
     while True:
         (table.path.parent / "kept.json").unlink(missing_ok=True)
         table.keeper.keep(TODAY, keep_days=None)
 
 
 @pytest.mark.slow
-def test_kills_while_days_are_sorted_lose_and_double_nothing(table) -> None:
+def test_kills_while_days_are_sorted_lose_and_double_nothing(table, tmp_path) -> None:
     chance = random.Random(6)
     for seed in range(4):
         table.append(block(names(20_000, seed), days_ago=1), block(names(20_000, seed + 9), days_ago=2))
     before, place = table.ids(), table.progress
     context = multiprocessing.get_context("spawn")
-    for _ in range(8):
-        process = context.Process(target=_keep_for_ever, args=(table.path.parent.parent,))
+    for number in range(8):
+        began = tmp_path / f"began-{number}"
+        process = context.Process(target=_keep_for_ever, args=(table.path.parent.parent, began))
         process.start()
-        time.sleep(0.8 + chance.random() * 0.8)
+        while not began.exists() and process.is_alive():  # a busy machine takes its time to import
+            time.sleep(0.01)
+        time.sleep(0.3 + chance.random() * 0.8)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
 
