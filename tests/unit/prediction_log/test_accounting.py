@@ -270,6 +270,22 @@ def test_in_a_backlog_only_what_was_read_past_is_missing(monkeypatch) -> None:
     assert 10 == told[-1]
 
 
+def test_a_shipper_that_begins_anew_asks_for_all_that_it_might_have_moved_before() -> None:
+    log, found, lake = Log(), Spool(), memory.MemoryLake()
+    for number in range(40):  # hours of little traffic, in one reading
+        log.lines.append(answer(f"n{number}", number, NOW + 300.0 * number))
+    found.records = [(f"n{number}", number, NOW + 300.0 * number) for number in range(39)]
+    now = NOW + 300.0 * 39
+    shipper(log, found, lake).turn(now + 5.0, drain=True)
+    assert (39, 0) == (len(lake.ids("pricing")), counted(lake))
+
+    moving = shipper(log, found, lake)
+    for _ in range(4):
+        moving.turn(now + 60.0, drain=True)
+
+    assert 1 == counted(lake)
+
+
 def test_a_log_that_was_begun_anew_is_read_from_its_beginning() -> None:
     log, found, lake = Log(), Spool(), memory.MemoryLake()
     log.lines = [answer(f"n{number}", number, NOW) for number in range(5)]

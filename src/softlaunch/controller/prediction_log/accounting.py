@@ -84,7 +84,13 @@ class Ledger:
         return len(self._waiting) > KEYS_MAX
 
     def take(self, answered: Sequence[attempts.Attempt], after: gateway.LogCursor) -> None:
-        """The answers of the next lines."""
+        """
+        The answers of the next lines.
+
+        Args:
+            answered: In the order in which they ended.
+            after: Behind these lines; where it stands if more of them are to come.
+        """
         keys = []
         waiting = self._waiting
         is_early = bool(self._early[0] or self._early[1])
@@ -98,8 +104,8 @@ class Ledger:
                 waiting[key] = 1
             keys.append(key)
         if keys:
-            ended_at = each.started_at + (each.latency_us or 0) / _MICROSECONDS  # lines are in that order
-            self.ended_at = self.ended_at or ended_at - SETTLE_SECONDS
+            ended_at = each.started_at + (each.latency_us or 0) / _MICROSECONDS
+            self.ended_at = self.ended_at or answered[0].started_at
             self._chunks.append(_Chunk(before=self.cursor, ended_at=ended_at, keys=keys))
         self.cursor = after
 
@@ -196,15 +202,12 @@ class Ledgers:
 
     def feed(self, batch: gateway.LogBatch, before: gateway.LogCursor) -> None:
         """What was read between two cursors."""
-        by_place: dict[Place, list[attempts.Attempt]] = {}
-        for found in (batch.attempts, batch.copies):
-            for each in found:
-                if each.recorded:
-                    by_place.setdefault((each.service, each.environment), []).append(each)
-        self.seen.update(by_place)
+        answered, copies = _by_place(batch.attempts), _by_place(batch.copies)
+        self.seen.update(answered, copies)
         for place, ledger in self._ledgers.items():
             if ledger.cursor == before and not ledger.is_full:
-                ledger.take(by_place.get(place, ()), batch.cursor)
+                ledger.take(answered.get(place, ()), before)
+                ledger.take(copies.get(place, ()), batch.cursor)
 
     def follow(self, until: gateway.LogCursor, *, at_end: bool) -> None:
         """
@@ -233,14 +236,19 @@ class Ledgers:
     def _follow(self, place: Place, ledger: Ledger, until: gateway.LogCursor) -> None:
         while ledger.cursor < until and not ledger.is_full:
             batch = self._log.read(ledger.cursor, line_count_max=_LINES, until=until)
-            mine = [
-                each
-                for found in (batch.attempts, batch.copies)
-                for each in found
-                if each.recorded and (each.service, each.environment) == place
-            ]
+            ledger.take(_by_place(batch.attempts).get(place, ()), ledger.cursor)
             # Lines that are gone are passed over.
-            ledger.take(mine, batch.cursor if batch.cursor > ledger.cursor else until)
+            after = batch.cursor if batch.cursor > ledger.cursor else until
+            ledger.take(_by_place(batch.copies).get(place, ()), after)
+
+
+def _by_place(found: Iterable[attempts.Attempt]) -> dict[Place, list[attempts.Attempt]]:
+    """Those whose server has said to record them."""
+    by_place: dict[Place, list[attempts.Attempt]] = {}
+    for each in found:
+        if each.recorded:
+            by_place.setdefault((each.service, each.environment), []).append(each)
+    return by_place
 
 
 def _taken(counts: dict[int, int], key: int) -> bool:
