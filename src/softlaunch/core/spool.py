@@ -118,6 +118,7 @@ VALUE_NAMES = (
 )  # fmt: skip
 """Of one record in Group.rows. New ones go to the end."""
 VALUE_COUNT = len(VALUE_NAMES)
+_ROW_COUNT = VALUE_NAMES.index("row_count")
 REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
 
 FLAG_SHADOW, FLAG_MIRRORED, FLAG_INVALID, FLAG_SHED, FLAG_CUT, FLAG_REDACTED = 1, 2, 4, 8, 16, 32
@@ -187,6 +188,53 @@ def load_header(data: bytes) -> tuple[Header, int] | None:
 def header_bytes_max() -> int:
     """Enough bytes of a segment to read any header."""
     return len(MAGIC) + _SEGMENT.size + _HEADER_BYTES_MAX
+
+
+_ROWS_MAX = 2**20
+"""In a request: its body has at most so many bytes."""
+_VALUES_MIN = 2
+"""Readers look at a row's time before they fill up what it lacks."""
+_YEAR_10000 = 253_402_300_800.0
+_INT64 = range(-(2**63), 2**63)
+_NUMBER, _OPTIONAL, _COLUMNS = (int, float), (int, type(None)), (dict, type(None))
+_VALUE_TYPES: tuple[tuple[type, ...], ...] = (
+    (str,), _NUMBER, (int,), (str,), (str,), (bytes,), (int,), (bytes,), (int,), _OPTIONAL,
+    (str,), (int,), (str,), (int,), _COLUMNS, _COLUMNS,
+)  # fmt: skip
+
+
+def is_sound(group: Group) -> bool:
+    """
+    Whether every value is what readers of a group take for granted.
+
+    Groups in segments of this machine are: we wrote them. A stream may bring what anybody has put there.
+    """
+    return all(_is_sound(group.offset, row) for row in group.rows)
+
+
+def _is_sound(offset: float, row: Sequence[Any]) -> bool:
+    known = tuple(row[:VALUE_COUNT])
+    values = known + VALUE_DEFAULTS[len(known) :]
+    for value, types in zip(values, _VALUE_TYPES, strict=True):
+        if type(value) not in types or (type(value) is int and value not in _INT64):
+            return False
+    if (
+        len(known) < _VALUES_MIN
+        or not 0.0 <= offset + values[1] < _YEAR_10000
+        or not 0 <= values[_ROW_COUNT] <= _ROWS_MAX
+    ):
+        return False
+    return all(_are_columns(found) for found in values[-2:] if found)
+
+
+def _are_columns(found: Mapping[Any, Any]) -> bool:
+    if not all(type(name) is str and type(column) is list for name, column in found.items()):
+        return False
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def records(header: Header, group: Group) -> list[Record]:
