@@ -23,6 +23,7 @@ Rules of reading, which need to know nothing of the writer:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import struct
 import zlib
@@ -118,7 +119,6 @@ VALUE_NAMES = (
 )  # fmt: skip
 """Of one record in Group.rows. New ones go to the end."""
 VALUE_COUNT = len(VALUE_NAMES)
-_ROW_COUNT = VALUE_NAMES.index("row_count")
 REQUEST_PLACE, ANSWER_PLACE = VALUE_NAMES.index("request"), VALUE_NAMES.index("answer")
 
 FLAG_SHADOW, FLAG_MIRRORED, FLAG_INVALID, FLAG_SHED, FLAG_CUT, FLAG_REDACTED = 1, 2, 4, 8, 16, 32
@@ -195,12 +195,16 @@ _ROWS_MAX = 2**20
 _VALUES_MIN = 2
 """Readers look at a row's time before they fill up what it lacks."""
 _YEAR_10000 = 253_402_300_800.0
-_INT64 = range(-(2**63), 2**63)
-_NUMBER, _OPTIONAL, _COLUMNS = (int, float), (int, type(None)), (dict, type(None))
+_INT64_END = 2**63
+_OPTIONAL, _COLUMNS = (int, type(None)), (dict, type(None))
 _VALUE_TYPES: tuple[tuple[type, ...], ...] = (
-    (str,), _NUMBER, (int,), (str,), (str,), (bytes,), (int,), (bytes,), (int,), _OPTIONAL,
+    (str,), (float, int), (int,), (str,), (str,), (bytes,), (int,), (bytes,), (int,), _OPTIONAL,
     (str,), (int,), (str,), (int,), _COLUMNS, _COLUMNS,
 )  # fmt: skip
+_ROW_TYPES = frozenset(
+    types for count in range(_VALUES_MIN, VALUE_COUNT + 1) for types in itertools.product(*_VALUE_TYPES[:count])
+)
+"""All that a row may be, looked up at once: it is asked of every record."""
 
 
 def is_sound(group: Group) -> bool:
@@ -213,18 +217,19 @@ def is_sound(group: Group) -> bool:
 
 
 def _is_sound(offset: float, row: Sequence[Any]) -> bool:
-    known = tuple(row[:VALUE_COUNT])
-    values = known + VALUE_DEFAULTS[len(known) :]
-    for value, types in zip(values, _VALUE_TYPES, strict=True):
-        if type(value) not in types or (type(value) is int and value not in _INT64):
-            return False
-    if (
-        len(known) < _VALUES_MIN
-        or not 0.0 <= offset + values[1] < _YEAR_10000
-        or not 0 <= values[_ROW_COUNT] <= _ROWS_MAX
-    ):
+    if tuple(map(type, row[:VALUE_COUNT])) not in _ROW_TYPES:
         return False
-    return all(_are_columns(found) for found in values[-2:] if found)
+    values = row if len(row) >= VALUE_COUNT else [*row, *VALUE_DEFAULTS[len(row) :]]
+    _, started, flags, _, _, _, status, _, service_us, cpu_us, _, row_count, _, served, keys, features = values[
+        :VALUE_COUNT
+    ]
+    return (
+        0.0 <= offset + started < _YEAR_10000
+        and 0 <= row_count <= _ROWS_MAX
+        and max(flags, status, service_us, cpu_us or 0, served) < _INT64_END  # MessagePack has no lower ones
+        and (not keys or _are_columns(keys))
+        and (not features or _are_columns(features))
+    )
 
 
 def _are_columns(found: Mapping[Any, Any]) -> bool:
