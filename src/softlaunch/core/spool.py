@@ -23,6 +23,7 @@ Rules of reading, which need to know nothing of the writer:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import struct
 import zlib
@@ -187,6 +188,58 @@ def load_header(data: bytes) -> tuple[Header, int] | None:
 def header_bytes_max() -> int:
     """Enough bytes of a segment to read any header."""
     return len(MAGIC) + _SEGMENT.size + _HEADER_BYTES_MAX
+
+
+_ROWS_MAX = 2**20
+"""In a request: its body has at most so many bytes."""
+_VALUES_MIN = 2
+"""Readers look at a row's time before they fill up what it lacks."""
+_YEAR_10000 = 253_402_300_800.0
+_INT64_END = 2**63
+_OPTIONAL, _COLUMNS = (int, type(None)), (dict, type(None))
+_VALUE_TYPES: tuple[tuple[type, ...], ...] = (
+    (str,), (float, int), (int,), (str,), (str,), (bytes,), (int,), (bytes,), (int,), _OPTIONAL,
+    (str,), (int,), (str,), (int,), _COLUMNS, _COLUMNS,
+)  # fmt: skip
+_ROW_TYPES = frozenset(
+    types for count in range(_VALUES_MIN, VALUE_COUNT + 1) for types in itertools.product(*_VALUE_TYPES[:count])
+)
+"""All that a row may be, looked up at once: it is asked of every record."""
+
+
+def is_sound(group: Group) -> bool:
+    """
+    Whether every value is what readers of a group take for granted.
+
+    Groups in segments of this machine are: we wrote them. A stream may bring what anybody has put there.
+    """
+    return all(_is_sound(group.offset, row) for row in group.rows)
+
+
+def _is_sound(offset: float, row: Sequence[Any]) -> bool:
+    if tuple(map(type, row[:VALUE_COUNT])) not in _ROW_TYPES:
+        return False
+    values = row if len(row) >= VALUE_COUNT else [*row, *VALUE_DEFAULTS[len(row) :]]
+    _, started, flags, _, _, _, status, _, service_us, cpu_us, _, row_count, _, served, keys, features = values[
+        :VALUE_COUNT
+    ]
+    return (
+        0.0 <= offset + started < _YEAR_10000
+        and 0 <= row_count <= _ROWS_MAX
+        and max(flags, status, service_us, cpu_us or 0, served) < _INT64_END  # MessagePack has no lower ones
+        and (not keys or _are_columns(keys))
+        and (not features or _are_columns(features))
+    )
+
+
+def _are_columns(found: Mapping[Any, Any]) -> bool:
+    if not all(type(name) is str and type(column) is list for name, column in found.items()):
+        return False
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def records(header: Header, group: Group) -> list[Record]:

@@ -126,3 +126,30 @@ def test_a_group_gives_back_its_records_and_older_ones_their_defaults() -> None:
     assert [made, made._replace(request_id="other")] == spool.records(HEADER, group)
     (older,) = spool.records(HEADER, narrow)
     assert ("id", 3.0, spool.PRIMARY, None) == (older.request_id, older.at, older.arm, older.keys)
+
+
+SOUND = ["r", 1e9, 0, "/predict", "", b"{}", 200, b"{}", 5, None, "u", 1, "", 0, {"k": ["a"]}, None]
+
+
+def rows_of(*rows: list) -> spool.Group:
+    return spool.Group(offset=0.0, memory_kib=1, dropped=0, rows=list(rows))
+
+
+@pytest.mark.parametrize("row", [SOUND, SOUND[:2], [*SOUND, "of a later release"]])
+def test_groups_of_ours_are_sound(row) -> None:
+    assert spool.is_sound(rows_of(SOUND, row))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, b"r"), (0, None), (1, float("nan")), (1, 1e18), (1, -1.0), (2, 2**63), (6, True), (9, "5"), (11, -1),
+        (11, 2**40), (14, {"k": "a"}), (14, {1: ["a"]}), (14, {"k": [b"a"]}), (15, ["x"]),
+    ],
+)  # fmt: skip
+def test_a_group_with_a_value_that_readers_do_not_expect_is_not_sound(place, value) -> None:
+    assert not spool.is_sound(rows_of(SOUND, [*SOUND[:place], value, *SOUND[place + 1 :]]))
+
+
+def test_a_row_without_a_time_is_not_sound() -> None:
+    assert not spool.is_sound(rows_of(["r"]))

@@ -317,5 +317,7 @@ class _Found:
             group = spool.group_of(_RECORD.decode(found.payload))
         else:
             group = _GROUP.decode(found.payload)
+        if not spool.is_sound(group):
+            raise stream.UnfitError(stream.Flaw.CONTENT)
         self._groups.append((found.header, group))
         self.record_count += len(group.rows)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ from softlaunch.core import spool
 MAGIC = b"\xf5softlaunch-stream\n"
 VERSION = 1
 _HEAD = struct.Struct("<HII")
-_SEGMENT_NAME_MAX = 255
+_SEGMENT = re.compile(rf"[0-9]{{1,20}}-[A-Za-z0-9.+-]{{1,200}}{re.escape(spool.SUFFIX)}", re.ASCII)
+_OFFSET_END = 2**53
 _GAP = "?"
 GONE_SECONDS = 600.0
 """After a segment has gone, its number is kept so long: what was sent and not heard of may still be on its way."""
@@ -183,21 +185,33 @@ def load(data: bytes) -> Message:
 
 def _message(fields: Mapping[str, Any], frame: bytes) -> Message:
     segment = fields["segment"]
-    if not isinstance(segment, str) or spool.opened_at(segment) is None or len(segment) > _SEGMENT_NAME_MAX:
+    if not isinstance(segment, str) or not _SEGMENT.fullmatch(segment):
         raise UnfitError(Flaw.CONTENT)
     kind = fields["kind"]
     if kind == "gone":
         return Gone(segment=segment)
-    begun = int(fields["start"])
+    begun = _offset(fields["start"])
     if kind == "hole":
-        return Hole(segment=segment, start=begun, end=int(fields["end"]), reason=str(fields["reason"]))
+        end, reason = _offset(fields["end"]), fields["reason"]
+        if end < begun or not isinstance(reason, str):
+            raise UnfitError(Flaw.CONTENT)
+        return Hole(segment=segment, start=begun, end=end, reason=reason)
     if kind != "frame":
         raise UnfitError(Flaw.VERSION)
     known = {field.name for field in dataclasses.fields(spool.Header)}
     header = spool.Header(**{name: value for name, value in fields["header"].items() if name in known})
+    texts = (header.service, header.environment, header.release, header.instance)
+    if not all(isinstance(text, str) and text.isascii() for text in texts) or not 0 <= header.seed < 2**32:
+        raise UnfitError(Flaw.CONTENT)
     if header.version not in (spool.VERSION, spool.VERSION_OF_RECORDS):
         raise UnfitError(Flaw.VERSION)
     return Frame(segment=segment, start=begun, header=header, payload=_payload(frame, header.seed))
+
+
+def _offset(found: Any) -> int:
+    if type(found) is not int or not 0 <= found < _OFFSET_END:
+        raise UnfitError(Flaw.CONTENT)
+    return found
 
 
 def _payload(frame: bytes, seed: int) -> bytes:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import pathlib
+import tempfile
+
 import confluent_kafka
+import hypothesis
 import msgspec
 import pytest
 import structlog
+from hypothesis import strategies as st
 
 from softlaunch import errors
+from softlaunch.adapters.lake import delta
 from softlaunch.adapters.streams import parts
-from softlaunch.core import spool
+from softlaunch.controller.prediction_log import joining, shipping
+from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import stream
+from softlaunch.ports import gateway
 from softlaunch.ports import segments as port
 from softlaunch.testing import streams as memory
 
@@ -196,3 +205,73 @@ def test_a_part_that_is_no_more_is_left(now) -> None:
 
     assert [("pricing", SOURCE)] == found.places()
     assert ({"softlaunch.pricing.production/0"}, 1) == (set(held), cluster.closed)
+
+
+SIGNATURE = release.Signature(
+    inputs=(
+        release.Column(name="x", datatype=release.Datatype.FP64),
+        release.Column(name="n", datatype=release.Datatype.INT64, nullable=True),
+        release.Column(name="s", datatype=release.Datatype.BYTES, nullable=True),
+    ),
+    outputs=(release.Column(name="label", datatype=release.Datatype.INT64),),
+)
+CONTENT = release.ReleaseContent(
+    service="pricing", runtime=release.Runtime.PYTHON, model_file=None, python_target=None, signature=SIGNATURE,
+    lock_file=None, profile_file=None, smoke_file=None,
+)  # fmt: skip
+GOOD = [
+    "r1", 1e9, 0, "/predict", "", b'{"x":1}', 200, b'{"prediction":{"label":1}}', 5, 4, "u1", 1, "", 0,
+    {"k": ["a"]}, {"s": [["b", "how"]]},
+]  # fmt: skip
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=5), st.binary(max_size=5),
+    st.datetimes(timezones=st.just(datetime.UTC)),
+)  # fmt: skip
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+)
+COLUMNS = st.dictionaries(st.sampled_from(["k", "x", "n", "s"]), st.lists(ANYTHING, max_size=3), max_size=3)
+
+
+class Silent:
+    """A gateway that has said nothing."""
+
+    def read(self, cursor, *, line_count_max):
+        return gateway.LogBatch(attempts=(), cursor=cursor)
+
+    def hold(self, cursor) -> None:
+        pass
+
+    def held(self):
+        return None
+
+
+@hypothesis.settings(max_examples=200)
+@hypothesis.given(st.dictionaries(st.integers(0, 15), ANYTHING | COLUMNS, max_size=3), st.integers(0, 17), st.floats())
+def test_whatever_values_somebody_puts_into_a_group_the_log_goes_on(changes, length, offset) -> None:
+    row = [changes.get(place, value) for place, value in enumerate(GOOD)][:length]
+    payload = msgspec.msgpack.encode([offset if 0 in changes else 0.0, 1, 0, [row]])
+    odd = Message(
+        offset=0,
+        value=stream.dump(
+            stream.Frame(segment=spool.segment_name(HEADER, 9), start=FIRST, header=HEADER, payload=payload)
+        ),
+    )
+    buried: list[str] = []
+
+    class Outlet:
+        def bury(self, _topic, letters) -> None:
+            buried.extend(reason for _, reason in letters)
+
+    source = parts.KafkaSegments(Cluster([odd, group(1, "good"), END]), memory.MemoryLeases({}), Outlet())
+    with tempfile.TemporaryDirectory() as folder:
+        lake = delta.DeltaLake(pathlib.Path(folder))
+        moving = shipping.Shipper(
+            segments=source, lake=lake, attempts=joining.Attempts(Silent()), content=lambda *_: CONTENT
+        )
+
+        moving.turn(3e11, drain=True)
+
+        done = lake.state("pricing").progress[SOURCE]
+    assert 2 == done.counts["records"] + done.counts["damaged_places"]
+    assert done.damage == ({"content": 1} if buried else {})
