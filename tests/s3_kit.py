@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import random
 import signal
@@ -71,6 +72,8 @@ class Server:
                     "-s3.port.iceberg=0", "-s3.port.lance=0", *more,
                 ],
                 stdout=log, stderr=log, cwd=self._folder,
+                # It would take the keys of clients for those of an administrator.
+                env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             )  # fmt: skip
         deadline = time.monotonic() + _START_SECONDS
         while not self._serves():
