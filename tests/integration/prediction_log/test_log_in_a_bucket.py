@@ -12,6 +12,7 @@ import time
 
 import deltalake
 import deltalake.exceptions
+import deltalake.fs
 import msgspec
 import pyarrow as pa
 import pytest
@@ -25,7 +26,8 @@ from softlaunch.adapters.oci import registry
 from softlaunch.cli import main
 from softlaunch.config import home as homes
 from softlaunch.core import spool
-from softlaunch.core.prediction_log import progress
+from softlaunch.core.prediction_log import progress, schema
+from softlaunch.ports import lake as lakes
 from softlaunch.serving import segments
 from softlaunch.testing import releases
 
@@ -188,6 +190,23 @@ def test_a_bucket_that_vanished_is_said_and_a_log_is_only_begun_anew_by_hand(sit
         site.warns("was there, and is gone")
         (site.home.log / SERVICE / "predictions.url").unlink()
         site.arrives()  # what went with the bucket too: the spool still had it
+
+
+def test_a_file_that_somebody_deleted_is_not_the_querys_fault(bucket, tmp_path) -> None:
+    place = places.Root(folder=tmp_path, url=bucket).place("pricing", delta.TABLE)
+    lake = delta.DeltaLake(places.Root(folder=tmp_path, url=bucket))
+    row = tuple({"id": "a:0", "time": 1_700_000_000_000_000}.get(field.name) for field in schema.ENVELOPE)
+    field = schema.Field(name="x", kind=schema.Kind.DOUBLE)
+    block = lakes.Block(
+        rows=[row], feature_fields=(field,), features=[(1.0,)], answer_fields=(field,), answers=[(2.0,)]
+    )
+    lake.append("pricing", [block], environment="e", progress=progress.Progress(version=1))
+    store = deltalake.fs.DeltaStorageHandler(place.uri, place.storage_options)
+    store.delete_file("/".join(place.load().file_uris()[0].split("/")[-2:]))
+
+    for ask in (lambda: asking.ask(place, "SELECT id FROM predictions"), lambda: asking.by_id(place, "a:0")):
+        with pytest.raises(errors.UnavailableError, match="SOFTLAUNCH_LOG_URL"):
+            ask()
 
 
 def test_of_writers_at_once_the_store_lets_one_through(bucket, tmp_path) -> None:

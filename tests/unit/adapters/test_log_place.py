@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 
+import duckdb
 import pytest
 
 from softlaunch import errors
@@ -127,3 +129,11 @@ def test_a_table_that_was_there_is_not_begun_anew(tmp_path) -> None:
         place.begin()
     assert str(tmp_path / "demo" / "predictions.url") in str(raised.value)
     places.Root(folder=tmp_path, url="s3://other/x").place("demo", "predictions").begin()
+
+
+def test_what_reads_object_stores_is_asked_for_when_it_is_missing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "softlaunch.adapters.lake.remote", None)
+    place = places.Root(folder=tmp_path, url="s3://b/x").place("demo", "predictions")
+
+    with duckdb.connect() as connection, pytest.raises(errors.ConfigError, match=r"softlaunch\[objects\]"):
+        place.readable(connection, None)

@@ -54,6 +54,8 @@ def ask(path: pathlib.Path | places.Place, sql: str, *, row_count_max: int = ROW
                 return Result(columns=(), rows=[], truncated=False)
             found = answered.limit(row_count_max + 1).to_arrow_table()
         except duckdb.Error as error:
+            if places.is_refusal(error):
+                raise
             raise errors.ConfigError(
                 f"The query cannot be answered: {error}",
                 remedy="The view is called predictions; `DESCRIBE predictions` lists its columns.",
@@ -115,9 +117,16 @@ def _connected(path: pathlib.Path | places.Place, *, holding: str | None = None)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
         place.readable(connection, table)
-        connection.execute(_view(table, place.names(files)))
-        connection.execute(f"SET allowed_directories=[{_quoted(place.directory)}]; SET enable_external_access=false")
-        yield connection
+        try:
+            connection.execute(_view(table, place.names(files)))
+            connection.execute(
+                f"SET allowed_directories=[{_quoted(place.directory)}]; SET enable_external_access=false"
+            )
+            yield connection
+        except duckdb.Error as error:
+            if not places.is_refusal(error):
+                raise
+            raise place.unavailable(error) from error
 
 
 def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:
