@@ -23,6 +23,7 @@ import msgspec
 
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import place as places
 from softlaunch.adapters.spool import tail
 from softlaunch.controller.prediction_log import joining, shipping
 from softlaunch.core import release, spool
@@ -78,11 +79,11 @@ def content(_service: str, _digits: str) -> release.ReleaseContent:
     )  # fmt: skip
 
 
-def shipper(home: pathlib.Path) -> shipping.Shipper:
+def shipper(home: pathlib.Path, root: places.Root) -> shipping.Shipper:
     log = attempt_log.AttemptLog(home / "gateway" / "attempts.log", reopen=lambda: None, only_reads=True)
     return shipping.Shipper(
         segments=tail.SegmentTail(home / "spool"),
-        lake=delta.DeltaLake(home / "log"),
+        lake=delta.DeltaLake(root),
         attempts=joining.Attempts(log),
         content=content,
     )
@@ -91,12 +92,14 @@ def shipper(home: pathlib.Path) -> shipping.Shipper:
 def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument("--records", type=int, default=500_000)
+    parser.add_argument("--url", help="an object store's, as SOFTLAUNCH_LOG_URL; it must hold no table of this yet")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = pathlib.Path(name)
         write(home, options.records)
-        moving = shipper(home)
+        root = places.Root(folder=home / "log", url=options.url)
+        moving = shipper(home, root)
         gc.set_threshold(500_000, 10, 100)  # as wiring.prediction_log
         profile = cProfile.Profile()
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
@@ -108,11 +111,11 @@ def main() -> None:
         profile.disable()
         after, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - began
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        table = home / "log" / SERVICE / delta.TABLE
+        table = root.place(SERVICE, delta.TABLE)
         (row,) = asking.ask(table, "SELECT count(*), count(DISTINCT id), count(served) FROM predictions").rows
         assert moved == options.records
         assert row[:2] == (moved, moved), row
-        size = sum(path.stat().st_size for path in table.rglob("*.parquet"))
+        size = sum(table.load().get_add_actions().column("size_bytes").to_pylist())
         found = {
             "records": moved,
             "features": FEATURE_COUNT,

@@ -37,11 +37,10 @@ _DAY = deltalake.Schema([deltalake.Field(schema.DAY, "date")])
 def make(root: pathlib.Path, row_count: int) -> list[str]:
     """The table; some ids of it."""
     fields = tuple(schema.Field(name=name, kind=schema.Kind.DOUBLE) for name in ("x0", "x1", "x2"))
-    table = delta.DeltaLake(root)
     others = [field for field in schema.ENVELOPE if field.name not in _OWN]
     columns = ", ".join(f"NULL::{_type(field.kind)} AS {field.name}" for field in others)
     ids: list[str] = []
-    path = table.place("bench")
+    path = root / "bench" / delta.TABLE
     path.mkdir(parents=True)
     for day in range(DAYS):
         place = path / f"day=2026-11-{day + 1:02d}"
@@ -82,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="softlaunch-why-") as name:
         root = pathlib.Path(name)
         ids = make(root, options.rows)
-        path = delta.DeltaLake(root).place("bench")
+        path = root / "bench" / delta.TABLE
         took = []
         for each in [*ids, "nobody:0"]:
             began = time.perf_counter()

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -71,10 +72,14 @@ class Server:
                     "-s3.port.iceberg=0", "-s3.port.lance=0", *more,
                 ],
                 stdout=log, stderr=log, cwd=self._folder,
+                # It would take the keys of clients for those of an administrator.
+                env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             )  # fmt: skip
         deadline = time.monotonic() + _START_SECONDS
         while not self._serves():
-            assert time.monotonic() < deadline, (self._folder / "log").read_text()[-2000:]
+            if time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError((self._folder / "log").read_text()[-2000:])
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -110,7 +115,8 @@ class Server:
         return {name.lower(): value for name, value in self.variables.items() if "METADATA" not in name}
 
     def _serves(self) -> bool:
-        return self._asked("GET", "/") in {200, 403}
+        # Before it has read who may come, it takes everybody.
+        return self._asked("GET", "/") == (200 if self.key is None else 403)
 
     def _asked(self, method: str, path: str) -> int:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -121,9 +127,9 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Below 10000 ports of a pair: SeaweedFS listens at each number and at 10000 above."""
+    """SeaweedFS listens at each number and at 10000 above."""
     found: list[int] = []
-    for port in range(9_000 + os.getpid() % 900, 50_000):
+    for port in random.SystemRandom().sample(range(10_000, 22_000), 200):  # below those the machine gives away itself
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("127.0.0.1", port))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import random
 import signal
@@ -22,7 +23,7 @@ from softlaunch.serving import segments
 from softlaunch.testing import releases
 
 pytestmark = pytest.mark.slow
-KILL_COUNT = 24
+KILL_COUNT = 25
 GROUP = 20
 
 
@@ -60,15 +61,15 @@ class Spooling:
             self.written += names
 
 
-def test_a_shipper_killed_at_any_moment_neither_loses_nor_doubles_a_row(tmp_path) -> None:
+def test_a_shipper_killed_at_any_moment_neither_loses_nor_doubles_a_row(tmp_path, log_root) -> None:
     chance = random.Random(20)
     home = homes.Home(tmp_path / "home", run_root=tmp_path)
     home.root.mkdir()
     digest = registry.OciRegistry(home.registry).push(releases.write(tmp_path / "release", name="live"))
     spooling = Spooling(home, digest.short)
     command = [sys.executable, "-m", "softlaunch.cli.main", "log", "ship", "--home", str(home.root)]
-    variables = {**os.environ, "SOFTLAUNCH_LOG_EVERY": "100ms"}
-    table = delta.DeltaLake(home.log)
+    variables = {**os.environ, "SOFTLAUNCH_LOG_EVERY": "100ms", "SOFTLAUNCH_LOG_URL": log_root.url or ""}
+    table = delta.DeltaLake(dataclasses.replace(log_root, folder=home.log))
     ended: collections.Counter[int] = collections.Counter()
     try:
         for _ in range(KILL_COUNT):

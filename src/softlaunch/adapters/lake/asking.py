@@ -63,6 +63,8 @@ def ask(
                 return Result(columns=(), rows=[], truncated=False)
             found = answered.limit(row_count_max + 1).to_arrow_table()
         except duckdb.Error as error:
+            if places.is_refusal(error):
+                raise
             raise errors.ConfigError(
                 f"The query cannot be answered: {error}",
                 remedy="The views are predictions, labels and labelled; `DESCRIBE predictions` lists its columns.",
@@ -158,13 +160,18 @@ def _connected(
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
         place.readable(connection, table)
-        connection.execute(_view(table, place.names(files)) + ("" if labelled is None else labelled.past))
-        reached = [_quoted(place.directory)]
-        if labelled is not None:
-            labelled.add(connection)
-            reached.append(_quoted(labelled.place.directory))
-        connection.execute(f"SET allowed_directories=[{', '.join(reached)}]; SET enable_external_access=false")
-        yield connection
+        try:
+            connection.execute(_view(table, place.names(files)) + ("" if labelled is None else labelled.past))
+            reached = [_quoted(place.directory)]
+            if labelled is not None:
+                labelled.add(connection)
+                reached.append(_quoted(labelled.place.directory))
+            connection.execute(f"SET allowed_directories=[{', '.join(reached)}]; SET enable_external_access=false")
+            yield connection
+        except duckdb.Error as error:
+            if not places.is_refusal(error):
+                raise
+            raise place.unavailable(error) from error
 
 
 def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:

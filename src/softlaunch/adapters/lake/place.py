@@ -242,6 +242,11 @@ def reason(error: Exception) -> str:
     return re.split(r"https?://|[\n<?]", text)[0].strip(" .:")[:200] or type(error).__name__
 
 
+def is_refusal(error: Exception) -> bool:
+    """DuckDB's error comes from an object store, not from the query."""
+    return bool(re.search(r"Generic (S3|GCS|MicrosoftAzure) error|Object at location", str(error)))
+
+
 def _library_url(url: str) -> str:
     """az://ACCOUNT/CONTAINER/... without the account, which is an option there."""
     scheme, _, rest = url.partition("://")

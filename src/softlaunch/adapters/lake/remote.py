@@ -22,7 +22,7 @@ class Files(fsspec.AbstractFileSystem):  # type: ignore[misc]
         sizes: In bytes, of every file by its name, as the table tells them: none is asked for again.
     """
 
-    cachable = False
+    cachable = False  # codespell:ignore cachable
 
     def __init__(self, protocol: str, files: pyarrow.fs.FileSystem, sizes: Mapping[str, int]) -> None:
         super().__init__()
