@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller.prediction_log import decoding, joining, unfit
+from softlaunch.controller.prediction_log import decoding, joining, profiling, unfit
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import lake as lakes
@@ -77,6 +77,7 @@ class Shipper:
         lake: The log.
         attempts: What the gateway knows.
         content: What a release is.
+        profiler: Counts live profiles; None: nobody does.
         every_seconds: See EVERY_SECONDS.
         wait_seconds: See WAIT_SECONDS.
     """
@@ -88,6 +89,7 @@ class Shipper:
         lake: lakes.Lake,
         attempts: joining.Attempts,
         content: Content,
+        profiler: profiling.Profiler | None = None,
         every_seconds: float = EVERY_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
@@ -95,6 +97,7 @@ class Shipper:
         self._lake = lake
         self._attempts = attempts
         self._content = content
+        self._profiler = profiler
         self._every_seconds = every_seconds
         self._wait_seconds = wait_seconds
         self._states: dict[str, lakes.TableState] = {}
@@ -135,7 +138,10 @@ class Shipper:
     def _ship(self, service: str, environment: str, now: float, *, drain: bool) -> int:
         state = self._states.get(service)
         if state is None:
-            state = self._states[service] = self._lake.state(service)
+            state = self._lake.state(service)
+            if self._profiler is not None:
+                self._profiler.settle(service, state)  # of a shipper that was killed after its commit
+            self._states[service] = state
         begun = state.progress.get(environment, progress.Progress())
         batch = self._batches.get((service, environment))
         if batch is None:
@@ -174,7 +180,7 @@ class Shipper:
         self, service: str, environment: str, blocks: Sequence[lakes.Block], after: progress.Progress
     ) -> lakes.TableState:
         try:
-            return self._lake.append(service, blocks, environment=environment, progress=after)
+            return self._committed(service, environment, blocks, after)
         except unfit.REFUSALS as error:
             refused: Exception = error
         for mended, row_count in unfit.remedies(blocks):
@@ -188,10 +194,20 @@ class Shipper:
             unread = _sum(after.unread, {decoding.Unread.VALUE.value: row_count})
             told = dataclasses.replace(after, unread=unread)
             try:
-                return self._lake.append(service, mended, environment=environment, progress=told)
+                return self._committed(service, environment, mended, told)
             except unfit.REFUSALS as error:
                 refused = error
         raise refused
+
+    def _committed(
+        self, service: str, environment: str, blocks: Sequence[lakes.Block], after: progress.Progress
+    ) -> lakes.TableState:
+        if self._profiler is None:
+            return self._lake.append(service, blocks, environment=environment, progress=after)
+        told = self._profiler.prepare(service, environment, blocks, after)
+        state = self._lake.append(service, blocks, environment=environment, progress=told)
+        self._profiler.settle(service, state)
+        return state
 
     def _spoken_on(self, batch: _Batch, now: float) -> bool:
         """The gateway's log tells of every answer, or has had the time to."""

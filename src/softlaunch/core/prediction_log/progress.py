@@ -32,6 +32,8 @@ class Progress:
     """By process with a segment here: records it could not write, as it told last."""
     time_max: float = 0.0
     """Unix seconds of the newest row."""
+    profiles: str = ""
+    """Mark of the live profiles that count the rows of the last append; empty: none were counted."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
