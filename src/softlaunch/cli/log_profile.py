@@ -19,7 +19,8 @@ def profile(
     *,
     environment: options.Environment = None,
     release: Annotated[
-        str | None, typer.Option("--release", "-r", help="First digits of a digest.", show_default="all")
+        str | None,
+        typer.Option("--release", "-r", help="First digits of a digest.", show_default="all", metavar="NAME"),
     ] = None,
     arm: Annotated[
         str | None, typer.Option("--arm", help=f"One of {', '.join(_ARMS)}.", show_default="all", metavar="ARM")
@@ -39,7 +40,7 @@ def profile(
     """
     Show live profiles: counts of features and answers by release and arm, and how far they are from the reference.
 
-    Counted while the log is written, so it takes no reading of rows. PSI, JS and KS compare with the release's reference
+    They are counted while the log is written, so no row is read. PSI, JS and KS compare with the release's reference
     profile where there is one. They are distances, no tests: PSI of equal samples is not 0 but about `by chance`.
 
     Examples:

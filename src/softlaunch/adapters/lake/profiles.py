@@ -147,10 +147,10 @@ class SqliteProfiles:
                 # The log must go on: what is spooled has room for so long only.
                 aside = path.with_name(f"profiles.damaged-{time.time_ns()}.sqlite")
                 path.rename(aside)
-                LOG.error("live_profiles_damaged", service=service, moved_to=str(aside), detail=str(error))
+                LOG.exception("live_profiles_damaged", service=service, moved_to=str(aside))
             raise errors.UnavailableError(
                 f"The live profiles {path} cannot be used: {error}.",
-                remedy="Check the disk and the folder. A damaged file is moved aside, and counting begins anew; the log is "
-                "not touched.",
+                remedy="Check the disk and the folder. A damaged file is moved aside and counting begins anew; the "
+                "log is not touched.",
                 code=errors.Code.LOG_UNAVAILABLE,
             ) from error

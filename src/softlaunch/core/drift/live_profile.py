@@ -9,7 +9,7 @@ parts are merged, the bytes are the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,31 +100,28 @@ def counted(found: binning.Counted) -> Column:
 def merge(profiles: Iterable[LiveProfile]) -> LiveProfile:
     """The profile of all rows together; of no profile, the empty one."""
     row_count = feature_row_count = answer_row_count = 0
-    columns: dict[ColumnKey, Column] = {}
+    columns: dict[ColumnKey, list[Column]] = {}
     for each in profiles:
         row_count += each.row_count
         feature_row_count += each.feature_row_count
         answer_row_count += each.answer_row_count
         for key, column in each.columns.items():
-            known = columns.get(key)
-            columns[key] = column if known is None else _merged(known, column)
+            columns.setdefault(key, []).append(column)
     return LiveProfile(
         row_count=row_count,
         feature_row_count=feature_row_count,
         answer_row_count=answer_row_count,
-        columns=columns,
+        columns={key: found[0] if len(found) == 1 else _merged(found) for key, found in columns.items()},
     )
 
 
-def _merged(one: Column, other: Column) -> Column:
-    counts = np.asarray(one.counts, dtype=np.int64) + np.asarray(other.counts, dtype=np.int64)
-    least = [each for each in (one.minimum, other.minimum) if each is not None]
-    greatest = [each for each in (one.maximum, other.maximum) if each is not None]
+def _merged(columns: Sequence[Column]) -> Column:
+    registers = np.stack([sketch.unpack(each.registers) for each in columns])
     return Column(
-        counts=tuple(counts.tolist()),
-        missing_count=one.missing_count + other.missing_count,
-        infinite_count=one.infinite_count + other.infinite_count,
-        minimum=min(least, default=None),
-        maximum=max(greatest, default=None),
-        registers=sketch.pack(sketch.merge(sketch.unpack(one.registers), sketch.unpack(other.registers))),
+        counts=tuple(np.sum([each.counts for each in columns], axis=0, dtype=np.int64).tolist()),
+        missing_count=sum(each.missing_count for each in columns),
+        infinite_count=sum(each.infinite_count for each in columns),
+        minimum=min((each.minimum for each in columns if each.minimum is not None), default=None),
+        maximum=max((each.maximum for each in columns if each.maximum is not None), default=None),
+        registers=sketch.pack(registers.max(axis=0)),
     )

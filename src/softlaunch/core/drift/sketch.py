@@ -25,6 +25,8 @@ RANK_MAX = 54
 """54 bits are left beside the index; the last one is not looked at, so that the others fit a float exactly."""
 PACKED_BYTES = REGISTER_COUNT * 6 // 8
 _REST = np.uint64((1 << (64 - INDEX_BITS)) - 1)
+_DISTINCT_MAX = 2.0**64
+"""Every register is full: there are no more hashes."""
 _ALPHA = 0.5 / math.log(2)
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -59,11 +61,6 @@ def add(registers: Array, hashes: Array) -> None:
     np.maximum.at(registers, places, (RANK_MAX - exponents).astype(np.uint8))
 
 
-def merge(one: Array, other: Array) -> Array:
-    """Of the values of both."""
-    return np.maximum(one, other)
-
-
 def estimate(registers: Array) -> float:
     """About how many distinct values were added; 0.0 exactly for none."""
     tally = np.bincount(registers, minlength=RANK_MAX + 1)
@@ -73,7 +70,7 @@ def estimate(registers: Array) -> float:
     for rank in range(RANK_MAX - 1, 0, -1):
         total = 0.5 * (total + float(tally[rank]))
     total += REGISTER_COUNT * _sigma(tally[0] / REGISTER_COUNT)
-    return _ALPHA * REGISTER_COUNT * REGISTER_COUNT / total
+    return _ALPHA * REGISTER_COUNT * REGISTER_COUNT / total if total else _DISTINCT_MAX
 
 
 def pack(registers: Array) -> bytes:
