@@ -3,13 +3,14 @@ Live profiles, counted while shipping: of each batch by release, arm and hour, i
 
     blocks ──► counts ──► prepared under a mark ──► the log's commit, which carries the mark ──► taken over
 
-Counting is done column by column in NumPy: some 0.1 us a number, where moving a record costs 16 us.
+Counting is done column by column in NumPy: some 0.1 us a value, where moving a record costs 16.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -93,13 +94,12 @@ class Profiler:
             (live_profile.FEATURES, block.feature_fields, block.features),
             (live_profile.ANSWER, block.answer_fields, block.answers),
         ):
-            there = np.fromiter((row is not None for row in rows), dtype=bool, count=len(rows))
-            known[part] = [int(there[places].sum()) for _, places in groups]
-            if not fields or not there.any():
+            present, selected = _present(rows, groups)
+            known[part] = [len(present) if isinstance(places, slice) else len(places) for places in selected]
+            if not present:
                 continue
-            all_there = bool(there.all())
-            selected = [places if all_there else _selected(there, places) for _, places in groups]
-            for field, values in zip(fields, zip(*(row for row in rows if row is not None), strict=True), strict=True):
+            for place, field in enumerate(fields):
+                values = list(map(operator.itemgetter(place), present))
                 bins = self._binning(service, digits, part, field)
                 used[bins.digest] = bins
                 key = live_profile.ColumnKey(part=part, name=schema.feature_of(field.name), binning=bins.digest)
@@ -137,12 +137,14 @@ class Profiler:
 
 def _groups(rows: Sequence[lakes.Values]) -> list[tuple[tuple[str, int], Any]]:
     """Arm and hour, and the places of its rows; nearly always there is one, or an hour has just ended."""
-    hours = np.fromiter((row[_TIME] for row in rows), dtype=np.int64, count=len(rows)) // _HOUR_US
-    arms: dict[str | None, int] = {}
-    codes = np.fromiter((arms.setdefault(row[_ARM], len(arms)) for row in rows), dtype=np.int64, count=len(rows))
-    names = [arm or live_profile.UNKNOWN_ARM for arm in arms]
+    hours = np.array(list(map(operator.itemgetter(_TIME), rows)), dtype=np.int64) // _HOUR_US
+    arms = list(map(operator.itemgetter(_ARM), rows))
+    # Sorted: the numbers of arms make no difference to what comes out, but to the order of it.
+    names = sorted({arm or live_profile.UNKNOWN_ARM for arm in set(arms)})
     if len(names) == 1 and hours.min() == hours.max():
         return [((names[0], int(hours[0])), slice(None))]
+    numbers = {name: number for number, name in enumerate(names)}
+    codes = np.array([numbers[arm or live_profile.UNKNOWN_ARM] for arm in arms], dtype=np.int64)
     found, inverse = np.unique(np.stack([codes, hours], axis=1), axis=0, return_inverse=True)
     inverse = inverse.ravel()
     order = np.argsort(inverse, kind="stable")
@@ -153,13 +155,22 @@ def _groups(rows: Sequence[lakes.Values]) -> list[tuple[tuple[str, int], Any]]:
     ]
 
 
-def _selected(there: profile.Array, places: Any) -> profile.Array:
-    """Places among the rows that are there, of those of a group."""
+def _present(
+    rows: Sequence[lakes.Values | None], groups: Sequence[tuple[Any, Any]]
+) -> tuple[Sequence[lakes.Values], list[Any]]:
+    """The rows that are there, and the places among these of each group's."""
+    absent = [row is None for row in rows]
+    present = [row for row in rows if row is not None]
+    if not any(absent):
+        return present, [places for _, places in groups]
+    there = ~np.array(absent)
     ranks = np.cumsum(there) - 1
-    of_group = np.zeros(len(there), dtype=bool)
-    of_group[places] = True
-    chosen: profile.Array = ranks[of_group & there]
-    return chosen
+    selected = []
+    for _, places in groups:
+        of_group = np.zeros(len(rows), dtype=bool)
+        of_group[places] = True
+        selected.append(ranks[of_group & there])
+    return present, selected
 
 
 def _mark(version: int, profiles: live_profiles.Profiles) -> str:

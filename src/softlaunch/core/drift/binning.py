@@ -197,7 +197,9 @@ def load(raw: bytes) -> Binning:
     try:
         found = json.loads(raw)
         kind = Kind(found.pop("kind"))
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+        }
         return Binning(kind=kind, **fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.UnavailableError(

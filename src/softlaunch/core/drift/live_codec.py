@@ -12,6 +12,9 @@ Whole numbers are LEB128: seven bits a byte, the lowest first. Floats are little
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+
+import numpy as np
 
 from softlaunch import errors
 from softlaunch.core.drift import binning, live_profile, sketch
@@ -20,6 +23,8 @@ MAGIC = b"SLP1"
 COLUMN_BYTES_MAX = 4_096
 _PARTS = (live_profile.FEATURES, live_profile.ANSWER)
 _MORE = 0x80
+_WIDTH_MAX = 9
+"""Bytes of a count: 63 bits."""
 _BOUNDS = struct.Struct("<dd")
 
 
@@ -49,8 +54,7 @@ def encode_column(column: live_profile.Column) -> bytes:
         found.append(1)
         found += _BOUNDS.pack(column.minimum, column.maximum)
     _put(found, len(column.counts))
-    for count in column.counts:
-        _put(found, count)
+    found += _numbers(column.counts)
     found += column.registers
     return bytes(found)
 
@@ -103,6 +107,22 @@ class _Reader:
                 return found
             shift += 7
 
+    def numbers(self, count: int) -> tuple[int, ...]:
+        if not count:
+            return ()
+        found = np.frombuffer(self._raw[self.place : self.place + count * _WIDTH_MAX], dtype=np.uint8)
+        ends = np.flatnonzero(found < _MORE)[:count]
+        if len(ends) != count:
+            raise ValueError(f"it ends at byte {len(self._raw)}")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        if int((ends - starts).max()) >= _WIDTH_MAX:
+            raise ValueError("a count is too large")
+        found = found[: int(ends[-1]) + 1]
+        shifts = 7 * (np.arange(len(found)) - np.repeat(starts, ends - starts + 1))
+        parts = (found & np.uint8(_MORE - 1)).astype(np.int64) << shifts
+        self.place += len(found)
+        return tuple(np.add.reduceat(parts, starts).tolist())
+
     def column(self) -> tuple[live_profile.ColumnKey, live_profile.Column]:
         part = _PARTS[self.take(1)[0]]
         name = self.take(self.number()).decode(errors="surrogatepass")
@@ -111,7 +131,7 @@ class _Reader:
         minimum = maximum = None
         if self.take(1) != b"\0":
             minimum, maximum = _BOUNDS.unpack(self.take(_BOUNDS.size))
-        counts = tuple(self.number() for _ in range(self.number()))
+        counts = self.numbers(self.number())
         column = live_profile.Column(
             counts=counts,
             missing_count=missing_count,
@@ -121,6 +141,16 @@ class _Reader:
             registers=self.take(sketch.PACKED_BYTES),
         )
         return key, column
+
+
+def _numbers(numbers: Sequence[int]) -> bytes:
+    """As `_put` each of them: a batch has some 6,000 counts."""
+    shifted = np.asarray(numbers, dtype=np.int64)[:, None] >> (7 * np.arange(_WIDTH_MAX))
+    there = shifted > 0
+    there[:, 0] = True
+    found = shifted & (_MORE - 1)
+    found[:, :-1] |= there[:, 1:] * _MORE
+    return found[there].astype(np.uint8).tobytes()
 
 
 def _put(into: bytearray, number: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,8 +117,9 @@ def merge(profiles: Iterable[LiveProfile]) -> LiveProfile:
 
 def _merged(columns: Sequence[Column]) -> Column:
     registers = np.stack([sketch.unpack(each.registers) for each in columns])
+    counts: Any = np.sum([each.counts for each in columns], axis=0, dtype=np.int64)
     return Column(
-        counts=tuple(np.sum([each.counts for each in columns], axis=0, dtype=np.int64).tolist()),
+        counts=tuple(counts.tolist()),
         missing_count=sum(each.missing_count for each in columns),
         infinite_count=sum(each.infinite_count for each in columns),
         minimum=min((each.minimum for each in columns if each.minimum is not None), default=None),
