@@ -102,6 +102,15 @@ def test_bytes_that_are_none_of_a_profile_are_refused() -> None:
             live_codec.decode(wrong)
 
 
+def test_counts_that_no_column_holds_are_refused() -> None:
+    head = b"SLP1" + bytes([1, 1, 0, 1]) + b"\x00\x01x" + bytes(binning.DIGEST_BYTES) + b"\x00\x00\x00\x02"
+    for counts in (b"\x80" * 40, b"\x80" * 9 + b"\x01\x01"):
+        with pytest.raises(errors.UnavailableError, match="cannot be read"):
+            live_codec.decode(head + counts)
+    empty = head[:-1] + b"\x00" + bytes(sketch.PACKED_BYTES)
+    assert [()] == [each.counts for each in live_codec.decode(empty).columns.values()]
+
+
 def test_a_column_takes_at_most_4096_bytes_however_many_rows_it_counts() -> None:
     # A count of 7 bytes costs 2**42 rows where one of 6 costs 2**35: as many as ROWS_MAX pays for are of 7.
     dear, cheap = 1 << 42, 1 << 35
@@ -226,6 +235,8 @@ def test_a_sketch_keeps_the_longest_run_of_zeros() -> None:
     assert [sketch.RANK_MAX, 53] == registers[:2].tolist()
     assert registers.tolist() == sketch.unpack(sketch.pack(registers)).tolist()
     assert 0.0 == sketch.estimate(sketch.empty())
+    registers[5:900] = sketch.RANK_MAX
+    assert sketch.estimate(registers) > 1_000
     full = np.full(sketch.REGISTER_COUNT, sketch.RANK_MAX, dtype=np.uint8)
     assert sketch.estimate(full) > 1e15
 
