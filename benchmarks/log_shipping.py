@@ -10,6 +10,7 @@ is processor time of the whole process, all of its threads: Delta writes on seve
 from __future__ import annotations
 
 import cProfile
+import functools
 import gc
 import json
 import pathlib
@@ -20,13 +21,15 @@ import tempfile
 import time
 
 import msgspec
+import numpy as np
 
 from softlaunch.adapters.envoy import attempt_log
-from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import asking, delta, profiles
 from softlaunch.adapters.lake import place as places
 from softlaunch.adapters.spool import tail
-from softlaunch.controller.prediction_log import joining, shipping
+from softlaunch.controller.prediction_log import joining, profiling, shipping
 from softlaunch.core import release, spool
+from softlaunch.core.drift import profile
 from softlaunch.serving import segments
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "launches"))
@@ -79,13 +82,24 @@ def content(_service: str, _digits: str) -> release.ReleaseContent:
     )  # fmt: skip
 
 
-def shipper(home: pathlib.Path, root: places.Root) -> shipping.Shipper:
+@functools.cache
+def reference(_service: str, _digits: str) -> profile.Profile:
+    chance = np.random.default_rng(7)
+    columns = [
+        profile.profile_numeric(f"x{place}", chance.uniform(0, 500_000 / (place + 3), 50_000))
+        for place in range(FEATURE_COUNT)
+    ]
+    return profile.Profile(row_count=50_000, columns=tuple(columns))
+
+
+def shipper(home: pathlib.Path, root: places.Root, *, profiled: bool = True) -> shipping.Shipper:
     log = attempt_log.AttemptLog(home / "gateway" / "attempts.log", reopen=lambda: None, only_reads=True)
     return shipping.Shipper(
         segments=tail.SegmentTail(home / "spool"),
         lake=delta.DeltaLake(root),
         attempts=joining.Attempts(log),
         content=content,
+        profiler=profiling.Profiler(profiles.SqliteProfiles(home / "log"), reference) if profiled else None,
     )
 
 
@@ -94,21 +108,23 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=500_000)
     parser.add_argument("--url", help="an object store's, as SOFTLAUNCH_LOG_URL; it must hold no table of this yet")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--without-profiles", action="store_true", help="Live profiles are not counted.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = pathlib.Path(name)
         write(home, options.records)
         root = places.Root(folder=home / "log", url=options.url)
-        moving = shipper(home, root)
+        moving = shipper(home, root, profiled=not options.without_profiles)
+        reference(SERVICE, RELEASE)  # made here; a shipper reads it once in a release's life
         gc.set_threshold(500_000, 10, 100)  # as wiring.prediction_log
-        profile = cProfile.Profile()
+        profiled = cProfile.Profile()
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         if options.profile:
-            profile.enable()
+            profiled.enable()
         moved = 0
         while turned := moving.turn(START + 1e6, drain=True):
             moved += turned
-        profile.disable()
+        profiled.disable()
         after, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - began
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         table = root.place(SERVICE, delta.TABLE)
@@ -128,7 +144,7 @@ def main() -> None:
             "bar": 50_000,
         }
         if options.profile:
-            pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+            pstats.Stats(profiled).sort_stats("tottime").print_stats(18)
         record.write(options, found)
 
 

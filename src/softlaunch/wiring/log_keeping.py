@@ -10,7 +10,7 @@ import time
 import structlog
 
 from softlaunch import errors
-from softlaunch.adapters.lake import delta, keeping
+from softlaunch.adapters.lake import delta, keeping, profiles
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.wiring import log_place
@@ -40,7 +40,12 @@ def keep(home: homes.Home, settings: setting.Settings, service: str, *, dry_run:
     """
     today = datetime.datetime.now(datetime.UTC).date()
     _labels(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
-    return _keeper(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
+    kept = _keeper(home, service).keep(today, keep_days=settings.log_keep_days, dry_run=dry_run)
+    if settings.log_keep_days is not None and not dry_run:
+        oldest = today - datetime.timedelta(days=settings.log_keep_days)
+        before_hour = (oldest - datetime.date(1970, 1, 1)).days * 24
+        profiles.SqliteProfiles(home.log).remove(service, before_hour=before_hour)
+    return kept
 
 
 def forget(

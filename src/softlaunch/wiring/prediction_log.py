@@ -13,13 +13,15 @@ from typing import Any
 from softlaunch import errors
 from softlaunch.adapters.envoy import attempt_log
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import profiles as live_profiles
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.adapters.spool import forwarded, quarantine, tail
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 from softlaunch.controller import shelf
-from softlaunch.controller.prediction_log import joining, outages, shipping
+from softlaunch.controller.prediction_log import joining, outages, profiling, shipping
 from softlaunch.core import release
+from softlaunch.core.drift import profile
 from softlaunch.core.prediction_log import progress
 from softlaunch.ports import lake as lakes
 from softlaunch.ports import segments
@@ -98,6 +100,7 @@ def shipper_of(
         attempts=joining.Attempts(log, accounts=accounts),
         content=_content(home),
         failures=failures,
+        profiler=profiling.Profiler(live_profiles.SqliteProfiles(home.log), _reference(home)),
         every_seconds=settings.log_every_seconds,
     )
 
@@ -263,6 +266,24 @@ def _content(home: homes.Home) -> shipping.Content:
             errors.ConfigError, errors.UnavailableError
         ):  # then its rows tell that they are unread
             return shelves.take(digest)[1]
+        return None
+
+    return find
+
+
+def _reference(home: homes.Home) -> profiling.Reference:
+    registry = oci_registry.OciRegistry(home.registry)
+    shelves = shelf.Shelf(registry, home.releases)
+
+    def find(service: str, digits: str) -> profile.Profile | None:
+        name, _ = release.split_number(digits)
+        digest = registry.resolve(name, service=service) if name else None
+        # Without it live values are counted in the general bins.
+        with contextlib.suppress(errors.ConfigError, errors.UnavailableError, OSError):
+            if digest is not None:
+                directory, content = shelves.take(digest)
+                if content.profile_file is not None:
+                    return profile.load((directory / content.profile_file).read_bytes())
         return None
 
     return find

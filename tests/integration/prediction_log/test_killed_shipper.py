@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from softlaunch.adapters.lake import asking, delta
+from softlaunch.adapters.lake import profiles as live_profiles
 from softlaunch.adapters.oci import registry
 from softlaunch.config import home as homes
 from softlaunch.core import spool
@@ -51,9 +52,10 @@ class Spooling:
         answer = b'{"prediction":{"label":1,"probability":0.5},"release":"x"}'
         while not self._ending.wait(0.02):
             names = [f"r{len(self.written) + place}" for place in range(GROUP)]
-            # A minute old: the gateway, which is not here, has had its time to speak.
+            late = 60.0 + 3_600.0 * (len(self.written) // GROUP % 3)
+            # A minute old or some hours: the gateway, which is not here, has had its time to speak.
             rows = [
-                [name, time.time() - 60.0, 0, "/predict", "", b'{"x0":1.0,"x1":2.0,"x2":3.0}', 200, answer, 9, 9, "", 1,
+                [name, time.time() - late, 0, "/predict", "", b'{"x0":1.0,"x1":2.0,"x2":3.0}', 200, answer, 9, 9, "", 1,
                  "", 0, None, None]
                 for name in names
             ]  # fmt: skip
@@ -92,3 +94,13 @@ def test_a_shipper_killed_at_any_moment_neither_loses_nor_doubles_a_row(tmp_path
     assert len(spooling.written) >= KILL_COUNT * GROUP
     assert sorted(spooling.written) == sorted(found)
     assert table.state(releases.SERVICE).progress["production"].counts["rows"] == len(found)
+    profiles = live_profiles.SqliteProfiles(home.log).read(releases.SERVICE).profiles
+    counts = asking.ask(
+        table.path(releases.SERVICE),
+        "SELECT release, CAST(floor(epoch(time) / 3600) AS BIGINT), count(*), count(features.x0) "
+        "FROM predictions GROUP BY ALL ORDER BY ALL",
+    ).rows
+    assert [(key.release, key.hour, each.row_count, each.feature_row_count) for key, each in profiles] == counts
+    for _, each in profiles:
+        assert {"x0", "x1", "x2"} <= {key.name for key in each.columns}
+        assert all(column.value_count == each.row_count for column in each.columns.values())

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from softlaunch import errors
-from softlaunch.controller.prediction_log import accounting, appending, decoding, joining, outages
+from softlaunch.controller.prediction_log import accounting, appending, decoding, joining, outages, profiling
 from softlaunch.core import release, spool
 from softlaunch.core.prediction_log import progress, schema
 from softlaunch.ports import gateway, segments
@@ -83,6 +83,7 @@ class Shipper:
         attempts: What the gateway knows.
         content: What a release is.
         failures: Of the lake.
+        profiler: Counts live profiles; None: nobody does.
         every_seconds: See EVERY_SECONDS.
         wait_seconds: See WAIT_SECONDS.
     """
@@ -95,6 +96,7 @@ class Shipper:
         attempts: joining.Attempts,
         content: Content,
         failures: outages.Outages | None = None,
+        profiler: profiling.Profiler | None = None,
         every_seconds: float = EVERY_SECONDS,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
@@ -103,8 +105,11 @@ class Shipper:
         self._attempts = attempts
         self._content = content
         self._outages = failures or outages.Outages()
+        self._profiler = profiler
         self._every_seconds = every_seconds
         self._wait_seconds = wait_seconds
+        self._settled: set[tuple[str, str]] = set()
+        """Places whose live profiles are those of the table."""
         self._states: dict[str, lakes.TableState] = {}
         self._batches: dict[tuple[str, str], _Batch] = {}
         self._kinds: dict[tuple[str, str], _Kind] = {}
@@ -143,6 +148,7 @@ class Shipper:
                 self._is_caught_up = False
                 for place in [place for place in places if place[0] == service]:
                     self._batches.pop(place, None)
+                    self._settled.discard(place)
                     self._attempts.drop_ledger(place)
         self._attempts.hold(places)
         return count
@@ -150,10 +156,14 @@ class Shipper:
     def _ship(self, service: str, environment: str, now: float, *, drain: bool) -> int:
         state = self._states.get(service)
         if state is None:
-            state = self._states[service] = self._lake.state(service)
+            state = self._lake.state(service)
+            self._states[service] = state
         begun = state.progress.get(environment, progress.Progress())
         batch = self._batches.get((service, environment))
         if batch is None:
+            if self._profiler is not None and (service, environment) not in self._settled:
+                self._profiler.settle(service, environment, begun)  # of a shipper that was killed after its commit
+                self._settled.add((service, environment))
             batch = self._batches[service, environment] = _Batch(offsets=dict(begun.offsets), opened_at=now)
         ledger = self._ledger(service, environment, begun)
         age = now - batch.opened_at
@@ -190,7 +200,9 @@ class Shipper:
             came_late = ledger.came(counted.keys)
             counted.unacknowledged = ledger.settle(batch.read_until) - came_late
         after = _after(begun, batch, counted, ledger)
-        state = self._states[service] = appending.append(self._lake, service, environment, blocks, after)
+        state = self._states[service] = appending.append(
+            self._lake, service, environment, blocks, after, profiler=self._profiler
+        )
         if state.progress[environment].counts != after.counts:
             self._attempts.drop_ledger((service, environment))  # another append of this number was there already
         self._told_at[service, environment] = now

@@ -40,6 +40,8 @@ class Progress:
     attempts_offset: int = 0
     attempts_ended_at: float = 0.0
     """Unix seconds; the last of what was compared ended then."""
+    profiles: str = ""
+    """Mark of the live profiles that count the rows of the last append; empty: none were counted."""
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of a later version: passed on as they are."""
 
