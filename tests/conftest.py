@@ -9,6 +9,7 @@ import uuid
 
 import hypothesis
 import pytest
+import structlog
 
 # How long an example takes says something of the machine: the first text that is drawn on a fresh one builds tables of
 # Unicode for seconds. Speed is measured in benchmarks/.
@@ -20,6 +21,13 @@ _spec = importlib.util.spec_from_file_location("s3_kit", pathlib.Path(__file__).
 s3_kit = importlib.util.module_from_spec(_spec)
 sys.modules["s3_kit"] = s3_kit
 _spec.loader.exec_module(s3_kit)
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """Commands that run in the test's process set up the log for a stream that ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import deltalake
 import pytest
@@ -18,7 +19,7 @@ SECOND = progress.Progress(version=2)
 
 class Delta(delta.DeltaLake):
     def ids(self, service):
-        return [name for (name,) in asking.ask(self.path(service), "SELECT id FROM predictions ORDER BY id").rows]
+        return [name for (name,) in asking.ask(self.place(service), "SELECT id FROM predictions ORDER BY id").rows]
 
 
 def block(name: str) -> lakes.Block:
@@ -30,7 +31,7 @@ def block(name: str) -> lakes.Block:
 def written(tmp_path, action):
     lake = Delta(tmp_path)
     lake.append("pricing", [block("a")], environment="production", progress=MADE)
-    path = lake.path("pricing") / "_delta_log" / f"{2:020d}.json"
+    path = pathlib.Path(lake.place("pricing").uri) / "_delta_log" / f"{2:020d}.json"
     path.write_text(json.dumps(action) + "\n")
     return lake
 
@@ -58,7 +59,7 @@ def test_a_table_of_a_newer_kind_is_not_written_and_read_only_where_its_files_ar
     for refused in (
         lambda: lake.state("pricing"),
         lambda: lake.append("pricing", [block("b")], environment="production", progress=SECOND),
-        lambda: keeping.Keeper(lake.path("pricing")).forget("u1", key_name=None),
+        lambda: keeping.Keeper(lake.place("pricing")).forget("u1", key_name=None),
     ):
         with pytest.raises(errors.UnavailableError, match=said) as raised:
             refused()
@@ -80,7 +81,7 @@ def test_features_that_change_no_row_are_no_reason(tmp_path) -> None:
 def test_a_place_told_in_a_newer_way_is_refused_with_its_version(tmp_path) -> None:
     lake = Delta(tmp_path)
     lake.append("pricing", [block("a")], environment="production", progress=MADE)
-    table = deltalake.DeltaTable(lake.path("pricing"))
+    table = deltalake.DeltaTable(lake.place("pricing").uri)
     told = {"softlaunch.progress": "[]", "softlaunch.progress.version": "2"}
     rows = table.to_pyarrow_table()
     deltalake.write_deltalake(
@@ -89,14 +90,14 @@ def test_a_place_told_in_a_newer_way_is_refused_with_its_version(tmp_path) -> No
 
     with pytest.raises(errors.UnavailableError, match="version 2, 1 is known here"):
         lake.state("pricing")
-    assert 2 == len(asking.ask(lake.path("pricing"), "SELECT id FROM predictions").rows)
+    assert 2 == len(asking.ask(lake.place("pricing"), "SELECT id FROM predictions").rows)
 
 
 def test_what_a_later_version_tells_beside_is_passed_on(tmp_path) -> None:
     lake = Delta(tmp_path)
-    later = progress.Progress.from_json({**MADE.to_json(), "profiles": {"until": 7}})
+    later = progress.Progress.from_json({**MADE.to_json(), "sketches": {"until": 7}})
     lake.append("pricing", [block("a")], environment="production", progress=later)
 
     found = lake.state("pricing").progress["production"]
-    assert ({"until": 7}, later) == (found.more["profiles"], found)
+    assert ({"until": 7}, later) == (found.more["sketches"], found)
     assert {"until": 7} == found.to_json()["profiles"]

@@ -93,8 +93,6 @@ def status(*, home: options.HomeOption = None, as_json: options.Json = False) ->
             f"{each['service']} in {each['environment']}{through}: {each['rows']:,} rows were moved into the log; "
             f"{_waits(each)}."
         )
-        if each["trouble"]:
-            output.plain(f"  {each['trouble']}")
         for line in _losses(each):
             output.plain(f"  {line}")
 

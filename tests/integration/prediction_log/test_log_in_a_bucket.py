@@ -157,7 +157,7 @@ def test_a_server_that_is_away_holds_nothing_up_and_loses_nothing(site) -> None:
         site.server.start()
         site.arrives()
     (state,) = json.loads(site.run("log", "status", "--json"))["logs"]
-    assert (None, 30) == (state["trouble"], state["rows"])
+    assert (None, 30) == (state["outage"], state["rows"])
 
 
 def test_credentials_that_end_meanwhile_are_said_and_new_ones_go_on(site) -> None:

@@ -153,7 +153,7 @@ def test_whoever_is_killed_between_spool_and_log_nothing_is_lost_and_nothing_twi
         moving.drain()
 
     assert {(verb, -signal.SIGKILL) for verb in (FORWARDER, CONSUMER)} == set(moving.ended)
-    path = delta.DeltaLake(home.log).path(SERVICE)
+    path = delta.DeltaLake(home.log).place(SERVICE)
     found = [name for (name,) in asking.ask(path, "SELECT request_id FROM predictions", row_count_max=10_000_000).rows]
     assert len(spooling.written) >= KILL_COUNT * GROUP
     assert sorted(spooling.written) == sorted(found)

@@ -25,6 +25,7 @@ from softlaunch.adapters.spool import tail
 from softlaunch.cli import log
 from softlaunch.config import home as homes
 from softlaunch.config import settings
+from softlaunch.controller.prediction_log import outages
 from softlaunch.core import spool
 from softlaunch.core.prediction_log import stream as streams
 from softlaunch.serving import segments
@@ -74,7 +75,7 @@ def consume(home: homes.Home, broker: broker_lab.Broker) -> int:
 
 
 def rows(home: homes.Home) -> list[str]:
-    path = delta.DeltaLake(home.log).path(SERVICE)
+    path = delta.DeltaLake(home.log).place(SERVICE)
     told = asking.ask(path, "SELECT request_id, environment FROM predictions ORDER BY ALL", row_count_max=1_000_000)
     assert {ENVIRONMENT} == {environment for _, environment in told.rows}
     return [name for name, _ in told.rows]
@@ -265,7 +266,10 @@ def test_two_consumers_share_the_parts_and_each_record_is_there_once(broker, hom
         taken_first, taken_second = first.places(), second.places()
         assert (2, 2) == (len(taken_first), len(taken_second))
         assert not set(taken_first) & set(taken_second)
-        movers = [prediction_log.shipper_of(home, found(broker.url), each) for each in (first, second)]
+        movers = [
+            prediction_log.shipper_of(home, found(broker.url), each, failures=outages.Outages(), accounts=False)
+            for each in (first, second)
+        ]
         while not (first.at_end and second.at_end):
             for mover in movers:
                 mover.turn(time.time(), drain=True)

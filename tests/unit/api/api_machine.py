@@ -11,8 +11,10 @@ import fastapi.testclient
 from softlaunch.api import app
 from softlaunch.config import service_file
 from softlaunch.controller import drilling, follow_work, following, hook_secret, people, shelf
+from softlaunch.controller.labels import receiving
 from softlaunch.core import release, spec, spec_json
 from softlaunch.ports import locker
+from softlaunch.testing import labels as memory_labels
 from softlaunch.testing import locker as lockers
 from softlaunch.testing import repository, simulator
 from softlaunch.testing import shipper as shippers
@@ -122,6 +124,11 @@ def _client(
             shelf=shelf.Shelf(world.registry, shelves),
         ),
         follow=source,
+        receiver=receiving.Receiving(
+            inbox=memory_labels.MemoryInbox(),
+            recorded=lambda service: service == "pricing",
+            now=lambda: 1_763_000_000.0,
+        ),
     )
     found.state.following = source
     return fastapi.testclient.TestClient(found, headers={"authorization": f"Bearer {TOKEN}"})

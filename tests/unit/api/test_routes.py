@@ -235,3 +235,16 @@ def test_a_moment_to_come_is_refused(machine, live) -> None:
     answer = machine.client.get("/v1/history", params={"at": machine.world.clock.now() + 60})
 
     assert "nothing has happened yet" in refused(answer, 422, errors.Code.BAD_REQUEST)
+
+
+def test_labels_are_taken_whole_or_refused_with_the_place_of_the_first_that_is_none(machine) -> None:
+    label = {"prediction_id": "a:0", "name": "late", "value": True}
+
+    taken = machine.client.post("/v1/labels", json={"service": "pricing", "labels": [label, label]})
+    refused = machine.client.post("/v1/labels", json={"service": "pricing", "labels": [label, {"value": 1}]})
+    unknown = machine.client.post("/v1/labels", json={"service": "nobody", "labels": [label]})
+
+    assert (202, {"accepted": 2}) == (taken.status_code, taken.json())
+    assert (422, "labels") == (refused.status_code, refused.json()["code"])
+    assert "labels[1]" in refused.json()["error"]
+    assert (422, "no-log") == (unknown.status_code, unknown.json()["code"])

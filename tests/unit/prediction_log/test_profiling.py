@@ -48,7 +48,7 @@ def profiler(store, reference=None) -> profiling.Profiler:
 def kept(store, blocks, reference=None):
     found = profiler(store, reference)
     after = found.prepare("pricing", "production", blocks, progress.Progress(version=1))
-    found.settle("pricing", lakes.TableState(progress={"production": after}))
+    found.settle("pricing", "production", after)
     return dict(store.read("pricing").profiles)
 
 
@@ -125,7 +125,7 @@ def test_however_rows_are_split_into_batches_the_bytes_are_the_same(store) -> No
                 continue
             made = block([rows[n] for n in part], [features[n] for n in part], [answers[n] for n in part])
             after = counting.prepare("pricing", "production", [made], progress.Progress(version=number))
-            counting.settle("pricing", lakes.TableState(progress={"production": after}))
+            counting.settle("pricing", "production", after)
 
         assert whole == {each: live_codec.encode(found) for each, found in other.read("pricing").profiles}
 
@@ -200,5 +200,5 @@ def test_what_cannot_be_counted_now_is_not_shipped_now(tmp_path, store) -> None:
     assert [] == shipping_tests.rows(lake)
 
     full.full = False
-    assert 1 == moving.turn(shipping_tests.NOW + 60.0, drain=True)
+    assert 1 == moving.turn(shipping_tests.NOW + 120.0, drain=True)
     assert 1 == sum(found.row_count for _, found in full.read("pricing").profiles)

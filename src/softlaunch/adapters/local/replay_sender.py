@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from softlaunch.core import recorded_request, spool
+from softlaunch.core import attempts, recorded_request, spool
 from softlaunch.ports import sender
 
 _THREADS = 64
@@ -105,7 +105,7 @@ class SocketSender:
             cpu_us=int(cpu) if cpu else None,
             output=response.getheader("x-softlaunch-out") or "",
             memory_kib=int(response.getheader("x-softlaunch-memory-kib") or 0),
-            served_count=int(served) if served else 0,
+            served_count=int(served.removesuffix(attempts.RECORDED)) if served else 0,
             dropped=0,
             features=None,  # all of them were sent
         )
