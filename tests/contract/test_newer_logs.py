@@ -100,4 +100,4 @@ def test_what_a_later_version_tells_beside_is_passed_on(tmp_path) -> None:
 
     found = lake.state("pricing").progress["production"]
     assert ({"until": 7}, later) == (found.more["sketches"], found)
-    assert {"until": 7} == found.to_json()["profiles"]
+    assert {"until": 7} == found.to_json()["sketches"]
