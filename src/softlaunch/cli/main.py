@@ -32,7 +32,7 @@ _PANELS = {
     "Look": (
         "status=look:status history=look:history lineage=lineage:lineage pipelines=shipping:pipelines "
         "explain=insight:explain rejudge=insight:rejudge why=why:why log=log:LOG "
-        "labels=labels:LABELS"
+        "labels=labels:LABELS impact=log_export:impact"
     ),
     "Compare": "diff=diff:diff replay=replay:replay compare=replay:compare",
     "Prove": "verify=evidence:verify attest=evidence:attest",

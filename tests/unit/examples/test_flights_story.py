@@ -97,7 +97,7 @@ def test_a_traveller_wants_one_probability(body: bytes, *, valid: bool) -> None:
 
 
 def test_a_missing_reading_is_null_in_a_request() -> None:
-    assert json.dumps([story._plain(each) for each in ("UA", float("nan"), 7.0, 59.37)]) == '["UA", null, 7, 59.37]'
+    assert json.dumps([story.plain(each) for each in ("UA", float("nan"), 7.0, 59.37)]) == '["UA", null, 7, 59.37]'
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_bad_release_fails_on_live_flights_and_not_on_held_out_ones(
     directory = lay_out(tag, tmp_path)
 
     done = subprocess.run(
-        [sys.executable, "-c", SCORE, str(story._raw())], cwd=directory, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCORE, str(story.raw())], cwd=directory, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stderr

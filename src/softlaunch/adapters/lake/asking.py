@@ -65,13 +65,36 @@ def ask(
         except duckdb.Error as error:
             if places.is_refusal(error):
                 raise
-            raise errors.ConfigError(
-                f"The query cannot be answered: {error}",
-                remedy="The views are predictions, labels and labelled; `DESCRIBE predictions` lists its columns.",
-                code=errors.Code.LOG_QUERY,
-            ) from error
+            raise no_query(error) from error
         rows = list(zip(*(column.to_pylist() for column in found.columns), strict=True))
         return Result(columns=tuple(found.column_names), rows=rows[:row_count_max], truncated=len(rows) > row_count_max)
+
+
+@contextlib.contextmanager
+def stream(
+    path: pathlib.Path | places.Place, sql: str, *, labelled: label_views.Labelled, rows_at_once: int
+) -> Iterator[pa.RecordBatchReader]:
+    """
+    All rows of a query over the views, some at a time.
+
+    Raises:
+        ConfigError: there is no log yet.
+        Error: DuckDB's; see `no_query`.
+    """
+    with _connected(path, labelled=labelled) as connection:
+        answered = connection.sql(sql)
+        if answered is None:
+            raise duckdb.InvalidInputException("it has no rows")
+        yield answered.to_arrow_reader(rows_at_once)
+
+
+def no_query(error: duckdb.Error) -> errors.ConfigError:
+    """The error of a query that is none."""
+    return errors.ConfigError(
+        f"The query cannot be answered: {error}",
+        remedy="The views are predictions, labels and labelled; `DESCRIBE predictions` lists its columns.",
+        code=errors.Code.LOG_QUERY,
+    )
 
 
 def select(
