@@ -32,6 +32,7 @@ from softlaunch.serving import segments
 from softlaunch.wiring import prediction_log, stream
 
 TOPIC = f"{broker_lab.PREFIX}.pricing.production"
+pytestmark = pytest.mark.slow
 SERVICE, ENVIRONMENT = "pricing", "production"
 
 
