@@ -45,7 +45,7 @@ def find(home: homes.Home, name: str, service: str | None) -> Found:
                 path,
                 "SELECT * FROM labelled WHERE id = $1 ORDER BY name",
                 [full],
-                labelled=labels.joined(home, each),
+                labelled=dataclasses.replace(labels.joined(home, each), only=full),
                 holding=full,
             )
             return Found(service=each, rows=rows, labels=known)

@@ -29,7 +29,7 @@ EMPTY_LABELS = """CREATE VIEW labels AS SELECT NULL::VARCHAR AS prediction_id, N
     NULL::VARCHAR AS source, NULL::VARCHAR AS push, NULL::BIGINT AS line, NULL::DATE AS day WHERE false"""
 
 
-def view(declared: Mapping[str, rules.Rule], *, as_of: datetime.datetime, by_key: bool) -> str:
+def view(declared: Mapping[str, rules.Rule], *, as_of: datetime.datetime, by_key: bool, only: str | None = None) -> str:
     """
     The statement that creates `labelled` over the views `predictions` and `labels`.
 
@@ -37,7 +37,11 @@ def view(declared: Mapping[str, rules.Rule], *, as_of: datetime.datetime, by_key
         declared: By the label's name.
         as_of: The moment, with its zone.
         by_key: Whether some label names a business key; without, predictions' keys are not read.
+        only: The view has this prediction alone, and reads little more; None: all of them.
     """
+    # Which prediction was the last one of a key is told by the others.
+    is_one = only is not None and not any(rule.match is rules.Match.LAST for rule in declared.values())
+    one = f" AND id = {quoted(only)}" if is_one and only is not None else ""
     moment = f"TIMESTAMPTZ {quoted(as_of.isoformat())}"
     parts = [_BY_ID]
     if by_key:
@@ -48,7 +52,7 @@ def view(declared: Mapping[str, rules.Rule], *, as_of: datetime.datetime, by_key
     return f"""
 CREATE VIEW labelled AS
 WITH asked AS (
-    SELECT id, epoch_us(min(time)) AS asked_us{keys} FROM predictions WHERE time <= {moment} GROUP BY id
+    SELECT id, epoch_us(min(time)) AS asked_us{keys} FROM predictions WHERE time <= {moment}{one} GROUP BY id
 ),
 meaning AS ({_meanings(declared)}),
 said AS (

@@ -24,6 +24,8 @@ class Labelled:
     declared: Mapping[str, rules.Rule] = dataclasses.field(default_factory=dict)
     as_of: datetime.datetime
     """What arrived later does not exist, with its zone."""
+    only: str | None = None
+    """`labelled` is asked for this prediction alone."""
     is_past: bool = False
     """Predictions that were made later do not exist either; otherwise they have no labels."""
 
@@ -51,4 +53,4 @@ class Labelled:
             found = connection.execute("SELECT 1 FROM labels WHERE key IS NOT NULL LIMIT 1").fetchone()
         else:
             connection.execute(label_join.EMPTY_LABELS)
-        connection.execute(label_join.view(self.declared, as_of=self.as_of, by_key=found is not None))
+        connection.execute(label_join.view(self.declared, as_of=self.as_of, by_key=found is not None, only=self.only))
