@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 
 import duckdb
 import pytest
+import s3_kit
 
 from softlaunch import errors
+from softlaunch.adapters.lake import asking, delta, keeping, label_views
 from softlaunch.adapters.lake import labels as tables
+from softlaunch.adapters.lake import place as places
 from softlaunch.adapters.local import inbox as local
 from softlaunch.core.labels import record
+from softlaunch.core.prediction_log import progress
 from softlaunch.ports import labels as ports
 from softlaunch.testing import labels as memory
 
@@ -42,9 +47,12 @@ def inbox(request, tmp_path):
     return local.LocalInbox(tmp_path) if request.param == "local" else memory.MemoryInbox()
 
 
-@pytest.fixture(params=["delta", "memory"])
+@pytest.fixture(params=["delta", pytest.param("s3", marks=s3_kit.MARKS), "memory"])
 def table(request, tmp_path):
-    return tables.DeltaLabels(tmp_path) if request.param == "delta" else memory.MemoryLabels()
+    if request.param == "memory":
+        return memory.MemoryLabels()
+    url = request.getfixturevalue("bucket") if request.param == "s3" else None
+    return tables.DeltaLabels(places.Root(folder=tmp_path, url=url))
 
 
 def test_an_inbox_gives_back_what_was_put_the_oldest_first(inbox) -> None:
@@ -147,3 +155,30 @@ def test_a_folder_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path: pa
 
     with pytest.raises(errors.UnavailableError, match="cannot be kept"):
         local.LocalInbox(tmp_path).put("shop", pushed(), now=NOW)
+
+
+@pytest.mark.parametrize("where", ["disk", pytest.param("s3", marks=s3_kit.MARKS)])
+def test_labels_are_asked_of_and_forgotten_where_they_are(request, tmp_path, where: str) -> None:
+    url = request.getfixturevalue("bucket") if where == "s3" else None
+    root = places.Root(folder=tmp_path, url=url)
+    key = label()._replace(prediction_id=None, key="person-4711")
+    tables.DeltaLabels(root).append("shop", [pushed(labels=(label("a:0"), label("b:0"), key))])
+    delta.DeltaLake(root).append("shop", [], environment="production", progress=progress.Progress(version=1))
+    keeper = keeping.Keeper(root.place("shop", tables.TABLE), sorted_by="prediction_id")
+
+    def kept() -> list[object]:
+        view = label_views.Labelled(place=root.place("shop", tables.TABLE), as_of=datetime.datetime.now(datetime.UTC))
+        found = asking.ask(
+            root.place("shop", delta.TABLE), "SELECT coalesce(prediction_id, key) FROM labels ORDER BY 1", labelled=view
+        )
+        return [name for (name,) in found.rows]
+
+    assert ["a:0", "b:0", "person-4711"] == kept()
+    assert 2 == keeper.forget_labels("person-4711", key_name=None, ids=["b:0"], dry_run=True)
+    assert 2 == keeper.forget_labels("person-4711", key_name=None, ids=["b:0"])
+    assert ["a:0"] == kept()
+    assert 1 == len(keeper.keep(datetime.datetime.now(datetime.UTC).date(), keep_days=None).days_sorted)
+    assert ["a:0"] == kept()
+    if where == "disk":
+        for path in (tmp_path / "shop").rglob("*"):
+            assert not path.is_file() or b"person-4711" not in path.read_bytes()

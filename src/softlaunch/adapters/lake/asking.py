@@ -30,6 +30,7 @@ from softlaunch.core.prediction_log import schema
 ROWS_MAX = 10_000
 """Of an answer; more is for an export."""
 _MEMORY = "1GB"
+_NO_ROWS = "no_rows"
 _ROWS_AT_ONCE = 10_000
 
 
@@ -184,6 +185,8 @@ def _connected(
         connection.execute(f"SET memory_limit='{_MEMORY}'; SET TimeZone='UTC'; SET threads=2")
         place.readable(connection, table)
         try:
+            if not files:
+                connection.register(_NO_ROWS, pa.schema(table.schema().to_arrow()).empty_table())
             connection.execute(_view(table, place.names(files)) + ("" if labelled is None else labelled.past))
             reached = [_quoted(place.directory)]
             if labelled is not None:
@@ -216,12 +219,11 @@ def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:
 
 def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:
     found = pa.schema(table.schema().to_arrow())
-    if not files:
-        columns = ", ".join(f"NULL AS {_named(field.name)}" for field in found)
-        return f"CREATE VIEW predictions AS SELECT {columns} WHERE false"
     listed = ", ".join(_quoted(name) for name in files)
     source = (
         f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'{schema.DAY}': DATE}})"
+        if files
+        else _NO_ROWS
     )
     columns = ", ".join(_column(field) for field in found)
     # Names and paths come from the table itself, quoted.
