@@ -82,7 +82,7 @@ def main() -> None:
         found |= meter.read("consume", moved)
         source.close()
         (row,) = asking.ask(
-            lake.path(log_shipping.SERVICE), "SELECT count(*), count(DISTINCT id), count(served) FROM predictions"
+            lake.place(log_shipping.SERVICE), "SELECT count(*), count(DISTINCT id), count(served) FROM predictions"
         ).rows
         assert (moved, moved) == row[:2], row
         record.write(options, {"records": moved, "joined": row[2], "bar": 50_000, **found})

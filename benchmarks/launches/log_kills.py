@@ -162,10 +162,12 @@ def spooled(machine: process_lab.ProcessLab) -> collections.Counter[Answer]:
 def rows(machine: process_lab.ProcessLab) -> collections.Counter[Answer]:
     found = asking.select(
         machine.home.log / lab.SERVICE / delta.TABLE,
-        "SELECT request_id, release, answer_number, count(*) FROM predictions WHERE environment = $1 GROUP BY ALL",
+        "SELECT request_id, release, answer_number, count(*) AS n FROM predictions WHERE environment = $1 GROUP BY ALL",
         [lab.ENVIRONMENT],
     )
-    return collections.Counter({Answer(*row[:3]): row[3] for row in found})
+    return collections.Counter(
+        {Answer(row["request_id"], row["release"], row["answer_number"]): row["n"] for row in found}
+    )
 
 
 def status(machine: process_lab.ProcessLab) -> dict[str, Any]:
