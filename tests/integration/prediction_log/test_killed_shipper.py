@@ -96,7 +96,7 @@ def test_a_shipper_killed_at_any_moment_neither_loses_nor_doubles_a_row(tmp_path
     assert table.state(releases.SERVICE).progress["production"].counts["rows"] == len(found)
     profiles = live_profiles.SqliteProfiles(home.log).read(releases.SERVICE).profiles
     counts = asking.ask(
-        table.path(releases.SERVICE),
+        table.place(releases.SERVICE),
         "SELECT release, CAST(floor(epoch(time) / 3600) AS BIGINT), count(*), count(features.x0) "
         "FROM predictions GROUP BY ALL ORDER BY ALL",
     ).rows
