@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from softlaunch import errors
-from softlaunch.controller import training
+from softlaunch.controller import replacing
 from softlaunch.core import job_spec, secret_references
 
 _JOB, _LOCK, _GOOD = "job.json", "lock", "good"
@@ -116,7 +116,8 @@ class Jobs:
     def write(self, job: Job) -> None:
         """Keeps what a job is; its command may hold secrets: mode 0600."""
         with _written():
-            training.replace_file(self._root / job.name / _JOB, json.dumps(dataclasses.asdict(job), indent=1).encode())
+            text = json.dumps(dataclasses.asdict(job), indent=1)
+            replacing.replace_file(self._root / job.name / _JOB, [text.encode()])
 
     def every(self) -> Sequence[Job]:
         """All jobs, by name."""

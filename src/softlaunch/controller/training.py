@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from softlaunch import errors
+from softlaunch.controller import replacing
 from softlaunch.core import training_record
 
 RUN_FILE, METRICS, RESOURCES, OUTPUT = "run.json", "metrics.jsonl", "resources.jsonl", "output.log"
@@ -81,7 +82,7 @@ class Records:
         """
         with _written("the record of the run"):
             self.directory(record.run).mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self.directory(record.run) / RUN_FILE, record.dump())
+            replacing.replace_file(self.directory(record.run) / RUN_FILE, [record.dump()])
 
     def every(self) -> Sequence[training_record.TrainingRecord]:
         """All runs, newest first; directories without a record that can be read are left out."""
@@ -185,16 +186,6 @@ def entries(path: pathlib.Path) -> list[dict[str, Any]]:
         if isinstance(entry, dict):
             found.append(entry)
     return found
-
-
-def replace_file(path: pathlib.Path, raw: bytes) -> None:
-    """Writes a file that is seen whole or as it was before, after a loss of power too."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as stream:
-        stream.write(raw)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
 
 
 @contextlib.contextmanager

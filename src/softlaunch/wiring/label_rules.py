@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 
 from softlaunch import errors
 from softlaunch.config import home as homes
+from softlaunch.controller import replacing
 from softlaunch.core.labels import rules
 
 _FILE = "labels.json"
@@ -41,15 +41,10 @@ def write(home: homes.Home, service: str, found: Mapping[str, rules.Rule]) -> No
         UnavailableError: it cannot be written; then the old declarations hold.
     """
     path = home.log / service / _FILE
-    part = path.with_suffix(f".{os.getpid()}.part")
     text = json.dumps({"labels": {name: rule.to_json() for name, rule in found.items()}}, indent=1)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replacing.replace_file(path, [f"{text}\n".encode()])
     except OSError as error:
         raise errors.UnavailableError(
             f"{path} cannot be written: {error.strerror}.",

@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -24,7 +23,7 @@ from softlaunch.config import home as homes
 from softlaunch.controller.labels import pushing, taking
 from softlaunch.core.labels import record, rules
 from softlaunch.ports import labels as ports
-from softlaunch.wiring import label_rules, log_lock, log_place, reading
+from softlaunch.wiring import label_rules, log_lock, log_place, reading, setting_aside
 
 FORMATS = ("jsonl", "csv", "parquet")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -97,7 +96,7 @@ def push(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> Push
         return Pushed(outcome=outcome, waiting=False, quarantine=None)
     place = home.log / service / "quarantine" / f"labels-{unit}.jsonl"
     if outcome.bad:
-        _set_aside(place, outcome.bad)
+        setting_aside.write(place, outcome.bad)
     is_waiting = bool(outcome.names) and not _taken(home, service, outcome.names)
     return Pushed(outcome=outcome, waiting=is_waiting, quarantine=place if outcome.bad else None)
 
@@ -221,13 +220,18 @@ def _taken(home: homes.Home, service: str, names: Sequence[str]) -> bool:
     inbox = local_inbox.LocalInbox(home.log)
     until = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < until:
+        refused = None
         try:
             with log_lock.alone(home):
                 taker(home, every_seconds=0).turn(time.time(), drain=True)
         except errors.ConflictError:
             time.sleep(_PAUSE_SECONDS)
+        except errors.UnavailableError as error:  # perhaps another service's table
+            refused = error
         if not {each.name for each in inbox.waiting().get(service, [])} & set(names):
             return True
+        if refused is not None:
+            raise refused
     return False
 
 
@@ -248,12 +252,3 @@ def _suffix(path: pathlib.Path) -> str:
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
-
-
-def _set_aside(place: pathlib.Path, bad: Sequence[pushing.Bad]) -> None:
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = place.with_suffix(".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        for each in bad:
-            file.write(f"{json.dumps(dataclasses.asdict(each))}\n")
-    part.replace(place)

@@ -9,6 +9,7 @@ from typing import Any
 
 from softlaunch import errors
 from softlaunch.adapters.lake import asking, exporting
+from softlaunch.adapters.lake import sql as sql_text
 from softlaunch.adapters.oci import registry as oci_registry
 from softlaunch.config import home as homes
 from softlaunch.core import release as releases
@@ -50,7 +51,7 @@ def export(
     if label is not None:
         sql = (
             "SELECT p.*, l.value AS label_value, l.text AS label_text, l.arrived AS label_arrived FROM predictions p "  # noqa: S608 - quoted
-            f"LEFT JOIN (SELECT * FROM labelled WHERE name = {_quoted(label)}) l USING (id) ORDER BY p.time"
+            f"LEFT JOIN (SELECT * FROM labelled WHERE name = {sql_text.quoted(label)}) l USING (id) ORDER BY p.time"
         )
     return exporting.export(
         log_place.predictions(home, name),
@@ -98,7 +99,7 @@ def impact(
         "labels": asking.select(path, _LABELS, [pattern], labelled=view),
     }
     if target is not None:
-        sql = _TOUCHED.format(pattern=_quoted(pattern))
+        sql = _TOUCHED.format(pattern=sql_text.quoted(pattern))
         found["written"] = exporting.export(path, sql, labelled=view, target=target, file_format=file_format)
     return found
 
@@ -134,7 +135,3 @@ def _pattern(home: homes.Home, service: str, release: str) -> str:
     if matched := _HEX.fullmatch(name):  # gone from the registry, and yet it has answered
         return f"^{matched[1][:12]}[0-9a-f]*{suffix}$"
     return f"^{re.escape(release)}$"  # as an import has named it
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

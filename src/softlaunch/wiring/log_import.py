@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ruamel.yaml
 import ruamel.yaml.error
 
-from softlaunch import errors
 from softlaunch.adapters.lake import delta
 from softlaunch.config import home as homes
 from softlaunch.controller.prediction_log import (
@@ -26,7 +23,7 @@ from softlaunch.controller.prediction_log import (
     importing_map,
     importing_rows,
 )
-from softlaunch.wiring import log_place, reading
+from softlaunch.wiring import log_lock, log_place, reading, setting_aside
 
 FORMATS = ("kserve", "seldon", "sagemaker", "map")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9_]*[a-z0-9])?\Z")
@@ -59,7 +56,7 @@ def bring(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> tup
             raise importing_rows.refuse(f"{name!r} is no name of a {what}.", "Take small letters, digits and hyphens.")
     source = _source(order)
     place = home.log / order.service / "quarantine" / f"import-{source.unit}.jsonl"
-    with contextlib.nullcontext() if order.dry_run else _alone(home):
+    with contextlib.nullcontext() if order.dry_run else log_lock.importing(home):
         outcome = importing.bring(
             source,
             lake=delta.DeltaLake(log_place.root(home)),
@@ -67,7 +64,7 @@ def bring(home: homes.Home, order: Order, *, tell: Callable[[int], None]) -> tup
             environment=order.environment,
             release_name=order.release,
             now=time.time(),
-            quarantine=lambda found: _write(place, found),
+            quarantine=lambda found: setting_aside.write(place, found),
             tell=tell,
             dry_run=order.dry_run,
         )
@@ -123,31 +120,3 @@ def _lines(paths: Sequence[pathlib.Path], kind: str) -> Iterator[importing_rows.
                 continue
             ordinal += 1
             yield importing_rows.Line(file=path.name, number=number, ordinal=ordinal, content=content)
-
-
-def _write(place: pathlib.Path, found: Iterable[importing_rows.Bad]) -> None:
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = place.with_suffix(".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        for each in found:
-            file.write(json.dumps(dataclasses.asdict(each)) + "\n")
-    part.replace(place)
-
-
-@contextlib.contextmanager
-def _alone(home: homes.Home) -> Iterator[None]:
-    """One import for a home; the lock ends with its process."""
-    home.log.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(home.log / "import.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise errors.ConflictError(
-                "Another import into this home is under way.",
-                remedy="Wait for it, and repeat.",
-                code=errors.Code.LOG_RUNS,
-            ) from error
-        yield
-    finally:
-        os.close(fd)

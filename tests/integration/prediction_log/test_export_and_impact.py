@@ -62,9 +62,17 @@ def test_a_query_as_text(home, tmp_path, suffix) -> None:
 
     with target.open() as file:
         found = list(csv.DictReader(file)) if suffix == "csv" else [json.loads(line) for line in file]
-    amounts = [row.get("features.amount") or row["features"]["amount"] for row in found]
-    assert ["challenger0:0", "challenger10:0"] == [row["id"] for row in found] or suffix == "jsonl"
-    assert ["0", "10"] == list(map(str, amounts))
+    assert ["challenger0:0", "challenger10:0"] == [row["id"] for row in found]
+    amounts = [row["features.amount"] if suffix == "csv" else row["features"]["amount"] for row in found]
+    assert (["0", "10"] if suffix == "csv" else [0, 10]) == amounts
+
+
+def test_json_has_no_numbers_that_are_none(home, tmp_path) -> None:
+    target = tmp_path / "odd.jsonl"
+    sql = "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1.5] AS b, DATE '2026-11-24' AS c, 'x'::BLOB AS d"
+    run(home, "log", "export", str(target), "--sql", sql)
+
+    assert {"a": None, "b": [None, 1.5], "c": "2026-11-24", "d": "x"} == json.loads(target.read_text())
 
 
 def test_what_is_there_stays_and_what_fails_leaves_nothing(home, tmp_path) -> None:

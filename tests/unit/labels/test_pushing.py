@@ -214,3 +214,21 @@ def test_many_pushes_are_several_commits(monkeypatch) -> None:
 
     assert 9 == taking.Taking(inbox=inbox, labels=table, every_seconds=30).turn(NOW, drain=True)
     assert ["p0", "p1", "p2"] == [push.name for push in table.pushes["shop"]]
+
+
+def test_a_table_that_cannot_be_written_holds_up_no_other_service() -> None:
+    class Partly(memory.MemoryLabels):
+        def append(self, service: str, pushes: Sequence[ports.Push]) -> int:
+            if service == "broken":
+                raise errors.UnavailableError("No room.", remedy="Make some.", code=errors.Code.LOG_UNAVAILABLE)
+            return super().append(service, pushes)
+
+    inbox, table = memory.MemoryInbox(), Partly()
+    inbox.put("broken", ports.Push(name="b", source="x", urgent=True, labels=[]), now=NOW - 1)
+    waits(inbox, "a")
+
+    with pytest.raises(errors.UnavailableError, match="No room"):
+        taking.Taking(inbox=inbox, labels=table, every_seconds=30).turn(NOW, drain=True)
+
+    assert ["broken"] == list(inbox.waiting())
+    assert ["a"] == [push.name for push in table.pushes["shop"]]

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import datetime
 import pathlib
-import re
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ import pyarrow as pa
 from softlaunch import errors
 from softlaunch.adapters.lake import label_views
 from softlaunch.adapters.lake import place as places
+from softlaunch.adapters.lake import sql as sql_text
 from softlaunch.core.prediction_log import schema
 
 ROWS_MAX = 10_000
@@ -188,10 +188,10 @@ def _connected(
             if not files:
                 connection.register(_NO_ROWS, pa.schema(table.schema().to_arrow()).empty_table())
             connection.execute(_view(table, place.names(files)) + ("" if labelled is None else labelled.past))
-            reached = [_quoted(place.directory)]
+            reached = [sql_text.quoted(place.directory)]
             if labelled is not None:
                 labelled.add(connection)
-                reached.append(_quoted(labelled.place.directory))
+                reached.append(sql_text.quoted(labelled.place.directory))
             connection.execute(f"SET allowed_directories=[{', '.join(reached)}]; SET enable_external_access=false")
             yield connection
         except duckdb.Error as error:
@@ -219,7 +219,7 @@ def _holding(table: deltalake.DeltaTable, name: str) -> list[str]:
 
 def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:
     found = pa.schema(table.schema().to_arrow())
-    listed = ", ".join(_quoted(name) for name in files)
+    listed = ", ".join(sql_text.quoted(name) for name in files)
     source = (
         f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'{schema.DAY}': DATE}})"
         if files
@@ -233,30 +233,22 @@ def _view(table: deltalake.DeltaTable, files: Sequence[str]) -> str:
 def _column(field: pa.Field) -> str:
     """The struct of features (or answers) with each once: fields of one feature with several types become one."""
     if field.name not in (schema.FEATURES, schema.ANSWER):
-        return _named(field.name)
+        return sql_text.named(field.name)
     by_feature: dict[str, list[pa.Field]] = {}
     for place in range(field.type.num_fields):
         found = field.type.field(place)
         by_feature.setdefault(schema.feature_of(found.name), []).append(found)
     parts = []
     for feature, fields in by_feature.items():
-        values = [f"{_named(field.name)}.{_named(each.name)}" for each in fields]
+        values = [f"{sql_text.named(field.name)}.{sql_text.named(each.name)}" for each in fields]
         if len(fields) > 1:
             wide = "DOUBLE" if all(_is_number(each.type) for each in fields) else "VARCHAR"
             values = [f"CAST({value} AS {wide})" for value in values]
         united = values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
-        parts.append(f"{_named(feature)} := {united}")
-    name = _named(field.name)
+        parts.append(f"{sql_text.named(feature)} := {united}")
+    name = sql_text.named(field.name)
     return f"CASE WHEN {name} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END AS {name}"
 
 
 def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _named(name: str) -> str:
-    return '"' + re.sub('"', '""', name) + '"'
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -68,7 +69,7 @@ def _write(found: pa.RecordBatchReader, part: pathlib.Path, file_format: str) ->
             count += batch.num_rows
             if file_format == "jsonl":
                 for row in batch.to_pylist(maps_as_pydicts="lossy"):
-                    file.write(f"{json.dumps(row, default=_plain, ensure_ascii=False)}\n".encode())
+                    file.write(f"{_json(row)}\n".encode())
                 continue
             if file_format == "csv":
                 batch = _flat(batch)  # noqa: PLW2901 - what a CSV file can hold of it
@@ -86,13 +87,26 @@ def _flat(batch: Any) -> Any:
     for place, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):
             values = table.column(place).to_pylist(maps_as_pydicts="lossy")
-            texts = [None if value is None else json.dumps(value, default=_plain) for value in values]
+            texts = [None if value is None else _json(value) for value in values]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     combined = table.combine_chunks().to_batches()
     return combined[0] if combined else table
 
 
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
 def _plain(value: Any) -> Any:
+    """As JSON has it: a number that is none is null, times and days are ISO 8601."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    if value is None or isinstance(value, bool | int | str):
+        return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

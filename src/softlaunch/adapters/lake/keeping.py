@@ -21,7 +21,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,8 +29,9 @@ import deltalake
 import deltalake.exceptions
 
 from softlaunch import errors
-from softlaunch.adapters.lake import asking, delta, labels
+from softlaunch.adapters.lake import asking, delta, labels, sql
 from softlaunch.adapters.lake import place as places
+from softlaunch.controller import replacing
 from softlaunch.core.prediction_log import schema
 
 VACUUM_HOURS = 24
@@ -192,7 +192,7 @@ class Keeper:
             for push, lines in found.items():  # the history tells what was asked for, so not by the key itself
                 for place in range(0, len(lines), _IDS_AT_ONCE):
                     listed = ", ".join(map(str, lines[place : place + _IDS_AT_ONCE]))
-                    count += self._delete(f"push = {_quoted(push)} AND line IN ({listed})")
+                    count += self._delete(f"push = {sql.quoted(push)} AND line IN ({listed})")
             self._loaded().vacuum(0, dry_run=False, enforce_retention_duration=False)
             return count
 
@@ -210,7 +210,7 @@ class Keeper:
         for day in sorted({day for _, day in found}):
             names = sorted({name for name, each in found if each == day})
             for place in range(0, len(names), _IDS_AT_ONCE):
-                listed = ", ".join(map(_quoted, names[place : place + _IDS_AT_ONCE]))
+                listed = ", ".join(map(sql.quoted, names[place : place + _IDS_AT_ONCE]))
                 count += self._delete(f"{schema.DAY} = '{day}' AND id IN ({listed})")
         return count
 
@@ -262,10 +262,8 @@ class Keeper:
     def _note(self, notes: dict[str, str]) -> None:
         if notes == self._notes():
             return
-        beside = self._kept_file.with_name(f".{self._kept_file.name}.{os.getpid()}")
         self._place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self._kept_file)
+        replacing.replace_file(self._kept_file, [f"{json.dumps(notes, indent=1)}\n".encode()])
 
     def _loaded(self) -> deltalake.DeltaTable:
         table = self._place.load(writes=True)
@@ -279,10 +277,6 @@ class Keeper:
             yield
         except (deltalake.exceptions.DeltaError, OSError) as error:
             raise self._place.unavailable(error, doing="rewritten") from error
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _files(table: deltalake.DeltaTable) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
+from softlaunch.adapters.lake import sql
 from softlaunch.core.labels import rules
 
 _MICROSECONDS = 1_000_000
@@ -41,8 +42,8 @@ def view(declared: Mapping[str, rules.Rule], *, as_of: datetime.datetime, by_key
     """
     # Which prediction was the last one of a key is told by the others.
     is_one = only is not None and not any(rule.match is rules.Match.LAST for rule in declared.values())
-    one = f" AND id = {quoted(only)}" if is_one and only is not None else ""
-    moment = f"TIMESTAMPTZ {quoted(as_of.isoformat())}"
+    one = f" AND id = {sql.quoted(only)}" if is_one and only is not None else ""
+    moment = f"TIMESTAMPTZ {sql.quoted(as_of.isoformat())}"
     parts = [_BY_ID]
     if by_key:
         parts.append(_BY_KEY)
@@ -122,7 +123,7 @@ def _meanings(declared: Mapping[str, rules.Rule]) -> str:
         events: list[tuple[str, float | None]] = [*sorted(rule.events.items())]
         for source, means in events or [(name, None)]:
             rows.append(
-                f"({quoted(source)}, {quoted(name)}, {'NULL' if means is None else repr(means)}, "
+                f"({sql.quoted(source)}, {sql.quoted(name)}, {'NULL' if means is None else repr(means)}, "
                 f"{round(rule.within_seconds * _MICROSECONDS)}, "
                 f"{'true' if rule.match is rules.Match.LAST else 'false'}, "
                 f"{'NULL' if rule.otherwise is None else repr(rule.otherwise)})"
@@ -133,8 +134,3 @@ def _meanings(declared: Mapping[str, rules.Rule]) -> str:
     SELECT source::VARCHAR AS source, name::VARCHAR AS name, means::DOUBLE AS means,
         within_us::BIGINT AS within_us, last::BOOLEAN AS last, otherwise::DOUBLE AS otherwise
     FROM (VALUES {listed}) AS found(source, name, means, within_us, last, otherwise)"""  # noqa: S608
-
-
-def quoted(text: str) -> str:
-    """As a literal."""
-    return "'" + text.replace("'", "''") + "'"

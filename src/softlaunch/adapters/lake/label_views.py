@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import deltalake.exceptions
 import duckdb
 
-from softlaunch.adapters.lake import label_join
+from softlaunch.adapters.lake import label_join, sql
 from softlaunch.adapters.lake import labels as tables
 from softlaunch.adapters.lake import place as places
 from softlaunch.core.labels import rules
@@ -32,7 +32,7 @@ class Labelled:
     @property
     def past(self) -> str:
         """What the view `predictions` is limited by."""
-        return f" AND time <= TIMESTAMPTZ {label_join.quoted(self.as_of.isoformat())}" if self.is_past else ""
+        return f" AND time <= TIMESTAMPTZ {sql.quoted(self.as_of.isoformat())}" if self.is_past else ""
 
     def add(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Creates the views in a database that has `predictions`."""
@@ -45,7 +45,7 @@ class Labelled:
         if table is not None and files:
             self.place.readable(connection, table)
             columns = ", ".join(f'"{field.name}"' for field in tables.SCHEMA)
-            listed = ", ".join(label_join.quoted(name) for name in self.place.names(files))
+            listed = ", ".join(sql.quoted(name) for name in self.place.names(files))
             connection.execute(
                 f"CREATE VIEW labels AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning=true, "  # noqa: S608 - paths of the table's own, quoted
                 "hive_types={'day': DATE})"

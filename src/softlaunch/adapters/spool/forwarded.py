@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 
 from softlaunch import errors
+from softlaunch.controller import replacing
 from softlaunch.core.prediction_log import stream
 
 _NAME = "forwarded.json"
@@ -45,13 +45,8 @@ class ForwardedFiles:
     def save(self, service: str, environment: str, place: stream.Place) -> None:
         """See ports.stream.Places.save."""
         path = self._path(service, environment)
-        unfinished = path.with_suffix(".tmp")
         try:
-            with unfinished.open("w") as file:
-                json.dump(place.to_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            replacing.replace_file(path, [json.dumps(place.to_json()).encode()])
         except OSError as error:
             raise errors.UnavailableError(
                 f"{path} cannot be written: {error.strerror or error}.",

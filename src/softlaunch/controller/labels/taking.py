@@ -41,8 +41,12 @@ class Taking:
         Args:
             now: Unix seconds.
             drain: Everything is due.
+
+        Raises:
+            UnavailableError: with `drain`: a table cannot be written; the other services' labels were taken.
         """
         count = 0
+        refused: errors.UnavailableError | None = None
         for service, waiting in self._inbox.waiting().items():
             if not drain and now < self._again_at.get(service, now):
                 continue
@@ -51,9 +55,10 @@ class Taking:
                     count += self._take(service, waiting)
                 except errors.UnavailableError as error:
                     LOG.warning("labels_not_taken", service=service, detail=str(error))
-                    if drain:
-                        raise
+                    refused = error
                     self._again_at[service] = now + self._every_seconds
+        if drain and refused is not None:
+            raise refused
         return count
 
     def _take(self, service: str, waiting: list[ports.Waiting]) -> int:
