@@ -646,9 +646,9 @@ def why_lookup(found: dict[str, Any]) -> str:
         ],
     )
     prose = (
-        "A synthetic log of ten days, sorted by id, on the local disk, its files in the operating system's cache; each "
-        "look-up opens the table anew, as `softlaunch why` does. Starting the command and telling the release's "
-        "origin are not in it."
+        f"A synthetic log of ten days, sorted by id, and {found['labels']:,} labels, on the local disk, the files in "
+        "the operating system's cache; each look-up opens the tables anew, as `softlaunch why` does. Starting the "
+        "command and telling the release's origin are not in it."
     )
     return measured("One prediction among all of them", prose, found, told)
 

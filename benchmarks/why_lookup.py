@@ -3,13 +3,14 @@ How long it takes to find one prediction by its id in a log whose days are sorte
 
     python benchmarks/why_lookup.py --rows 100000000 --out benchmarks/results/why_lookup.json
 
-The table is made by DuckDB (random ids, three features, ten days) and taken over as a Delta table; each look-up is of
-its own, with the table opened anew. The files' caches of the operating system are warm. The disk holds some 60 bytes
-a row.
+The table is made by DuckDB (random ids, three features, ten days) and taken over as a Delta table, beside one of a
+million labels. Each look-up is that of `softlaunch why`, labels and all, with the tables opened anew. The files' caches
+of the operating system are warm. The disk holds some 60 bytes a row.
 """
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import random
 import statistics
@@ -19,10 +20,13 @@ import time
 
 import deltalake
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from softlaunch.adapters.lake import asking, delta, keeping
+from softlaunch.adapters.lake import delta, keeping, labels
+from softlaunch.config import home as homes
 from softlaunch.core.prediction_log import schema
+from softlaunch.wiring import why
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "launches"))
 import record
@@ -30,6 +34,9 @@ import record
 DAYS = 10
 LOOKUPS = 20
 BAR_SECONDS = 2.0
+SERVICE = "bench"
+LABELS = 1_000_000
+ARRIVED = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
 _OWN = ("id", "served", "time")
 _DAY = deltalake.Schema([deltalake.Field(schema.DAY, "date")])
 
@@ -40,7 +47,7 @@ def make(root: pathlib.Path, row_count: int) -> list[str]:
     others = [field for field in schema.ENVELOPE if field.name not in _OWN]
     columns = ", ".join(f"NULL::{_type(field.kind)} AS {field.name}" for field in others)
     ids: list[str] = []
-    path = root / "bench" / delta.TABLE
+    path = root / SERVICE / delta.TABLE
     path.mkdir(parents=True)
     for day in range(DAYS):
         place = path / f"day=2026-11-{day + 1:02d}"
@@ -74,25 +81,40 @@ def _type(kind: schema.Kind) -> str:
     }[kind]  # fmt: skip
 
 
+def label(path: pathlib.Path, ids: list[str]) -> None:
+    """A million labels, of these predictions and of others, as after an hourly round."""
+    chance = random.Random(7)
+    names = sorted([*ids, *(f"{chance.getrandbits(128):032x}:0" for _ in range(LABELS - len(ids)))])
+    known = {
+        "prediction_id": names, "arrived": [ARRIVED] * LABELS, "name": ["late"] * LABELS, "value": [1.0] * LABELS,
+        "version": [0] * LABELS, "push": ["p"] * LABELS, "line": list(range(LABELS)), "day": [ARRIVED.date()] * LABELS,
+    }  # fmt: skip
+    columns = [pa.array(known.get(field.name, [None] * LABELS), field.type) for field in labels.SCHEMA]
+    table = pa.table(columns, schema=labels.SCHEMA)
+    deltalake.write_deltalake(path, table, partition_by=["day"])
+
+
 def main() -> None:
     parser = record.parser(__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="softlaunch-why-") as name:
-        root = pathlib.Path(name)
-        ids = make(root, options.rows)
-        path = root / "bench" / delta.TABLE
+        home = homes.Home(pathlib.Path(name))
+        ids = make(home.log, options.rows)
+        label(home.log / SERVICE / labels.TABLE, ids)
         took = []
-        for each in [*ids, "nobody:0"]:
+        for each in ids:
             began = time.perf_counter()
-            found = asking.by_id(path, each)
+            found = why.find(home, each, SERVICE)
             took.append(time.perf_counter() - began)
-            assert [row["id"] for row in found] == ([] if each == "nobody:0" else [each])
-        size = sum(file.stat().st_size for file in path.rglob("*.parquet"))
+            assert [each] == [row["id"] for row in found.rows]
+            assert [known["value"] for known in found.labels] == [1.0]
+        size = sum(file.stat().st_size for file in (home.log / SERVICE / delta.TABLE).rglob("*.parquet"))
         record.write(
             options,
             {
                 "rows": options.rows,
+                "labels": LABELS,
                 "lookups": len(took),
                 "seconds_median": statistics.median(took),
                 "seconds_max": max(took),

@@ -139,7 +139,7 @@ def main() -> None:
     began, first, sent_at, landed = time.monotonic(), day[0].departs, time.monotonic(), 0
     connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=10)
     with options.out.open("w", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["flight", "prediction"])
         for moment, what, flight in events(day):
             time.sleep(max(0.0, began + (moment - first) / 3_600.0 * options.hour - time.monotonic()))
