@@ -93,7 +93,7 @@ def servers(tmp_path_factory):
         yield found.servers
 
 
-@pytest.fixture(params=["spool", "stream"])
+@pytest.fixture(params=["spool", pytest.param("stream", marks=pytest.mark.slow)])
 def found(request, tmp_path):
     made = Spool(tmp_path) if request.param == "spool" else Stream(tmp_path, request.getfixturevalue("servers"))
     yield made

@@ -75,7 +75,8 @@ def play(path: str, work: Callable[[Server], Any]) -> tuple[Any, Server]:
 
     async def both() -> tuple[Any, Server]:
         server = Server(path)
-        listening = await asyncio.start_unix_server(server.serve, path)
+        # Room for all that a load opens before this loop has its turn: on Unix sockets a full queue refuses.
+        listening = await asyncio.start_unix_server(server.serve, path, backlog=256)
         try:
             return await work(server), server
         finally:
